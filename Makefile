@@ -1,0 +1,56 @@
+# What a user and a contributor need. `make serve` and `make test` set up everything themselves on a Debian machine
+# with Python 3.11; what they can't install (no root, no network) they say, and the tests that need it are skipped.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: serve test test-fast test-long lint format bench clean
+
+serve: $(VENV)/.installed
+	$(BIN)/millpond serve $(ARGS)
+
+# Lints first, so that what is red is red soon.
+test: lint test-tools
+	$(BIN)/pytest -n 2 --dist=worksteal $(ARGS)
+
+# Pure decisions and fakes: under a minute.
+test-fast: $(VENV)/.developing
+	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process" $(ARGS)
+
+# 100,000 steps of the cache against its model, in two halves side by side; docs/testing.md says how far it has come.
+test-long: $(VENV)/.developing
+	MILLPOND_TEST_STEPS=100000 $(BIN)/pytest -n 2 -q tests/artifacts/test_cache_model.py --timeout=14400 $(ARGS)
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.developing
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.developing
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: test-tools
+test-tools: $(VENV)/.developing
+	@sh tests/install-tools.sh
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qqy install python3-venv \
+	  && $(PYTHON) -m venv --clear $(VENV); }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.developing: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

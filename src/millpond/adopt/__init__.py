@@ -1,0 +1,24 @@
+"""Upstreams from the machine's own client settings: no public registry's address is written in this project.
+
+A file per ecosystem (`pypi`), what they share (`machine`), and what is remembered (`kept`).
+"""
+
+from __future__ import annotations
+
+from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt
+from millpond.adopt.machine import Adopted, Found, Machine, Pond, Run, Skipped, run_tool
+from millpond.adopt.pypi import adopt_pypi, public_index
+
+__all__ = [
+    "ECOSYSTEMS",
+    "Adopted",
+    "Found",
+    "Machine",
+    "Pond",
+    "Run",
+    "Skipped",
+    "adopt_pypi",
+    "load_or_adopt",
+    "public_index",
+    "run_tool",
+]

@@ -1,0 +1,1 @@
+"""HTTP in and out, nothing else: requests become values, answers become responses."""

@@ -1,0 +1,181 @@
+"""The control API (FastAPI): status, configuration, upkeep. OpenAPI at ``/api/v1/openapi.json``.
+
+Artifacts are served by `routes` and `artifacts`, plain ASGI; what is here runs the application's operations, the
+same as the command
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from millpond import __version__
+from millpond.access.scopes import ADMINISTRATION, Scope, reading
+from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.problems import CONTENT_TYPE as PROBLEM
+from millpond.api.problems import problem, status_of
+from millpond.app import App
+from millpond.errors import Denied, MillpondError
+from millpond.metrics import CONTENT_TYPE as PROMETHEUS
+
+READ_ALL = reading("*")
+NOT_FOUND, UNREADABLE, BROKEN = 404, 422, 500
+
+
+class NewToken(BaseModel):
+    """A token to make."""
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[str] = Field(min_length=1, max_length=100)
+    expires: str | None = None
+
+
+def build(app: App, doorkeeper: Doorkeeper) -> FastAPI:
+    """Make the control API of one application."""
+    api = FastAPI(
+        title="Millpond", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
+    )
+    api.add_exception_handler(MillpondError, _failed)
+    api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(RequestValidationError, _misread)
+    api.add_exception_handler(Exception, _broken)
+    may_read = Depends(_needs(doorkeeper, READ_ALL))
+    may_change = Depends(_needs(doorkeeper, ADMINISTRATION))
+    _status(api, app, doorkeeper, may_read)
+    _upkeep(api, app, may_read, may_change)
+    _tokens(api, app, may_change)
+    return api
+
+
+def _status(api: FastAPI, app: App, doorkeeper: Doorkeeper, may_read: Any) -> None:
+    may_flush = _needs(doorkeeper, ADMINISTRATION)
+
+    @api.get("/", dependencies=[may_read])
+    async def root() -> Any:
+        """Tell the version and the repositories."""
+        return {"version": __version__, "remotes": list(app.repositories)}
+
+    @api.get("/health", dependencies=[may_read])
+    async def health() -> Any:
+        """Tell that this worker serves."""
+        return {"status": "healthy", "version": __version__, "worker": app.role.number, "flights": len(app.flights)}
+
+    @api.get("/metrics", dependencies=[may_read])
+    async def metrics(request: Request, format: str = "") -> Response:  # noqa: A002 - the contract's parameter
+        """Give the metrics: Prometheus text, or JSON when asked for."""
+        app.hits.flush()
+        if format == "json" or "application/json" in request.headers.get("accept", ""):
+            return JSONResponse(app.metrics.values())
+        return Response(app.metrics.text(), media_type=PROMETHEUS)
+
+    @api.get("/config", dependencies=[may_read])
+    async def config() -> Any:
+        """Give the configuration, secrets masked."""
+        masked = app.masked()
+        return {"remotes": masked.pop("repositories"), **masked}
+
+    @api.put("/cache/flush")
+    async def flush(request: Request, remote: str | None = None) -> Any:
+        """Drop cached (never local) content, of one repository if named."""
+        if remote is not None:
+            app.repository(remote)
+        await may_flush(request)
+        return await _run(app, "repo_flush", name=remote)
+
+
+def _upkeep(api: FastAPI, app: App, may_read: Any, may_change: Any) -> None:
+    @api.get("/api/v1/repositories", dependencies=[may_read])
+    async def repositories() -> Any:
+        """List the repositories."""
+        return await _run(app, "repo_ls")
+
+    @api.get("/api/v1/repositories/{name}", dependencies=[may_read])
+    async def repository(name: str, prefix: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Any:
+        """Show one repository and its entries."""
+        return await _run(app, "repo_show", name=name, prefix=prefix, limit=limit)
+
+    @api.get("/api/v1/why", dependencies=[may_read])
+    async def why(ref: Annotated[str, Query(max_length=4096)]) -> Any:
+        """Explain an artifact's state."""
+        return await _run(app, "why", ref=ref)
+
+    @api.get("/api/v1/usage", dependencies=[may_read])
+    async def usage(
+        artifact: str | None = None, token: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+    ) -> Any:
+        """List who got what, newest first."""
+        return await _run(app, "usage", artifact=artifact, token=token, limit=limit)
+
+    @api.post("/api/v1/gc", dependencies=[may_change])
+    async def gc(*, dry_run: bool = False) -> Any:
+        """Collect what nothing refers to."""
+        return await _run(app, "gc", dry_run=dry_run)
+
+    @api.post("/api/v1/reload", dependencies=[may_change])
+    async def reload() -> Any:
+        """Read the configuration again."""
+        return await _run(app, "reload")
+
+
+def _tokens(api: FastAPI, app: App, may_change: Any) -> None:
+    @api.get("/api/v1/tokens", dependencies=[may_change])
+    async def tokens() -> Any:
+        """List the tokens."""
+        return await _run(app, "token_ls")
+
+    @api.post("/api/v1/tokens", dependencies=[may_change], status_code=201)
+    async def create(new: NewToken) -> Any:
+        """Make a token; its secret is told this once."""
+        return await _run(app, "token_create", name=new.name, scopes=new.scopes, expires=new.expires)
+
+    @api.delete("/api/v1/tokens/{name}", dependencies=[may_change])
+    async def revoke(name: str) -> Any:
+        """Revoke a token."""
+        return await _run(app, "token_revoke", name=name)
+
+
+async def _run(app: App, operation: str, **arguments: Any) -> Any:
+    return await app.operations[operation](progress=lambda *_: None, **arguments)
+
+
+def _needs(doorkeeper: Doorkeeper, need: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    async def check(request: Request) -> Caller:
+        caller = await doorkeeper.caller(request.headers)
+        caller.require(need)
+        return caller
+
+    return check
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, MillpondError)  # noqa: S101 - registered for these only
+    headers = {"www-authenticate": CHALLENGE.decode()} if isinstance(error, Denied) and error.authenticate else {}
+    status = status_of(error)
+    return Response(problem(status, str(error)), status, headers, media_type=PROBLEM)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Tell of an unknown path, or a method that it does not take."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these only
+    hint = "; /api/v1/openapi.json lists what there is" if error.status_code == NOT_FOUND else ""
+    detail = f"{request.method} {request.url.path}: {error.detail}{hint}"
+    return Response(problem(error.status_code, detail), error.status_code, error.headers, media_type=PROBLEM)
+
+
+async def _misread(_request: Request, error: Exception) -> Response:
+    """Tell which parameter or field is wrong, and how; what was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these only
+    wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    return Response(problem(UNREADABLE, wrong), UNREADABLE, media_type=PROBLEM)
+
+
+async def _broken(_request: Request, _error: Exception) -> Response:
+    """Say that the fault is ours; it is logged where requests come in."""
+    return Response(problem(BROKEN, "a fault of the pond's own: its log tells more"), BROKEN, media_type=PROBLEM)

@@ -1,0 +1,191 @@
+"""The first look at a request: which repository, which part of the API.
+
+Plain ASGI; the control API behind it is FastAPI. Order of checks: the path is sound (400), the repository exists (404),
+its type fits (400, 405), the caller may (401, 403), the request is sound (400, 409, 413).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from millpond.access.scopes import reading, writing
+from millpond.api import sending
+from millpond.api.artifacts import ArtifactServer, Exchange, Repository, Request
+from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.origin import Origins
+from millpond.api.paths import read_path
+from millpond.api.problems import CONTENT_TYPE, problem, status_of
+from millpond.api.publish import Publisher
+from millpond.api.sending import Receive, Scope, Send
+from millpond.config import RESERVED
+from millpond.errors import BadRequest, Denied, MillpondError, NotFound
+
+REMOTE = "api/v1/remote/"
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The ASGI application. `repositories` is looked up at each request, so that a reload takes effect at once."""
+
+    repositories: Callable[[], Mapping[str, Repository]]
+    artifacts: ArtifactServer
+    publisher: Publisher
+    doorkeeper: Doorkeeper
+    origins: Origins
+    control: Asgi
+    adopted: Callable[[], Awaitable[None]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.control(scope, receive, send)
+            return
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        try:
+            await self._route(scope, headers, receive, send)
+        except MillpondError as error:
+            await _fail(error, scope["method"], send)
+        except Exception:  # uvicorn answers 500, or breaks off what has begun; its own log is silent (server/logs.py)
+            log.exception("a request failed: a fault of the pond's own", method=scope["method"], path=scope["path"])
+            raise
+
+    async def _route(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        raw = scope.get("raw_path", scope["path"].encode())[1:]
+        first = raw.partition(b"/")[0].decode("latin-1")
+        if raw.startswith(REMOTE.encode()):
+            await self._remote(scope, headers, raw[len(REMOTE) :], receive, send)
+        elif first == "v2":
+            await self._oci(scope, headers, raw[2:], send)
+        elif first in RESERVED or first == "":
+            await self.control(scope, receive, send)
+        else:
+            await self._mounted(scope, headers, raw, receive, send)
+
+    async def _mounted(
+        self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send
+    ) -> None:
+        """Serve the native mount: ``/{repository}/{path}``."""
+        name, path = _split(raw)
+        repository = await self._repository(name)
+        if scope["method"] not in {"GET", "HEAD"}:
+            await _not_allowed(scope, send, "GET, HEAD")
+            return
+        caller = await self._reader(headers, name)
+        request = self._request(scope, headers, name, path, caller)
+        await self.artifacts.serve(repository, Exchange(request, receive, send))
+
+    async def _remote(self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send) -> None:
+        """Serve the contract's own URLs: ``/api/v1/remote/{remote}/{path}``."""
+        name, path = _split(raw)
+        repository = await self._repository(name)
+        method = scope["method"]
+        if method in {"PUT", "DELETE"}:
+            local = self.publisher.local(repository)
+            caller = await self.doorkeeper.caller(headers)
+            caller.require(writing(name))
+            await self.publisher.change(local, method, path, headers, receive, send, caller=caller.name)
+            return
+        allowed = "GET, HEAD, PUT, DELETE" if repository.type == "local" else "GET"
+        if method not in allowed.split(", "):
+            await _not_allowed(scope, send, allowed)
+            return
+        caller = await self._reader(headers, name)
+        request = self._request(scope, headers, name, path, caller, attachment=True)
+        await self.artifacts.serve(repository, Exchange(request, receive, send))
+
+    async def _oci(self, scope: Scope, headers: Mapping[str, str], raw: bytes, send: Send) -> None:
+        """Serve the root of the OCI API; repositories of other packages are none of its business."""
+        if scope["method"] not in {"GET", "HEAD"}:
+            await _not_allowed(scope, send, "GET, HEAD")
+            return
+        if raw in {b"", b"/"}:
+            await self.doorkeeper.caller(headers)
+            head = [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"2"),
+                (b"docker-distribution-api-version", b"registry/2.0"),
+            ]
+            await sending.start(send, 200, head)
+            await sending.finish(send, b"" if scope["method"] == "HEAD" else b"{}")
+            return
+        name, _ = _split(raw[1:])
+        await self._repository(name)
+        raise BadRequest(f"{name} is no docker repository: use /{name}/...")
+
+    async def _reader(self, headers: Mapping[str, str], name: str) -> Caller:
+        caller = await self.doorkeeper.caller(headers)
+        caller.require(reading(name))
+        return caller
+
+    async def _repository(self, name: str) -> Repository:
+        found = self.repositories().get(name)
+        if found is None:
+            await self.adopted()
+            found = self.repositories().get(name)
+        if found is None:
+            raise NotFound(f"there is no repository {name!r}; `millpond repo ls` lists them")
+        return found
+
+    def _request(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        name: str,
+        path: str,
+        caller: Caller,
+        *,
+        attachment: bool = False,
+    ) -> Request:
+        peer = (scope.get("client") or ("", 0))[0]
+        host, port = (scope.get("server") or ("localhost", 80))[:2]
+        origin = self.origins.of(headers, scope["scheme"], peer, f"{host}:{port}")
+        return Request(
+            method=scope["method"],
+            headers=headers,
+            path=path,
+            query=scope["query_string"].decode("latin-1"),
+            mount=f"{origin}/{name}",
+            token=caller.name,
+            attachment=attachment,
+            target=_target(scope),
+        )
+
+
+def _target(scope: Scope) -> bytes:
+    raw: bytes = scope.get("raw_path", b"")
+    query: bytes = scope["query_string"]
+    return raw + b"?" + query if query else raw
+
+
+def _split(raw: bytes) -> tuple[str, str]:
+    """Split a raw path into the repository's name and the decoded rest."""
+    name, _, path = read_path(raw).partition("/")
+    return name, path
+
+
+async def _not_allowed(scope: Scope, send: Send, allowed: str) -> None:
+    body = problem(405, f"this takes {allowed}")
+    head = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    await sending.start(send, 405, [(b"allow", allowed.encode()), *head])
+    await sending.finish(send, b"" if scope["method"] == "HEAD" else body)
+
+
+async def _fail(error: MillpondError, method: str, send: Send) -> None:
+    status = status_of(error)
+    if status >= 500:  # noqa: PLR2004 - ours
+        log.error("request failed", error=str(error))
+    body = problem(status, str(error))
+    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    if isinstance(error, Denied) and error.authenticate:
+        headers.append((b"www-authenticate", CHALLENGE))
+    if status == 503:  # noqa: PLR2004 - it passes
+        headers.append((b"retry-after", b"5"))
+    if status >= 400 and method in {"PUT", "POST"}:  # noqa: PLR2004 - the rest of the body is not read
+        headers.append((b"connection", b"close"))
+    await sending.start(send, status, headers)
+    await sending.finish(send, b"" if method == "HEAD" else body)

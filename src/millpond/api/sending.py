@@ -1,0 +1,158 @@
+"""Bodies on their way to a client, as plain ASGI: bounded memory, no blocking, and an end for idle clients.
+
+A stored file is read without waiting while the kernel has it in memory, and in a thread when it does not (`preadv2`
+with RWF_NOWAIT).
+A flight is read as it grows; when it fails, the response is left unfinished, so that the client sees a broken
+transfer, never a short file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from millpond.artifacts.answer import Answer
+from millpond.artifacts.flights import Flight
+from millpond.artifacts.formats.base import Transducer
+from millpond.artifacts.spool import Aborted
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+CHUNK_BYTES = 256 * 1024
+SEND_TIMEOUT_S = 60.0
+
+
+class Gone(Exception):
+    """The client left, or stopped reading."""
+
+
+async def start(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    """Send the head."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def finish(send: Send, body: bytes = b"") -> None:
+    """Send the last (or only) piece of the body."""
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> int:
+    """Send a body piece by piece; gives the bytes sent. Raises `Gone` or `Aborted`, leaving the response unfinished."""
+    sent = 0
+    async with _listening(receive) as left:
+        async for piece in pieces:
+            if left.done():
+                raise Gone
+            await _send_in_time(send, piece)
+            sent += len(piece)
+    await finish(send)
+    return sent
+
+
+async def _send_in_time(send: Send, piece: bytes) -> None:
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError as error:
+        raise Gone from error
+
+
+@contextlib.asynccontextmanager
+async def _listening(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    """Listen for the client's leaving: a server drops what is sent to one that has left without a word."""
+    task = asyncio.create_task(_until_left(receive))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class OpenFile:
+    """A file open for reading; opening it early makes sure that what was promised in the head can be kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+
+    async def pieces(self, begin: int, end: int) -> AsyncIterator[bytes]:
+        """Give the bytes from `begin` up to, not including, `end`."""
+        while begin < end:
+            piece = await self._read(begin, min(CHUNK_BYTES, end - begin))
+            if not piece:
+                raise Aborted("the stored file is shorter than it was")
+            yield piece
+            begin += len(piece)
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        buffer = bytearray(size)
+        try:
+            got = os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # EAGAIN: not in memory; EOPNOTSUPP: this file system can't tell
+            return await asyncio.to_thread(os.pread, self._fd, size, offset)
+        return bytes(memoryview(buffer)[:got]) if got else await asyncio.to_thread(os.pread, self._fd, size, offset)
+
+    def small(self, begin: int, end: int) -> bytes | None:
+        """Give a small region at once, if it is in memory."""
+        if end - begin > CHUNK_BYTES:
+            return None
+        buffer = bytearray(end - begin)
+        try:
+            got = os.preadv(self._fd, [buffer], begin, os.RWF_NOWAIT) if buffer else 0
+        except OSError:
+            return None
+        return bytes(buffer) if got == len(buffer) else None
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+
+async def flight_pieces(flight: Flight, begin: int, end: int | None) -> AsyncIterator[bytes]:
+    """Give a flight's bytes as they come; `end` None: all of them."""
+    assert flight.tape is not None  # noqa: S101 - such an answer is made only once bytes come
+    reader = flight.tape.attach(begin)
+    try:
+        left = None if end is None else end - begin
+        if left == 0:
+            await flight.tape.read(reader, 1)  # nothing is to come, but that is right only if the flight ends well
+        while left is None or left > 0:
+            piece = await flight.tape.read(reader, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+            if not piece:
+                break
+            left = None if left is None else left - len(piece)
+            yield piece
+    finally:
+        flight.tape.detach(reader)
+
+
+async def rewritten_pieces(pieces: AsyncIterator[bytes], rewriter: Transducer) -> AsyncIterator[bytes]:
+    """Rewrite a document on its way. Raises `Aborted` when it turns out to be no such document."""
+    try:
+        async for piece in pieces:
+            out = rewriter.feed(piece)
+            if out:
+                yield out
+        yield rewriter.close()
+    except ValueError as error:
+        raise Aborted(str(error)) from error
+
+
+def arriving_pieces(answer: Answer, begin: int, end: int | None) -> AsyncIterator[bytes]:
+    """Give the pieces of an answer whose body is a flight."""
+    assert isinstance(answer.body, Flight)  # noqa: S101 - the caller asked
+    pieces = flight_pieces(answer.body, begin, end)
+    return pieces if answer.rewriter is None else rewritten_pieces(pieces, answer.rewriter)

@@ -1,0 +1,9 @@
+"""The composition root: it alone knows which adapter serves which port."""
+
+from __future__ import annotations
+
+from millpond.app.application import App, DataLock, Role
+from millpond.app.loading import Source, load
+from millpond.app.preflight import prepare_catalog
+
+__all__ = ["App", "DataLock", "Role", "Source", "load", "prepare_catalog"]

@@ -1,0 +1,27 @@
+"""Which upstreams are adopted from this machine, for a configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from millpond.adopt import Adopted, Pond, Skipped, load_or_adopt
+from millpond.app.loading import kinds
+from millpond.config import Config, packages_to_adopt
+from millpond.connect import this_machine
+
+Found = Adopted | Skipped
+
+
+def adopt(config: Config, data: Path, *, renew: bool = False) -> tuple[Found, ...]:
+    """Give the upstreams to adopt: all there are without repositories, else those asked for.
+
+    Takes up to half a second the first time: not for the event loop. Raises `ConfigError`, `OSError`.
+    """
+    wanted = packages_to_adopt(config, kinds())
+    if not wanted:
+        return ()
+    server = config.server
+    pond = Pond.at(server.host, server.port, public_url=server.public_url, names=(socket.gethostname(),))
+    return load_or_adopt(data, this_machine(os.environ, Path.home(), pond), wanted, renew=renew)

@@ -1,0 +1,307 @@
+"""One open application: everything wired, nothing decided.
+
+`App.open` is a list of short steps, one per area. The same object serves the daemon's workers, the commands without a
+daemon, and the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from millpond.access.admin import ensure_admin
+from millpond.access.tokens import Tokens
+from millpond.adapters.filesystem import FilesystemStore
+from millpond.adapters.flightlock import FileFlightLock
+from millpond.adapters.stamps import MappedStamps
+from millpond.adapters.upstream import HttpUpstream
+from millpond.adopt import Skipped
+from millpond.app.adopting import adopt
+from millpond.app.loading import Source, freshness_of, rules_of, shown, upstream_options
+from millpond.app.operations import Operation, Operations
+from millpond.app.room import Room
+from millpond.app.upkeep import BACKUPS, Upkeep
+from millpond.artifacts.catalog import Catalog
+from millpond.artifacts.compute import Compute
+from millpond.artifacts.derived import Derived
+from millpond.artifacts.fetch import Pond, Remote
+from millpond.artifacts.flights import Flights
+from millpond.artifacts.formats import FORMATS
+from millpond.artifacts.hits import Hits
+from millpond.artifacts.proxy import Proxy
+from millpond.artifacts.repository import LocalOptions, LocalRepository
+from millpond.artifacts.sidecars import Sidecars
+from millpond.artifacts.usage import Usage
+from millpond.clock import Clock, SystemClock
+from millpond.config import Config, RepositoryConfig, open_network_problem, with_adopted
+from millpond.db import Database, restore
+from millpond.errors import Busy, ConfigError, MillpondError, NotFound
+from millpond.leases import Leases, node_id
+from millpond.loops import Loops
+from millpond.metrics import Metrics
+
+CATALOG = "catalog.sqlite"
+DERIVED_BYTES = 1 << 30
+RETIRE_AFTER_S = 600.0
+ADOPTION_S = 10.0
+LASTING = ("server", "storage", "database", "usage")
+"""The tables that take a restart to change."""
+Repository = Proxy | LocalRepository
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What this process is: worker `number` of `count` of a daemon, or a command (exclusive) that needs the data."""
+
+    number: int = 0
+    count: int = 1
+    supervisor: int = 0
+    """The process to tell about a reload; 0: this one."""
+
+
+class App:
+    """The application; made by `open`, and `close` it."""
+
+    repositories: dict[str, Repository]
+
+    def __init__(self, config: Config, source: Source, role: Role, clock: Clock, metrics: Metrics) -> None:
+        self.config, self.source, self.role, self.clock, self.metrics = config, source, role, clock, metrics
+        self.repositories = {}
+        self.skipped: tuple[str, ...] = ()
+        self.new_admin_token: str | None = None
+        self.loops = Loops()
+        self.on_reload: list[Callable[[], None]] = []
+        """Called when a reload has changed the configuration."""
+        self._adopting: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+        self._upstreams: list[HttpUpstream] = []
+        self._retired: list[tuple[float, HttpUpstream]] = []
+        self.operations: dict[str, Operation] = Operations(self).all()
+
+    @classmethod
+    async def open(
+        cls,
+        config: Config,
+        source: Source,
+        *,
+        role: Role | None = None,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+        mend: bool = False,
+        wait: bool = True,
+        admin: bool = True,
+    ) -> App:
+        """Open everything; `mend`: put the newest good backup in the place of a damaged catalog first.
+
+        `wait`: also for upstreams that have to be looked for on this machine; else they come when they are found.
+        `admin`: make the first token if there is none. Raises `ConfigError`, `Busy`, `OSError`, `db.Damaged`.
+        """
+        app = cls(config, source, role or Role(), clock or SystemClock(), metrics or Metrics())
+        app._open_data(mend=mend)
+        await app._open_artifacts(mend=mend)
+        await app._open_access(admin=admin)
+        if wait or config.repositories or (app.data / "adopted.json").exists():
+            await app._open_repositories(config)
+        else:
+            app._adopting = asyncio.create_task(app._adopt_first(config))
+        return app
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.config.server.data
+
+    def _open_data(self, *, mend: bool) -> None:
+        self.data.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self.config.storage_path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if mend:
+            restored = restore(self.data / CATALOG, self.data / BACKUPS, self.clock.now())
+            if restored is not None:
+                log.warning("the catalog was damaged", problem=restored.problem, kept=str(restored.damaged))
+        self.db = Database.open(self.data / CATALOG, clock=self.clock)
+        self.leases = Leases(self.db, self.clock)
+        self.node = node_id(self.data)
+        self._stamps = MappedStamps(self.data / "stamps")
+        self._stamps.touch_all()  # a worker that died may not have told the others of its last commit
+
+    async def _open_artifacts(self, *, mend: bool) -> None:
+        self.store = FilesystemStore(self.config.storage_path)
+        self.catalog = Catalog(self.db, self.store, self._stamps, self.clock, Sidecars(self.config.storage_path))
+        self.compute = Compute()
+        self.derived = Derived(self.data / "derived", self.store, self.compute, FORMATS, DERIVED_BYTES)
+        self.lock = FileFlightLock(self.data / "spool")
+        self.flights = Flights(self.lock)
+        self.room = Room(self.data / "spool", self.config.storage_path, self.config.storage.keep_free)
+        self.usage = Usage(self.db, self.clock)
+        self.hits = Hits(self._stamps, self.clock, self.usage, self.metrics)
+        self._writer = ThreadPoolExecutor(2, thread_name_prefix="spool")
+        self.pond = Pond(
+            catalog=self.catalog,
+            flights=self.flights,
+            derived=self.derived,
+            clock=self.clock,
+            metrics=self.metrics,
+            room_bytes=self.room.bytes,
+            writer=self._writer if (os.cpu_count() or 1) > 1 else None,
+        )
+        self.upkeep = Upkeep(self)
+        if not mend and not await self.catalog.owns_storage():
+            log.warning("the storage holds more than the catalog knows: stop and run `millpond fsck --repair`")
+
+    async def _open_access(self, *, admin: bool) -> None:
+        self.tokens = Tokens(self.db, self.clock, self._stamps)
+        if admin:
+            self.new_admin_token = await ensure_admin(self.tokens, self.data / "admin-token")
+
+    async def _adopt_first(self, config: Config) -> None:
+        async with self._opening:
+            await self._open_repositories(config)
+
+    async def _open_repositories(self, config: Config) -> None:
+        """Adopt what is to be adopted, then make every repository; a mistake leaves the present ones in place."""
+        found = await asyncio.to_thread(adopt, config, self.data)
+        config = with_adopted(config, found)
+        upstreams: list[HttpUpstream] = []
+        made = {
+            name: self._repository(name, settings, config, upstreams) for name, settings in config.repositories.items()
+        }
+        now = self.clock.monotonic()
+        self._retired += [(now, upstream) for upstream in self._upstreams]
+        self._upstreams = upstreams
+        self.config, self.repositories = config, made
+        self.hits.clear()
+        self.skipped = tuple(f"{one.package}: {one.reason}" for one in found if isinstance(one, Skipped))
+
+    def _repository(
+        self, name: str, settings: RepositoryConfig, config: Config, upstreams: list[HttpUpstream]
+    ) -> Repository:
+        format_ = FORMATS[settings.package]
+        rules = rules_of(settings)
+        if settings.type == "local":
+            options = LocalOptions(name, format_, rules, settings.allow_overwrite, settings.max_upload)
+            return LocalRepository(options, self.pond, self.lock)
+        upstream = HttpUpstream(upstream_options(name, settings, config), self.clock)
+        upstreams.append(upstream)
+        patience_s = config.upstream_of(settings).patience_s
+        return Proxy(Remote(name, format_, upstream, freshness_of(settings, format_), rules, patience_s), self.pond)
+
+    def repository(self, name: str) -> Repository:
+        """Give a repository. Raises `NotFound`."""
+        found = self.repositories.get(name)
+        if found is None:
+            raise NotFound(f"there is no repository {name!r}; `millpond repo ls` lists them")
+        return found
+
+    async def adopted(self) -> None:
+        """Wait until what is to be adopted is there. Raises `Busy` when that takes too long, `ConfigError`."""
+        if self._adopting is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.shield(self._adopting), ADOPTION_S)
+        except TimeoutError as error:
+            raise Busy("this machine's own upstreams are still being looked for: ask again in a moment") from error
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Give the repositories' settings for people, secrets masked."""
+        return shown(self.config)
+
+    def masked(self) -> dict[str, Any]:
+        """Give the whole configuration for people, secrets masked."""
+        return self.config.masked()
+
+    async def started(self) -> None:
+        """Start the background loops."""
+        self.upkeep.start(self.loops)
+
+    async def reload(self) -> None:
+        """Read the configuration again; a mistake in it is logged and leaves everything as it was."""
+        try:
+            await self.reload_here()
+        except MillpondError as error:
+            log.warning("not reloaded; the old configuration goes on", error=str(error))
+
+    async def reload_here(self) -> None:
+        """Read the configuration again in this process. Raises `ConfigError`."""
+        config = self._read_again()
+        async with self._opening:  # what is still being adopted, or read by an earlier signal, must not come last
+            await self._open_repositories(config)
+        for tell in self.on_reload:
+            tell()
+        log.info("reloaded", repositories=sorted(self.repositories))
+
+    def _read_again(self) -> Config:
+        """Give the configuration as it may be from now on: what takes a restart stays, with a warning."""
+        new = self.source.load()
+        for table in LASTING:
+            old, wanted = getattr(self.config, table), getattr(new, table)
+            for key in type(old).model_fields:
+                taken = (table, key) == ("server", "port") and wanted.port == 0
+                if getattr(old, key) != getattr(wanted, key) and not taken:
+                    log.warning("this setting takes a restart to change", key=f"{table}.{key}")
+        config = new.model_copy(update={table: getattr(self.config, table) for table in LASTING})
+        problem = open_network_problem(config)
+        if problem is not None:
+            raise ConfigError(problem)
+        return config
+
+    async def reload_everywhere(self) -> None:
+        """Check the configuration, then tell every worker to read it. Raises `ConfigError`."""
+        self._read_again()
+        if self.role.supervisor:
+            os.kill(self.role.supervisor, signal.SIGHUP)
+        else:
+            await self.reload_here()
+
+    async def retire(self) -> None:
+        """Close the upstreams that a reload replaced, once their flights have had time to land."""
+        now = self.clock.monotonic()
+        due = [upstream for since, upstream in self._retired if now - since > RETIRE_AFTER_S]
+        self._retired = [(since, upstream) for since, upstream in self._retired if upstream not in due]
+        for upstream in due:
+            await upstream.close()
+
+    async def drained(self, drain_s: float) -> None:
+        """Let flights land, then close."""
+        await self.flights.close(drain_s)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything; what was noted is written first."""
+        if self._adopting is not None:
+            await asyncio.gather(self._adopting, return_exceptions=True)
+        await self.loops.close()
+        await self.flights.close()
+        await self.usage.flush()
+        for upstream in (*self._upstreams, *(upstream for _, upstream in self._retired)):
+            await upstream.close()
+        await self.compute.close()
+        self._writer.shutdown()
+        await self.db.close()
+        self._stamps.close()
+
+
+class DataLock:
+    """The lock of a live data directory; held by the daemon's first process, or by a command without a daemon."""
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            raise Busy(f"{data} is in use by another process: stop it, or choose another --data") from error
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._fd)

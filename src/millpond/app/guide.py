@@ -1,0 +1,47 @@
+"""What a person sees at the start: what is served, from where, and how to point a client at it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from millpond import connect
+from millpond.config import Config
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+
+def base_url(config: Config) -> str:
+    """Give the pond's address as a client on this machine sees it."""
+    server = config.server
+    if server.public_url:
+        return server.public_url.rstrip("/")
+    host = "127.0.0.1" if server.host in {"0.0.0.0", "::"} else server.host  # noqa: S104 - read, not listened on
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
+def guide(app: App) -> str:
+    """Write it."""
+    url = base_url(app.config)
+    lines = [f"Millpond serves at {url}"]
+    for name, settings in app.config.repositories.items():
+        origin = f" from {settings.base_url}" if settings.base_url else ""
+        found = f" (found in {settings.found_in})" if settings.found_in else ""
+        lines.append(f"  {url}/{name}/  {settings.package}, {settings.type}{origin}{found}")
+        if settings.package == "pypi":
+            plans = (connect.plan(tool, url, {}, app.data, repository=name) for tool in connect.TOOLS)
+            lines += [f"    {plan.command} PACKAGE" for plan in plans]
+    lines += [f"  not adopted: {reason}" for reason in app.skipped]
+    if not app.config.repositories:
+        lines.append("  no repositories: write some into millpond.toml (`millpond init` makes one)")
+    lines.append("  `millpond connect` makes these settings permanent; Ctrl-C stops")
+    return "\n".join(lines)
+
+
+def welcome(app: App) -> str:
+    """Write what this worker has to tell: the admin token if it made it, and the guide if it is the first one."""
+    made = app.new_admin_token
+    lines = [f"admin token (kept in {app.data / 'admin-token'}): {made}"] if made else []
+    if app.role.number == 0:
+        lines.append(guide(app))
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,98 @@
+"""From a configuration to each area's own options: the one place where settings and areas meet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millpond.adapters.upstream import UpstreamOptions
+from millpond.artifacts.formats import FORMATS
+from millpond.artifacts.formats.base import Format
+from millpond.artifacts.model import Freshness
+from millpond.artifacts.policy import Rules, compile_patterns
+from millpond.config import Config, Kinds, PackageKind, RepositoryConfig
+from millpond.config import load as load_config
+
+TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
+GENERIC = "generic"
+ADOPTABLE = frozenset({"pypi"})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration comes from, so that a reload reads the same again."""
+
+    path: Path | None
+    overrides: Mapping[str, object]
+    cwd: Path
+
+    def load(self, environ: Mapping[str, str] | None = None) -> Config:
+        """Read it. Raises `ConfigError`."""
+        return load(self.path, self.overrides, os.environ if environ is None else environ, self.cwd)
+
+
+def kinds() -> Kinds:
+    """Tell the configuration which packages there are."""
+    return Kinds(
+        {
+            name: PackageKind(
+                default_ttl_s=format_.default_ttl_s,
+                types=TYPES.get(name, ("remote",)),
+                adoptable=name in ADOPTABLE,
+                takes_digests=name == GENERIC,
+            )
+            for name, format_ in FORMATS.items()
+        }
+    )
+
+
+def load(path: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Config:
+    """Read the configuration with the packages of this version. Raises `ConfigError`."""
+    return load_config(path, environ=environ, overrides=overrides, cwd=cwd, kinds=kinds())
+
+
+def freshness_of(settings: RepositoryConfig, format_: Format) -> Freshness:
+    """Give a repository's settings for the freshness decision."""
+    return Freshness(
+        default_ttl_s=format_.default_ttl_s,
+        ttl_s=settings.mutable_ttl_s,
+        check_updates=settings.check_mutable_updates,
+        negative_ttl_s=settings.negative_ttl_s,
+    )
+
+
+def rules_of(settings: RepositoryConfig) -> Rules:
+    """Compile a repository's patterns."""
+    return Rules(
+        immutable=compile_patterns(settings.immutable_patterns),
+        mutable=compile_patterns(settings.mutable_patterns),
+        everything_mutable=settings.package == GENERIC,
+        digests=dict(settings.digests),
+    )
+
+
+def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> UpstreamOptions:
+    """Give a remote repository's upstream settings."""
+    asked = config.upstream_of(settings)
+    return UpstreamOptions(
+        name=name,
+        base_url=settings.base_url.rstrip("/") + "/",
+        username=settings.username.get_secret_value() if settings.username else "",
+        password=settings.password.get_secret_value() if settings.password else "",
+        trusted_origins=tuple(settings.trusted_origins),
+        connect_timeout_s=asked.connect_timeout_s,
+        read_timeout_s=asked.read_timeout_s,
+        max_connections=asked.max_connections,
+        max_redirects=asked.max_redirects,
+        circuit_failures=asked.circuit_failures,
+        circuit_open_s=asked.circuit_open_s,
+        circuit_max_open_s=asked.circuit_max_open_s,
+    )
+
+
+def shown(config: Config) -> dict[str, dict[str, Any]]:
+    """Give the repositories' settings for people, secrets masked."""
+    return dict(config.masked()["repositories"])

@@ -1,0 +1,113 @@
+"""What sets a pond up: a first configuration file, a check of everything, and clients pointed at it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from millpond import connect
+from millpond.adapters.upstream import HttpUpstream
+from millpond.adopt import Adopted, Skipped
+from millpond.app.adopting import adopt
+from millpond.app.guide import base_url
+from millpond.app.loading import Source, load, upstream_options
+from millpond.clock import SystemClock
+from millpond.config import Config, init_text, open_network_problem, with_adopted
+from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
+
+REFUSED = (401, 403)
+SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One thing that was checked, and what it told."""
+
+    what: str
+    ok: bool
+    told: str
+
+
+def initialise(file: Path, data: Path | None, *, look_again: bool, force: bool) -> list[str]:
+    """Write the first configuration file. `look_again`: renew what is adopted, and leave a present file as it is.
+
+    Gives what was done, in words. Raises `Conflict` when a file is there already, `ConfigError`, `OSError`.
+    """
+    overrides = {"server.data": str(data)} if data else {}
+    there = file.exists()
+    if there and not (look_again or force):
+        raise Conflict(f"{file} is there already: --force replaces it, --adopt only looks again at what clients use")
+    config = load(file if there and not force else None, overrides, os.environ, Path.cwd())
+    found = adopt(config, config.server.data, renew=look_again)
+    told = [_found(one) for one in found]
+    if there and not force:
+        return [*told, f"{file} was left as it is"]
+    file.write_text(init_text(config, found, folder=file.resolve().parent))
+    return [*told, f"wrote {file}; next: millpond check, then millpond serve"]
+
+
+def _found(one: Adopted | Skipped) -> str:
+    if isinstance(one, Adopted):
+        return f"adopted {one.repository}: {one.base_url} (found in {one.found_in})"
+    return f"not adopted: {one.package}: {one.reason}"
+
+
+async def try_everything(source: Source) -> list[Tried]:
+    """Validate the configuration, then ask each upstream once. Raises `ConfigError` for what can't be tried at all."""
+    config = source.load()
+    problem = open_network_problem(config)
+    results = [Tried("configuration", problem is None, problem or "valid")]
+    found = await asyncio.to_thread(adopt, config, config.server.data)
+    results += [
+        Tried(one.package, ok=True, told=f"not adopted: {one.reason}") for one in found if isinstance(one, Skipped)
+    ]
+    config = with_adopted(config, found)
+    remotes = [name for name, settings in config.repositories.items() if settings.type == "remote"]
+    results += await asyncio.gather(*(_try(name, config) for name in remotes))
+    return [*results, *(Tried(name, ok=True, told="local") for name in config.repositories if name not in remotes)]
+
+
+async def _try(name: str, config: Config) -> Tried:
+    upstream = HttpUpstream(upstream_options(name, config.repositories[name], config), SystemClock())
+    try:
+        async with upstream.request("HEAD", upstream.base_url, {"Accept": "*/*"}) as reply:
+            status = reply.head.status
+    except UpstreamUnreachable as error:
+        return Tried(name, ok=False, told=str(error))
+    finally:
+        await upstream.close()
+    if status in REFUSED:
+        return Tried(name, ok=False, told=f"{upstream.base_url} answers {status}: set username and password")
+    return Tried(name, ok=status < SERVER_ERROR, told=f"{upstream.base_url} answers {status}")
+
+
+def connected(source: Source, tools: Iterable[str], url: str | None, *, write: bool, undo: bool) -> list[str]:
+    """Tell, install or take back the settings of clients; gives what to print. Raises `Conflict`, `NotFound`."""
+    config = source.load()
+    found = adopt(config, config.server.data)
+    config = with_adopted(config, found)
+    where = url or base_url(config)
+    upstreams = [settings.base_url for settings in config.repositories.values() if settings.base_url]
+    names = [name for name, settings in config.repositories.items() if settings.package == "pypi"]
+    if not names:
+        raise MillpondError("this pond has no pypi repository: write one into millpond.toml, or `millpond init`")
+    lines: list[str] = []
+    for tool in tools:
+        if undo:
+            done = connect.undo(tool, os.environ, Path.home())
+            lines.append(f"{tool}: {done.file} is as it was before")
+        elif write:
+            done = connect.write(tool, where, os.environ, Path.home(), upstreams=upstreams, repository=names[0])
+            lines += [f"{tool}: {done.file} {'points' if done.changed else 'pointed already'} at the pond", *done.notes]
+        else:
+            lines += _printed(connect.plan(tool, where, os.environ, Path.home(), repository=names[0]))
+    return lines
+
+
+def _printed(settings: connect.Settings) -> list[str]:
+    variables = [f"  export {name}={value}" for name, value in settings.variables.items()]
+    text = [f"    {line}" for line in settings.text.splitlines()]
+    return [f"{settings.tool}: {settings.command}", *variables, f"  or in {settings.file}:", *text]

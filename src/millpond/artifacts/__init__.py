@@ -1,0 +1,1 @@
+"""The pond: what is cached and kept, and how it is served."""

@@ -1,0 +1,72 @@
+"""The capabilities that a package format can have. PURE.
+
+A format knows its own paths and documents and nothing else: no other format, no storage, no clock. Each capability is a
+small protocol; a format implements those it has and the executor asks with `isinstance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Protocol, runtime_checkable
+
+from millpond.artifacts.model import Expectation, Links, Member, Resolution, Target
+
+
+class Format(Protocol):
+    """What every format can do: read a path, and say what is known of its target beforehand."""
+
+    name: ClassVar[str]
+    default_ttl_s: ClassVar[float]
+
+    def resolve(self, path: str, query: str, accept: str) -> Resolution:
+        """Read a request's path once.
+
+        `path` is relative to the repository, percent-decoded once, without a leading slash; `query` is the raw query
+        string without its question mark; `accept` is the request's Accept header (empty: anything).
+        """
+
+    def expects(self, target: Target) -> Expectation:
+        """Say which index knows the target and what a sound body looks like."""
+
+
+class Transducer(Protocol):
+    """A document on its way through: what `feed` and `close` return is the rewritten document, in order."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next bytes; give those that are ready."""
+
+    def close(self) -> bytes:
+        """Give the rest. Raises `ValueError` when the document can't be what it says it is."""
+
+
+@runtime_checkable
+class Rewrites(Protocol):
+    """Documents whose links must point back at the pond. Stored bytes stay the upstream's own."""
+
+    rewrite_version: ClassVar[int]
+    """Part of the key of cached results: raise it when the output changes."""
+
+    def rewriter(self, target: Target, content_type: str, links: Links) -> Transducer:
+        """Make a fresh transducer for one document; its memory does not grow with the document."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """Documents that list members: where each lies, its digest, its date."""
+
+    def members(self, target: Target, content_type: str, source: str, chunks: Iterable[bytes]) -> Iterator[Member]:
+        """List the members of an index whose bytes are `chunks` and whose own URL is `source`.
+
+        Raises `ValueError` when the document can't be read. Needs to run in the process pool: it may hold the document.
+        """
+
+
+@runtime_checkable
+class Varies(Protocol):
+    """Paths with several representations: during an outage a stored one may stand in for one that is not."""
+
+    def stand_ins(self, target: Target) -> tuple[Target, ...]:
+        """Give the other representations of a target, the best first."""
+
+    def serves(self, target: Target, content_type: str) -> bool:
+        """Say whether a document of that type can be read by who asked for `target`."""

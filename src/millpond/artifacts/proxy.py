@@ -1,0 +1,395 @@
+"""A remote repository: the executor of the request walk. Decide, join the flight, serve.
+
+Nothing is decided here: `policy` says whether a path is served, `freshness` what a request needs, and the flight's
+leader (`fetch`)
+what an upstream's answer means. This file turns those decisions into answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from urllib.parse import urljoin
+
+from millpond.artifacts import freshness
+from millpond.artifacts.answer import (
+    HIT,
+    MISS,
+    REVALIDATED,
+    STALE,
+    Answer,
+    Head,
+    arriving_head,
+    cache_status,
+    entry_head,
+)
+from millpond.artifacts.derived import UnsoundDocument
+from millpond.artifacts.fetch import Fetcher, Located, Pond, Remote
+from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Outcome, Passed, Refused
+from millpond.artifacts.formats.base import Described, Rewrites, Varies
+from millpond.artifacts.model import (
+    Absent,
+    Checksum,
+    Decision,
+    Entry,
+    Fetch,
+    Links,
+    Member,
+    Moved,
+    Serve,
+    Target,
+)
+from millpond.artifacts.passing import PassingIndexes
+from millpond.artifacts.policy import Refused as Forbidden
+from millpond.artifacts.policy import judge
+from millpond.artifacts.spool import Spool
+from millpond.errors import UpstreamUnreachable
+
+RECHECK_S = 10.0
+"""An index older than this is asked again before a member that it does not name is called absent."""
+COLLAPSED_S = 2.0
+"""What another worker was told so shortly ago is the answer to all who waited for it, even if it is stale at once."""
+
+
+class Proxy:
+    """One remote repository of the pond."""
+
+    def __init__(self, remote: Remote, pond: Pond) -> None:
+        self.remote, self._pond = remote, pond
+        self._fetcher = Fetcher(remote, pond, self._locate)
+        self._passing = PassingIndexes(remote.format)
+
+    @property
+    def type(self) -> str:
+        """How it comes by its artifacts."""
+        return "remote"
+
+    @property
+    def name(self) -> str:
+        """The repository's name."""
+        return self.remote.name
+
+    def resolve(self, path: str, query: str, accept: str) -> Target | Moved | Absent | Forbidden:
+        """Read a path once, and let the patterns judge it."""
+        found = self.remote.format.resolve(path, query, accept)
+        return judge(found, self.remote.rules) if isinstance(found, Target) else found
+
+    async def decision(self, target: Target) -> Decision:
+        """Say what a request for `target` would need now; changes nothing."""
+        entry = await self._pond.catalog.find(self.name, target.path, target.variant)
+        return freshness.decide(entry, target, self.remote.freshness, self._pond.clock.now())
+
+    async def get(self, target: Target, mount: str) -> Answer:
+        """Answer for `target`; `mount` is the repository's absolute URL as the client sees it."""
+        decision = await self.decision(target)
+        if isinstance(decision, Serve):
+            if decision.refresh:
+                self._refresh_behind(target, mount)
+            outcome = STALE if decision.stale else HIT
+            answer = await self._stored(decision.entry, target, mount, outcome)
+            if answer is not None:
+                return answer
+            await self._pond.catalog.missing(decision.entry)
+            decision = Fetch()
+        return await self._fetched(target, decision.entry, mount)
+
+    async def missing(self, target: Target) -> None:
+        """Take note that the stored file of a target is gone, so that it is fetched again."""
+        entry = await self._pond.catalog.find(self.name, target.path, target.variant)
+        if entry is not None:
+            await self._pond.catalog.missing(entry)
+
+    async def _fetched(self, target: Target, good: Entry | None, mount: str) -> Answer:
+        """Join the flight and answer from it; once more when the result was gone before we could read it."""
+        for attempt in itertools.count():
+            flight, joined = self._join(target, mount)
+            answer = None
+            try:
+                await self._wait(flight, target, good)
+                answer = await self._from_flight(flight, target, good, mount, "collapsed" if joined else "")
+            finally:
+                if answer is None or answer.body is not flight:
+                    flight.release()
+            if answer is not None:
+                return answer
+            await self.missing(target)
+            if attempt and good is not None:
+                answer = await self._kept(good, target, mount, "the new copy went away while it was being served")
+            if attempt:
+                gone = Refused(502, "it went away while it was being served: ask again")
+                return answer or self._refusal(target, gone)
+        raise AssertionError  # pragma: no cover - the loop returns
+
+    def _join(self, target: Target, mount: str, *, force: bool = False) -> tuple[Flight, bool]:
+        key = f"{self.name}\n{target.path}\n{target.variant}"
+        flight, joined = self._pond.flights.join(key, partial(self._fetcher.lead, target, mount, force=force))
+        if joined:
+            self._pond.metrics.joined(self.name)
+        return flight, joined
+
+    def _refresh_behind(self, target: Target, mount: str) -> None:
+        flight, _ = self._join(target, mount)
+        flight.release()
+
+    async def _wait(self, flight: Flight, target: Target, good: Entry | None) -> None:
+        """Wait for as much of the flight as the answer needs: an index, or what replaces a good copy, must be whole."""
+        if good is not None:
+            try:
+                async with asyncio.timeout(self.remote.patience_s):
+                    await self._whole(flight)
+            except TimeoutError:
+                return
+        else:
+            await flight.ready()
+            if target.rewritten and (flight.tape is None or not isinstance(flight.tape, Spool) or flight.tape.shared):
+                await flight.ended()
+
+    @staticmethod
+    async def _whole(flight: Flight) -> None:
+        """Wait for the end; but what is too large to be held without a disk must be read while it passes."""
+        await flight.ready()
+        if isinstance(flight.tape, Spool):
+            await flight.tape.whole()
+            if flight.tape.overflowing:
+                return
+        await flight.ended()
+
+    async def _from_flight(
+        self, flight: Flight, target: Target, good: Entry | None, mount: str, collapsed: str
+    ) -> Answer | None:
+        match flight.outcome:
+            case None if good is not None and not (isinstance(flight.tape, Spool) and flight.tape.overflowing):
+                return await self._kept(good, target, mount, "the upstream is slow")
+            case None | Passed():
+                return self._streaming(flight, target, mount, collapsed)
+            case Landed(entry, "fetched"):
+                was = "fwd=stale" if good else "fwd=uri-miss"
+                return await self._stored(entry, target, mount, MISS, was, "fwd-status=200", "stored", collapsed)
+            case Landed(entry, "revalidated"):
+                return await self._stored(entry, target, mount, REVALIDATED, "fwd=stale", "fwd-status=304", collapsed)
+            case Landed(entry):
+                return await self._stored(entry, target, mount, HIT)
+            case Kept(entry):
+                return await self._stored(entry, target, mount, STALE, "fwd=stale", collapsed, detail=entry.failure)
+            case Elsewhere():
+                return await self._elsewhere(flight, target, good, mount)
+            case Refused(status) if good is not None and status not in freshness.GONE:
+                return await self._kept(good, target, mount, "the refetch failed here: see the pond's log")
+            case Refused() as refused:
+                return await self._stand_in(target, mount, refused) or self._refusal(target, refused)
+
+    async def _stand_in(self, target: Target, mount: str, refused: Refused) -> Answer | None:
+        """Answer with another representation that is stored, when this one can't be had; None: there is none."""
+        if refused.status in freshness.GONE or not isinstance(self.remote.format, Varies):
+            return None
+        for other in self.remote.format.stand_ins(target):
+            entry = await self._pond.catalog.find(self.name, other.path, other.variant)
+            if entry is not None and not entry.negative and self.remote.format.serves(target, entry.content_type):
+                return await self._stored(entry, other, mount, STALE, "fwd=uri-miss", detail=refused.reason)
+        return None
+
+    async def _kept(self, good: Entry, target: Target, mount: str, why: str) -> Answer | None:
+        """Answer from the good copy that was at hand before the flight."""
+        return await self._stored(good, target, mount, STALE, "fwd=stale", detail=why)
+
+    async def _elsewhere(self, flight: Flight, target: Target, good: Entry | None, mount: str) -> Answer | None:
+        """Another worker's flight ended: the catalog tells how."""
+        brought = await self._brought(target, good)
+        if brought is not None:
+            same = good is not None and good.digest == brought.entry.digest
+            outcome = STALE if brought.stale else REVALIDATED if same else MISS
+            was = "fwd=stale" if good else "fwd=uri-miss"
+            return await self._stored(brought.entry, target, mount, outcome, was, "collapsed")
+        if flight.tape is not None and flight.tape.done and not target.rewritten:
+            return self._streaming(flight, target, mount, "collapsed")
+        return None
+
+    async def _brought(self, target: Target, good: Entry | None) -> Serve | None:
+        """Give what another worker's flight brought; it need not be fresh any more (`no-cache`, a TTL of 0)."""
+        decision = await self.decision(target)
+        if isinstance(decision, Serve) or decision.entry is None:
+            return decision if isinstance(decision, Serve) else None
+        checked_at = decision.entry.checked_at
+        newer = good is not None and checked_at > good.checked_at
+        return Serve(decision.entry) if newer or self._pond.clock.now() - checked_at < COLLAPSED_S else None
+
+    async def _stored(
+        self, entry: Entry, target: Target, mount: str, outcome: str, *parts: str, detail: str = ""
+    ) -> Answer | None:
+        """Answer from the store; None: the blob is gone (evicted, or a disk was tampered with)."""
+        now = self._pond.clock.now()
+        if entry.negative:
+            status = cache_status("hit", _ttl(entry, now), detail="negative")
+            return Answer(entry.status, outcome, cache_status=status, reason="the upstream has no such object")
+        answer = Answer(200, outcome, entry_head(entry), path=target.path, unchecked=entry.unchecked)
+        answer.vary = "accept" if target.variant else ""
+        answer.age_s = max(now - entry.validated_at, 0.0)
+        if outcome == HIT and not entry.unchecked:
+            answer.validated_at = entry.validated_at
+            answer.fresh_until = entry.fresh_until if target.mutable else math.inf
+        ttl = _ttl(entry, now) if target.mutable else ""
+        answer.cache_status = cache_status(*(parts or ("hit",)), ttl, detail=detail or self._detail(entry, outcome))
+        if target.rewritten and entry.digest is not None:
+            return await self._rewritten(answer, entry, target, mount)
+        assert entry.digest is not None  # noqa: S101 - narrowed by `negative` above
+        answer.body = self._pond.catalog.blob_path(entry.digest)
+        return answer
+
+    @staticmethod
+    def _detail(entry: Entry, outcome: str) -> str:
+        return entry.failure if outcome == STALE else ("unchecked" if entry.unchecked else "")
+
+    async def _rewritten(self, answer: Answer, entry: Entry, target: Target, mount: str) -> Answer | None:
+        links = Links(mount, entry.source_url)
+        assert entry.digest is not None  # noqa: S101 - a rewritten entry is a positive one
+        try:
+            document = await self._pond.derived.rewritten(
+                self.remote.format.name, target, entry.content_type, entry.digest, links
+            )
+        except FileNotFoundError:
+            return None
+        except (UnsoundDocument, OSError) as error:
+            return self._refusal(target, Refused(502, f"its stored index can't be rewritten: {error}", "unsound"))
+        answer.body = document.path
+        answer.head = replace(answer.head, tags=(document.etag,), size=document.size)
+        return answer
+
+    def _streaming(self, flight: Flight, target: Target, mount: str, collapsed: str) -> Answer | None:
+        """Answer with the bytes as they arrive."""
+        arriving = flight.arriving
+        if arriving is None or flight.tape is None or not flight.tape.joinable:
+            return None
+        kept = arriving.spool and (flight.tape.shared if isinstance(flight.tape, Spool) else True)
+        status = cache_status("fwd=uri-miss", "fwd-status=200", "stored" if kept else "", collapsed)
+        answer = Answer(200, MISS, arriving_head(arriving), body=flight, cache_status=status, path=target.path)
+        answer.age_s = arriving.age_s
+        if target.rewritten and isinstance(self.remote.format, Rewrites):
+            links = Links(mount, self._index_url(target))
+            answer.rewriter = self.remote.format.rewriter(target, arriving.content_type, links)
+            answer.head = Head(arriving.content_type)
+        answer.vary = "accept" if target.variant else ""
+        return answer
+
+    def _refusal(self, target: Target, refused: Refused) -> Answer:
+        status = cache_status("fwd=uri-miss", detail=refused.kind or refused.reason)
+        return Answer(
+            refused.status,
+            MISS,
+            cache_status=status,
+            reason=refused.reason,
+            retry_after_s=refused.retry_after_s,
+            path=target.path,
+        )
+
+    # Where a member lies: its index tells.
+
+    async def _locate(self, target: Target) -> Located | Refused:
+        expectation = self.remote.format.expects(target)
+        promised = (Checksum("sha256", target.digest.removeprefix("sha256:")),) if target.digest else ()
+        if expectation.index is None or not isinstance(self.remote.format, Described):
+            return Located(self.remote.upstream.base_url + target.upstream_path, promised)
+        member = await self._member(expectation.index, expectation.member)
+        if isinstance(member, Refused):
+            return member
+        return Located(member.url, (*promised, *member.checksums), member.size)
+
+    async def _member(self, index: Target, name: str) -> Member | Refused:
+        """Look a member up in its index; one that is not there is looked up again in a newer index, once."""
+        for force in (False, True):
+            found = await self._index(index, force=force)
+            if isinstance(found, Refused):
+                return found
+            try:
+                member = await self._listed(found, index, name)
+            except FileNotFoundError:  # evicted between the look-up and here: once more, then it is fetched
+                continue
+            if member is not None:
+                return replace(member, url=urljoin(found.source_url, member.url))
+            if self._pond.clock.now() - found.checked_at < RECHECK_S:
+                break
+        return Refused(404, f"{index.path} lists no {name}")
+
+    async def _listed(self, found: _Index, index: Target, name: str) -> Member | None:
+        """Look a name up; where the list can't be kept (a full disk), the index is read as one that passes by."""
+        entry = found.entry
+        if entry is None or entry.digest is None:
+            return self._passing.member(index, name)
+        try:
+            return await self._pond.derived.member(
+                self.remote.format.name, index, entry.content_type, entry.digest, entry.source_url, name
+            )
+        except FileNotFoundError:
+            raise
+        except UnsoundDocument as error:
+            raise UpstreamUnreachable(f"the stored index can't be read: {error}", kind="unsound") from error
+        except OSError:
+            blob = self._pond.catalog.blob_path(entry.digest)
+            await self._passing.read_stored(index, entry.content_type, entry.source_url, blob)
+            return self._passing.member(index, name)
+
+    async def _index(self, index: Target, *, force: bool) -> _Index | Refused:
+        """Have an index at hand: the stored one while it may be served, else a new one."""
+        if not force:
+            found = await self._index_at_hand(index)
+            if found is not None:
+                return found
+        flight, _ = self._join(index, "", force=force)
+        try:
+            outcome = await self._settled_index(flight, index)
+        finally:
+            flight.release()
+        match outcome:
+            case Landed(entry) | Kept(entry):
+                return _indexed(entry)
+            case Refused() as refused:
+                return refused
+            case Passed():
+                return _Index(None, self._index_url(index), self._pond.clock.now())
+        brought = await self._brought(index, None)
+        gone = Refused(502, f"the index {index.path} could not be had: ask again")
+        return _indexed(brought.entry) if brought else gone
+
+    async def _index_at_hand(self, index: Target) -> _Index | Refused | None:
+        decision = await self.decision(index)
+        if not isinstance(decision, Serve):
+            return None
+        entry = decision.entry
+        if entry.digest is not None and not self._pond.catalog.blob_path(entry.digest).exists():
+            await self._pond.catalog.missing(entry)
+            return None
+        return _indexed(entry)
+
+    async def _settled_index(self, flight: Flight, index: Target) -> Outcome | None:
+        """Wait for an index; one that passes by unstored is read on its way."""
+        await flight.ready()
+        arriving, tape = flight.arriving, flight.tape
+        if isinstance(tape, Spool) and arriving is not None and not arriving.spool and not tape.done:
+            await self._passing.read(index, arriving, tape, self._index_url(index))
+        await flight.ended()
+        return flight.outcome
+
+    def _index_url(self, index: Target) -> str:
+        return self.remote.upstream.base_url + index.upstream_path
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index at hand; `entry` None: it passed by unstored."""
+
+    entry: Entry | None
+    source_url: str
+    checked_at: float
+
+
+def _ttl(entry: Entry, now: float) -> str:
+    """Write the freshness that is left (RFC 9211 section 2.4): below zero for whatever is stale, if only just."""
+    return f"ttl={math.floor(entry.fresh_until - now)}"
+
+
+def _indexed(entry: Entry) -> _Index | Refused:
+    if entry.negative:
+        return Refused(entry.status, "the upstream has no such project")
+    return _Index(entry, entry.source_url, entry.checked_at)

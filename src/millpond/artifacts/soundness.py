@@ -1,0 +1,108 @@
+"""Whether an upstream's body can be what was asked for. PURE.
+
+A captive portal, a proxy's error page or a half-written file answers 200 like the real thing. The digest tells where
+an index gives
+one; elsewhere the media type and the first and last bytes do (`model.Body`), and what the good copy was before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol
+
+from millpond.artifacts.model import Body, Checksum, Entry, Reply
+
+PROBE_BYTES = 512
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<script")
+_STRENGTH = ("sha512", "sha384", "sha256", "sha3_256", "blake2b", "sha224", "sha1", "md5")
+
+
+def unsound_head(body: Body, reply: Reply, before: Entry | None) -> str | None:
+    """Say why a reply's head can't belong to the target; None: it can."""
+    if body.max_bytes is not None and reply.length is not None and reply.length > body.max_bytes:
+        return f"the body has {reply.length} bytes, more than the {body.max_bytes} that such a document may have"
+    kind = media_type(reply.headers.get("content-type", ""))
+    if body.types and kind and kind not in body.types:
+        return f"its content type is {kind}, not {' or '.join(body.types)}"
+    if _portal(kind, before, html=body.html):
+        return "it is an HTML page, which this can't be"
+    return None
+
+
+def unsound_start(body: Body, start: bytes, before: Entry | None) -> str | None:
+    """Say why the first `PROBE_BYTES` bytes (or all, if fewer) can't belong to the target; None: they can."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    looks_html = text.startswith(_HTML)
+    if looks_html and (not body.html or (before is not None and not _was_html(before))):
+        return "it is an HTML page, which this can't be"
+    if body.prefixes and not any(text.startswith(prefix.lower()) for prefix in body.prefixes):
+        return "its first bytes are not those of such a file"
+    return None
+
+
+def unsound_end(body: Body, end: bytes) -> str | None:
+    """Say why the last bytes can't be the end of the target; None: they can."""
+    if body.suffixes and not end.rstrip().endswith(body.suffixes):
+        return "it ends too early"
+    return None
+
+
+def media_type(value: str) -> str:
+    """Give the media type without its parameters, in lower case (RFC 9110 section 8.3.1)."""
+    return value.partition(";")[0].strip().lower()
+
+
+def _portal(kind: str, before: Entry | None, *, html: bool) -> bool:
+    is_html = kind in {"text/html", "application/xhtml+xml"}
+    return is_html and (not html or (before is not None and not _was_html(before)))
+
+
+def _was_html(entry: Entry) -> bool:
+    return "html" in entry.content_type or entry.content_type == ""
+
+
+class Hasher(Protocol):
+    """The part of `hashlib`'s objects that is used here."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Give the digest so far."""
+
+
+class Verifier:
+    """Hashes a body as it passes: always sha256 (the blob's name), and the strongest digest its index promises."""
+
+    def __init__(self, promised: Iterable[Checksum] = ()) -> None:
+        self._sha256 = hashlib.sha256()
+        self._promised = strongest(promised)
+        self._other: Hasher | None = None
+        if self._promised is not None and self._promised.algorithm != "sha256":
+            self._other = hashlib.new(self._promised.algorithm, usedforsecurity=False)
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take more bytes, in order."""
+        self._sha256.update(data)
+        if self._other is not None:
+            self._other.update(data)
+
+    def digest(self) -> str:
+        """Give the blob's name: ``sha256:`` and hex."""
+        return "sha256:" + self._sha256.hexdigest()
+
+    def mismatch(self) -> str | None:
+        """Say how the bytes differ from what was promised; None: they match, or nothing was promised."""
+        if self._promised is None:
+            return None
+        got = (self._other or self._sha256).hexdigest()
+        if got == self._promised.hex:
+            return None
+        return f"its {self._promised.algorithm} is {got}, the index says {self._promised.hex}"
+
+
+def strongest(checksums: Iterable[Checksum]) -> Checksum | None:
+    """Choose the checksum to verify; algorithms that this Python does not have are passed over."""
+    known = [c for c in checksums if c.algorithm in _STRENGTH and c.algorithm in hashlib.algorithms_available]
+    return min(known, key=lambda c: _STRENGTH.index(c.algorithm), default=None)

@@ -1,0 +1,50 @@
+"""The `millpond` command and its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from millpond import __version__
+from millpond.cli import repo, setup, token, upkeep
+from millpond.cli.output import out
+
+app = typer.Typer(
+    name="millpond",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A pull-through artifact cache and repository that keeps delivering when its upstreams fail.",
+    epilog="Start here: millpond serve",
+)
+app.command(epilog="Example: millpond serve --port 8080 --data /srv/millpond")(setup.serve)
+app.command(epilog="Example: millpond init")(setup.init)
+app.command(epilog="Example: millpond check")(setup.check)
+app.command(epilog="Example: millpond connect pip --write")(setup.connect)
+app.command(epilog="Example: millpond why http://127.0.0.1:8080/pypi/simple/six/")(upkeep.why)
+app.command(epilog="Example: millpond usage --artifact pypi/simple/six/")(upkeep.usage)
+app.command(epilog="Example: millpond gc --dry-run")(upkeep.gc)
+app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)
+app.command(epilog="Example: millpond reload")(upkeep.reload)
+app.add_typer(repo.app, name="repo")
+app.add_typer(token.app, name="token")
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"millpond {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def millpond(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Nothing here: the commands do the work."""
+    del version
+
+
+def run() -> None:
+    """Run the command line."""
+    app()

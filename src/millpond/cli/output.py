@@ -1,0 +1,94 @@
+"""How commands speak: plain words and tables for people, JSON for machines, progress on a terminal only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from millpond.errors import ConfigError, MillpondError
+
+NO, USAGE = 1, 2
+_PIPED_WIDTH = 4096  # a pipe has no columns: a record is a line
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON, one document."""
+    sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under their columns."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    out.print(grid)
+
+
+def fields(values: Mapping[str, object]) -> None:
+    """Print names and values, one a line."""
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        out.print(f"{name:<{width}}  {value}", markup=False)
+
+
+@contextlib.contextmanager
+def failing() -> Iterator[None]:
+    """Turn faults into plain words and an exit code."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(problem, markup=False)
+        raise typer.Exit(USAGE) from None
+    except MillpondError as error:
+        err.print(f"millpond: {error}", markup=False)
+        raise typer.Exit(NO) from None
+    except OSError as error:
+        err.print(f"millpond: {error}", markup=False)
+        raise typer.Exit(NO) from None
+
+
+class Bar:
+    """A progress bar that shows itself on a terminal only, and only once there is something to tell."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __call__(self, text: str, done: int, total: int | None) -> None:
+        """Show how far it is."""
+        if not err.is_terminal:
+            return
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._progress = Progress(*columns, console=err, transient=True)
+            self._progress.start()
+            self._task = self._progress.add_task(text, total=total)
+        if self._task is not None:
+            self._progress.update(self._task, description=text, completed=done, total=total)
+
+    def close(self) -> None:
+        """Take it away."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:  # noqa: PLR2004 - binary units
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,76 @@
+"""Where a command's operation runs: in the daemon that holds the data directory, or here when none does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from millpond.cli.output import Bar, failing
+from millpond.errors import NotFound
+from millpond.server import control
+
+if TYPE_CHECKING:
+    from millpond.app import Source
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The configuration file. [default: ./millpond.toml, /etc/millpond]")
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="The data directory. [default: ./millpond-data]")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SOCKET = "control.sock"
+_FIRST = frozenset({"repo_ls", "token_create"})
+"""What makes sense before a pond has been started."""
+
+
+def overrides(**values: object) -> dict[str, object]:
+    """Give the configuration keys that the command line sets: ``server_port`` is ``server.port``."""
+    return {key.replace("_", ".", 1): value for key, value in values.items() if value is not None}
+
+
+def perform(operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any]) -> Any:
+    """Run one operation and give its result; faults end the command."""
+    bar = Bar()
+    try:
+        with failing():
+            return asyncio.run(_perform(operation, config, data, arguments, bar))
+    finally:
+        bar.close()
+
+
+def source(config: Path | None, **settings: object) -> Source:
+    """Say where the configuration comes from: the file, and what the command line sets."""
+    from millpond.app import Source
+
+    return Source(config, overrides(**settings), Path.cwd())
+
+
+async def _perform(
+    operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar
+) -> Any:
+    where = source(config, server_data=str(data) if data else None)
+    loaded = where.load()
+    try:
+        return await control.call(loaded.server.data / SOCKET, operation, arguments, bar)
+    except (FileNotFoundError, ConnectionRefusedError):
+        pass
+    if operation == "reload":
+        raise NotFound(f"no daemon runs on {loaded.server.data}: there is nothing to reload")
+    if operation not in _FIRST and not loaded.server.data.exists():
+        raise NotFound(
+            f"there is no pond in {loaded.server.data}: name its folder with --data, or run `millpond serve`"
+        )
+    from millpond.app import App, DataLock
+
+    lock = DataLock(loaded.server.data)
+    try:
+        app = await App.open(loaded, where, admin=False, mend=operation == "fsck" and bool(arguments.get("repair")))
+        try:
+            return await app.operations[operation](progress=bar, **arguments)
+        finally:
+            await app.close()
+    finally:
+        lock.release()

@@ -1,0 +1,80 @@
+"""``millpond gc``, ``fsck``, ``why``, ``usage``, ``reload``: upkeep of the pond, and its explanations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from millpond.cli.output import NO, fields, out, say_json, table
+from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Collect what nothing refers to, in two phases with a grace period, and what exceeds max_size."""
+    found = perform("gc", config, data, {"dry_run": dry_run})
+    if json:
+        say_json(found)
+    else:
+        fields(found)
+
+
+def fsck(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found, and restore what was lost.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check every stored byte against its digest, and the catalog against the disk."""
+    found = perform("fsck", config, data, {"repair": repair})
+    if json:
+        say_json(found)
+    else:
+        fields({key: value for key, value in found.items() if key != "problems"})
+        for problem in found["problems"]:
+            out.print(f"- {problem}", markup=False)
+    if not found["ok"]:
+        raise typer.Exit(NO)
+
+
+def why(
+    ref: Annotated[str, typer.Argument(help="An artifact's URL, or its path: pypi/simple/six/")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say why an artifact is served as it is: fresh, stale or refused, by which rule, how old, the upstream's state."""
+    found = perform("why", config, data, {"ref": ref})
+    if json:
+        say_json(found)
+        return
+    out.print(found["verdict"], markup=False)
+    fields(found["facts"])
+
+
+def usage(
+    artifact: Annotated[str | None, typer.Option(help="Its REPOSITORY/PATH, whole.")] = None,
+    token: Annotated[str | None, typer.Option(help="Only what this token drew.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many records at most, newest first.")] = 50,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say who got what, and when."""
+    found = perform("usage", config, data, {"artifact": artifact, "token": token, "limit": limit})
+    if json:
+        say_json(found)
+    else:
+        rows = [(u["at"], u["repository"], u["path"], u["outcome"], u["token"] or "-", u["digest"]) for u in found]
+        table(("WHEN", "REPOSITORY", "PATH", "OUTCOME", "TOKEN", "DIGEST"), rows)
+
+
+def reload(config: ConfigOption = None, data: DataOption = None) -> None:
+    """Make the running daemon read its configuration again; a mistake in it leaves everything as it was."""
+    perform("reload", config, data, {})
+    out.print("reloaded")

@@ -1,0 +1,152 @@
+"""Counters and gauges for Prometheus, per process, summed over the workers when they are read.
+
+Hits, misses, bytes and outcomes are counted per repository. With more than one worker the values live in
+memory-mapped files that
+outlive a worker (`prometheus_client`'s multi-process mode), so that no restart and no flush resets them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FILES = ("counter", "gauge_livemax", "gauge_livesum", "histogram")
+_FILE_BYTES = 1 << 20
+_STATES: Mapping[str, int] = {"closed": 0, "half-open": 1, "open": 2}
+
+
+class Metrics:
+    """All of this process's metrics; `shared` is the folder of the multi-process files, None with one worker.
+
+    With `shared`, the environment's ``PROMETHEUS_MULTIPROC_DIR`` must name it before this module is imported.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        if shared is not None and not _allocated(shared):
+            values.ValueClass = values.MutexValue
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._shared = shared
+        make: dict[str, Any] = {"registry": self.registry}
+        repo = ["repository"]
+        self._requests = Counter("millpond_requests", "Served artifacts", [*repo, "outcome"], **make)
+        self._hits = Counter("millpond_cache_hits", "Answers from the store", repo, **make)
+        self._misses = Counter("millpond_cache_misses", "Answers that had to be fetched", repo, **make)
+        self._served = Counter("millpond_served_bytes", "Bytes sent to clients", [*repo, "outcome"], **make)
+        self._fetched = Counter("millpond_fetched_bytes", "Bytes fetched from upstreams", repo, **make)
+        self._revalidations = Counter("millpond_revalidations", "Conditional requests sent upstream", repo, **make)
+        self._joined = Counter("millpond_flights_joined", "Requests that joined a running fetch", repo, **make)
+        self._errors = Counter("millpond_errors", "Error answers by status", [*repo, "status"], **make)
+        self._upstream_errors = Counter(
+            "millpond_upstream_errors", "Upstream failures by kind", [*repo, "kind"], **make
+        )
+        gauge = make | {"multiprocess_mode": "livemax"}
+        self._upstream_state = Gauge("millpond_upstream_state", "0 closed, 1 half-open, 2 open circuit", repo, **gauge)
+        self._upstream_latency = Gauge(
+            "millpond_upstream_latency_seconds", "Time to first byte, smoothed", repo, **gauge
+        )
+        self._disk = Gauge("millpond_disk_bytes", "Disk use", ["what"], **gauge)
+        self._flights = Gauge("millpond_flights", "Fetches under way", **(make | {"multiprocess_mode": "livesum"}))
+        self._usage_dropped = Gauge(
+            "millpond_usage_dropped", "Usage records lost to back-pressure", **(make | {"multiprocess_mode": "livesum"})
+        )
+        buckets = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+        self._lag = Histogram("millpond_event_loop_lag_seconds", "Delay of a timer", buckets=buckets, **make)
+
+    def served(self, repository: str, outcome: str, size: int, count: int = 1) -> None:
+        """Count served artifacts and their bytes together; everything but a miss is a cache hit."""
+        self._requests.labels(repository, outcome).inc(count)
+        (self._misses if outcome == "miss" else self._hits).labels(repository).inc(count)
+        self._served.labels(repository, outcome).inc(size)
+
+    def refused(self, repository: str, status: int) -> None:
+        """Count one error answer."""
+        self._errors.labels(repository, str(status)).inc()
+
+    def fetched(self, repository: str, size: int) -> None:
+        """Count bytes that came from upstream."""
+        self._fetched.labels(repository).inc(size)
+
+    def revalidating(self, repository: str) -> None:
+        """Count one conditional request."""
+        self._revalidations.labels(repository).inc()
+
+    def joined(self, repository: str) -> None:
+        """Count one request that joined a flight."""
+        self._joined.labels(repository).inc()
+
+    def upstream_failed(self, repository: str, kind: str) -> None:
+        """Count one upstream failure."""
+        self._upstream_errors.labels(repository, kind).inc()
+
+    def upstream(self, repository: str, state: str, latency_s: float) -> None:
+        """Note an upstream's circuit and latency."""
+        self._upstream_state.labels(repository).set(_STATES.get(state, 0))
+        self._upstream_latency.labels(repository).set(latency_s)
+
+    def disk(self, what: str, size: int) -> None:
+        """Note disk use: ``used``, ``limit``, ``free``."""
+        self._disk.labels(what).set(size)
+
+    def usage_dropped(self, count: int) -> None:
+        """Note how many usage records were lost so far."""
+        self._usage_dropped.set(count)
+
+    def flying(self, count: int) -> None:
+        """Note the number of fetches under way."""
+        self._flights.set(count)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how late the event loop was."""
+        self._lag.observe(seconds)
+
+    def text(self) -> bytes:
+        """Give the Prometheus text, over all workers."""
+        return generate_latest(self._source())
+
+    def values(self) -> dict[str, float]:
+        """Give the same as a flat mapping, for JSON: ``name{label="value"}`` to number."""
+        found: dict[str, float] = {}
+        for family in self._source().collect():
+            for sample in family.samples:
+                labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+                found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+        return found
+
+    def _source(self) -> CollectorRegistry:
+        if self._shared is None:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self._shared))  # type: ignore[no-untyped-call]
+        return registry
+
+
+def _allocated(folder: Path) -> bool:
+    """Make this process's value files, written out: in a sparse one, a count that meets a full disk is a bus error.
+
+    False: there is no room for them. Such a process counts for itself, and the sums over all workers lack it.
+    """
+    files = [folder / f"{kind}_{os.getpid()}.db" for kind in _FILES]
+    try:
+        for path in files:
+            with path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+    except OSError:
+        for path in files:
+            path.unlink(missing_ok=True)
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""DATA/control.sock: how commands speak to a running daemon.
+
+One request per connection, JSON lines: ``{"operation": ..., "arguments": {...}}`` in; any number of ``{"progress":
+[text, done, total]}``
+out, then ``{"result": ...}`` or ``{"error": text, "kind": name}``. The socket's file mode (0600) is the access rule:
+who may
+use it is who may read the data directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from millpond import errors
+from millpond.errors import MillpondError
+
+Progress = Callable[[str, int, int | None], None]
+Operation = Callable[..., Awaitable[Any]]
+MAX_REQUEST_BYTES = 1 << 20
+log = structlog.get_logger(__name__)
+
+
+class ControlServer:
+    """Serves operations on a Unix socket."""
+
+    def __init__(self, path: Path, operations: Mapping[str, Operation]) -> None:
+        self._path, self._operations = path, operations
+        self._server: asyncio.Server | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Listen; a socket that a dead daemon left is replaced."""
+        self._path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_REQUEST_BYTES)
+        finally:
+            os.umask(before)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        self._running.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):  # cancelled: `close` ends this task
+                _write(writer, await self._answer(reader, writer))
+                await writer.drain()
+        finally:
+            self._running.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
+        def progress(text: str, done: int, total: int | None) -> None:
+            _write(writer, {"progress": [text, done, total]})
+
+        try:
+            request = json.loads(await reader.readline())
+            operation, arguments = self._operations[request["operation"]], dict(request["arguments"])
+            inspect.signature(operation).bind(progress=progress, **arguments)
+        except (KeyError, TypeError, ValueError) as error:
+            return {"error": f"not understood: {error}", "kind": "BadRequest"}
+        try:
+            return {"result": await operation(progress=progress, **arguments)}
+        except MillpondError as error:
+            return {"error": str(error), "kind": type(error).__name__}
+        except Exception as error:
+            log.exception("a command failed", error=str(error))
+            return {"error": f"{type(error).__name__}: {error}", "kind": "MillpondError"}
+
+    async def close(self) -> None:
+        """Stop listening, end what runs, and remove the socket. Callers see that their operation came to no end."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    writer.write(json.dumps(message).encode() + b"\n")
+
+
+async def call(path: Path, operation: str, arguments: Mapping[str, Any], progress: Progress) -> Any:
+    """Ask the daemon behind the socket. Raises its error, or `ConnectionError` when nobody listens."""
+    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 28)
+    try:
+        _write(writer, {"operation": operation, "arguments": dict(arguments)})
+        await writer.drain()
+        while line := await reader.readline():
+            message = json.loads(line)
+            if "progress" in message:
+                progress(*message["progress"])
+            elif "error" in message:
+                raise _error(message)
+            else:
+                return message["result"]
+    finally:
+        writer.close()
+    raise ConnectionResetError("the daemon stopped while it worked on this: try again")
+
+
+def _error(message: Mapping[str, str]) -> MillpondError:
+    kind = getattr(errors, message.get("kind", ""), MillpondError)
+    if kind in {errors.BadRequest, errors.NotFound, errors.Conflict, errors.Busy, errors.OutOfSpace}:
+        return kind(message["error"])
+    return MillpondError(message["error"])

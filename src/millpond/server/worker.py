@@ -1,0 +1,113 @@
+"""One worker: opens the application, serves it.
+
+In this process with one worker, as the supervisor's child with more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from millpond.api.site import site
+from millpond.app import App, Role, Source
+from millpond.app.guide import welcome
+from millpond.config import Config
+from millpond.errors import MillpondError
+from millpond.metrics import Metrics
+from millpond.server.control import ControlServer
+from millpond.server.daemon import Daemon
+from millpond.server.lane import Lane, protocol
+from millpond.server.logs import configure
+from millpond.server.supervisor import die_with_parent
+
+SOCKET = "control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is to do, as the supervisor writes it to the child's command line."""
+
+    source: Source
+    fd: int
+    port: int
+    role: Role
+    metrics: str = ""
+
+    def text(self) -> str:
+        """Write it."""
+        source = {
+            "path": str(self.source.path) if self.source.path else None,
+            "overrides": dict(self.source.overrides),
+            "cwd": str(self.source.cwd),
+        }
+        role = {"number": self.role.number, "count": self.role.count, "supervisor": self.role.supervisor}
+        return json.dumps({"source": source, "fd": self.fd, "port": self.port, "role": role, "metrics": self.metrics})
+
+    @classmethod
+    def read(cls, text: str, number: int) -> Job:
+        """Read it, for one worker."""
+        told = json.loads(text)
+        source = told["source"]
+        path = Path(source["path"]) if source["path"] else None
+        role = Role(**told["role"] | {"number": number})
+        return cls(
+            Source(path, source["overrides"], Path(source["cwd"])), told["fd"], told["port"], role, told["metrics"]
+        )
+
+
+async def serve(config: Config, job: Job, sock: socket.socket) -> None:
+    """Open the application and serve it until told to stop; the first worker tells a person what to do next."""
+    server = config.server.model_copy(update={"port": job.port})
+    app = await App.open(
+        config.model_copy(update={"server": server}),
+        job.source,
+        role=job.role,
+        metrics=Metrics(Path(job.metrics) if job.metrics else None),
+        wait=False,
+    )
+    first = job.role.number == 0
+    control = ControlServer(app.data / SOCKET, app.operations) if first else None
+    surface = site(app)
+    lane = protocol(Lane(app.hits, surface.doorkeeper, app.clock))
+    daemon = Daemon(app, surface, [sock], drain_s=config.server.drain_timeout_s, protocol=lane)
+
+    async def ready() -> None:
+        with contextlib.suppress(MillpondError):
+            await app.adopted()
+        sys.stdout.write(welcome(app))
+        sys.stdout.flush()
+
+    await daemon.run(control, ready)
+
+
+def main(arguments: list[str]) -> None:
+    """Be the supervisor's child: ``worker JOB NUMBER``."""
+    import uvloop
+
+    job = Job.read(arguments[0], int(arguments[1]))
+    die_with_parent(job.role.supervisor)
+    config = job.source.load()
+    configure(config.server.log_format, config.server.log_level)
+    with socket.socket(fileno=job.fd) as sock:
+        uvloop.run(serve(config, job, sock))
+
+
+def child_command(job: Job) -> list[str]:
+    """Give the command of a child; the supervisor adds the number."""
+    return [sys.executable, "-m", "millpond", "worker", job.text()]
+
+
+def metrics_folder(data: Path) -> Path:
+    """Give an empty folder for the workers' shared metrics of this run; those of earlier runs are removed."""
+    root = data / "metrics"
+    root.mkdir(parents=True, exist_ok=True)
+    for path in root.glob("*.db"):
+        path.unlink(missing_ok=True)
+    (root / "started").write_text(f"{os.getpid()} {time.time()}\n")
+    return root

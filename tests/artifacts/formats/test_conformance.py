@@ -1,0 +1,42 @@
+"""Every format that is there passes the shipped suite."""
+
+from __future__ import annotations
+
+from millpond.artifacts.formats import BUILT_IN, FORMATS
+from millpond.artifacts.formats.generic import Generic
+from millpond.artifacts.formats.pypi import PyPI
+from millpond.testing.formats import FormatSuite, Sample
+
+from .pypi import pages
+
+FOREIGN = (b"index.example", b"files.example", b"javascript")
+
+
+class TestGeneric(FormatSuite):
+    format = Generic()
+    paths = ("a", "a/b.tar.gz", "dir/", "größe/x.json")
+
+
+class TestPyPI(FormatSuite):
+    format = PyPI()
+    paths = ("simple/", "simple/foo-bar/", f"files/foo-bar/{pages.WHEEL}", f"files/foo-bar/{pages.WHEEL}.metadata")
+    samples = (
+        Sample(
+            "simple/foo-bar/", "text/html; charset=utf-8", pages.HTML, pages.SOURCE, foreign=FOREIGN,
+            members=(pages.WHEEL, f"{pages.WHEEL}.metadata", pages.SDIST, f"{pages.SDIST}.asc", "foo-bar-0.9.zip"),
+        ),
+        Sample(
+            "simple/foo-bar/", pages.JSON_TYPE, pages.JSON, pages.SOURCE, accept=pages.JSON_TYPE, foreign=FOREIGN,
+            members=(pages.WHEEL, f"{pages.WHEEL}.metadata", pages.SDIST, f"{pages.SDIST}.asc"),
+        ),
+        # Asked for JSON, and answered in HTML all the same.
+        Sample("simple/foo-bar/", "text/html", pages.HTML, pages.SOURCE, pages.JSON_TYPE, FOREIGN, (pages.WHEEL,)),
+        Sample("simple/", "text/html", pages.ROOT_HTML, pages.ROOT_SOURCE, foreign=FOREIGN),
+        Sample("simple/", pages.JSON_TYPE, pages.ROOT_JSON, pages.ROOT_SOURCE, pages.JSON_TYPE, FOREIGN),
+    )  # fmt: skip
+
+
+def test_every_built_in_format_is_held_against_the_suite():
+    held = {suite.format.name for suite in FormatSuite.__subclasses__()}
+    assert held == {one.name for one in BUILT_IN}
+    assert set(FORMATS) >= held

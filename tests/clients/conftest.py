@@ -1,0 +1,85 @@
+"""The clients, the jail they run in, and what they may install."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests import jail as jails
+from tests.clients.indexes import TTL_S, Index, Mill, config
+from tests.clients.programs import Client, Pip, Room, Uv
+from tests.conftest import MakePond
+
+from millpond.testing.upstream import ThreadedUpstream
+
+MakeMill = Callable[..., Mill]
+
+
+@pytest.fixture(scope="session")
+def jail() -> Iterator[jails.Jail]:
+    made = jails.jail()
+    try:
+        one = made.__enter__()
+    except jails.Impossible as reason:
+        pytest.skip(str(reason))
+    yield one
+    made.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment's Python, with a pip of its own."""
+    folder = tmp_path_factory.mktemp("client") / "venv"
+    done = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no virtual environment can be made here (Debian: python3-venv): {done.stdout.strip()}")
+    return folder / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def pip(python: Path) -> Pip:
+    return Pip(python)
+
+
+@pytest.fixture(scope="session")
+def uv(python: Path) -> Uv:
+    program = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if program is None:
+        pytest.skip("uv is not installed beside this Python (it is in the extra `dev`)")
+    return Uv(program, python)
+
+
+@pytest.fixture(params=["pip", "uv"])
+def client(request: pytest.FixtureRequest) -> Client:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def room(tmp_path: Path, jail: jails.Jail) -> Room:
+    """Inside the jail."""
+    return Room(tmp_path / "jailed", jail)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Room:
+    """Outside of it, for what a client gets without the pond."""
+    return Room(tmp_path / "outside", None)
+
+
+@pytest.fixture(params=["html", "json"])
+def index(request: pytest.FixtureRequest, upstream: ThreadedUpstream, files_host: ThreadedUpstream) -> Index:
+    return Index(upstream, files_host, as_json=request.param == "json")
+
+
+@pytest.fixture
+def mill(jail: jails.Jail, make_pond: MakePond, index: Index) -> MakeMill:
+    """Put a pond in front of the index, where the jail can reach it."""
+
+    def make(*, ttl_s: float = TTL_S, workers: int = 1) -> Mill:
+        return Mill(make_pond(config(index, ttl_s=ttl_s), host=jail.address, workers=workers), index)
+
+    return make

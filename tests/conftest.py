@@ -1,0 +1,105 @@
+"""What tests share: real ponds in processes of their own, and upstreams on loopback that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from millpond.api.site import site
+from millpond.app import App, Source
+from millpond.testing.asgi import Answered, AsgiClient
+from millpond.testing.clock import FakeClock
+from millpond.testing.pond import PondProcess
+from millpond.testing.upstream import FakeUpstream, ThreadedUpstream
+
+MakePond = Callable[..., PondProcess]
+
+
+@pytest.fixture
+def make_pond(tmp_path: Path) -> Iterator[MakePond]:
+    """Make ponds; whatever still runs at the end is stopped."""
+    made: list[PondProcess] = []
+
+    def make(config: str, **options: object) -> PondProcess:
+        pond = PondProcess(tmp_path / f"pond{len(made)}", config, **options)
+        made.append(pond)
+        pond.start()
+        return pond
+
+    yield make
+    for pond in made:
+        pond.kill()
+
+
+@pytest.fixture
+def upstream() -> Iterator[ThreadedUpstream]:
+    with ThreadedUpstream() as made:
+        yield made
+
+
+@pytest.fixture
+def files_host() -> Iterator[ThreadedUpstream]:
+    """A second server, for files that lie apart from their index."""
+    with ThreadedUpstream() as made:
+        yield made
+
+
+@dataclass
+class Inside:
+    """A whole application in this process, asked through ASGI."""
+
+    app: App
+    client: AsgiClient
+    clock: FakeClock
+
+    @property
+    def admin(self) -> dict[str, str]:
+        """The header of who may do everything."""
+        token = (self.app.data / "admin-token").read_text().strip()
+        return {"authorization": f"Bearer {token}"}
+
+    async def get(self, target: str, **headers: str) -> Answered:
+        return await self.client.get(target, **headers)
+
+    async def landed(self) -> None:
+        """Wait for the flights that go on behind answers."""
+        while len(self.app.flights):
+            await asyncio.sleep(0.001)
+
+
+OpenPond = Callable[..., Awaitable[Inside]]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(now=2_000_000_000.0)
+
+
+@pytest.fixture
+async def origin(clock: FakeClock) -> AsyncIterator[FakeUpstream]:
+    """An upstream in the test's own loop."""
+    async with FakeUpstream(clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def open_pond(tmp_path: Path, clock: FakeClock) -> AsyncIterator[OpenPond]:
+    """Open applications in this process; those on the same `folder` share its data, as workers do."""
+    opened: list[Inside] = []
+
+    async def make(config: str, *, folder: str = "data", **client: str) -> Inside:
+        path = tmp_path / f"{len(opened)}.toml"
+        path.write_text(config)
+        source = Source(path, {"server.data": str(tmp_path / folder)}, tmp_path)
+        app = await App.open(source.load({}), source, clock=clock)
+        opened.append(Inside(app, AsgiClient(site(app), **client), clock))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        if not one.app.db._closed:  # by the test itself
+            await one.app.close()

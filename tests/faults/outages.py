@@ -1,0 +1,166 @@
+"""The ways to fail, and a small world to fail in: an upstream, a host for its files, and a pond before them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.faults.inside import Inside
+from tests.faults.traffic import Seen, content
+from tests.wheels import JSON_TYPE, Wheel, json_page
+
+from millpond.testing.behaviours import Behaviour, Chunked, Fixed, Hang, Slow, portal, reset, status, truncate
+from millpond.testing.resources import Answer
+from millpond.testing.upstream import FakeUpstream
+
+TTL_S = 60
+READ_TIMEOUT_S = 1.0
+PATIENCE_S = 0.1
+RETRY_AFTER_S = 90
+NEGATIVE_TTL_S = 30
+REFUSED, BROKEN, FINE = "refused", "broken", "fine"
+CONFIG = """
+[upstream]
+read_timeout_s = {timeout}
+connect_timeout_s = 2.0
+patience_s = {patience}
+circuit_failures = 100000
+[repositories.files]
+package = "generic"
+base_url = "{upstream}/files"
+mutable_ttl_s = {ttl}
+[repositories.pypi]
+package = "pypi"
+base_url = "{upstream}/simple"
+trusted_origins = ["{host}"]
+mutable_ttl_s = {ttl}
+check_mutable_updates = true
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to fail. `cold`, `page`: what comes of it with nothing stored, for a body that streams and for an index,
+    which is answered only whole. `kind` is the word in Cache-Status."""
+
+    name: str
+    make: Callable[[bytes], Behaviour] | None
+    kind: str
+    cold: str = REFUSED
+    page: str = REFUSED
+    status: int = 502
+    retry_after: str = ""
+
+
+def wrong_digest(body: bytes) -> Behaviour:
+    """The right length and look, and one byte that is not what the index promises."""
+    return Fixed(Answer(200, {"content-type": "application/octet-stream"}, body[:-1] + bytes([body[-1] ^ 1])))
+
+
+def half(body: bytes) -> int:
+    return len(body) // 2
+
+
+FAULTS = [
+    Fault("down", None, "connect"),
+    Fault("slow", lambda _: Slow(delay_s=READ_TIMEOUT_S / 2), "", FINE, FINE, 200),
+    Fault("reset", lambda body: reset(half(body)), "reset", BROKEN),
+    Fault("truncated", lambda body: truncate(half(body)), "truncated", BROKEN),
+    Fault("chunks without an end", lambda body: Chunked(4096, stop_after=half(body)), "truncated", BROKEN),
+    Fault("portal", lambda _: portal(), "unsound"),
+    Fault("500", lambda _: status(500), "status-500"),
+    Fault("503", lambda _: status(503, retry_after=str(RETRY_AFTER_S)), "status-503", retry_after=str(RETRY_AFTER_S)),
+    Fault("429", lambda _: status(429, retry_after=str(RETRY_AFTER_S)), "status-429", retry_after=str(RETRY_AFTER_S)),
+    Fault("401", lambda _: status(401), "status-401"),
+    Fault("403", lambda _: status(403), "status-403"),
+    Fault("404", lambda _: status(404), "status-404", status=404),
+    Fault("410", lambda _: status(410), "status-410", status=410),
+    Fault("hang", lambda _: Hang(), "timeout"),
+    Fault("hang in the body", lambda body: Hang(after=half(body)), "timeout", BROKEN),
+]
+WRONG = Fault("wrong digest", wrong_digest, "mismatch", BROKEN)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object of the pond: where clients ask for it, where it lies upstream, and its bytes, old and new."""
+
+    path: str
+    repository: str
+    key: str
+    place: str
+    old: bytes
+    new: bytes
+    kind: str = ""
+    accept: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"accept": self.accept} if self.accept else {}
+
+
+class World:
+    """An upstream, a host for its files, and a pond before them."""
+
+    def __init__(self, pond: Inside, upstream: FakeUpstream, host: FakeUpstream) -> None:
+        self.pond, self.upstream, self.host = pond, upstream, host
+
+    def generic(self) -> Thing:
+        old, new = content("old", 300_000), content("new", 310_000)
+        return Thing("/files/a/thing.bin", "files", "a/thing.bin", "/files/a/thing.bin", old, new)
+
+    def index(self) -> Thing:
+        old, new = (json_page("demo", self.wheels(count), f"{self.host.url}/packages") for count in (3, 4))
+        return Thing("/pypi/simple/demo/", "pypi", "simple/demo/#json", "/simple/demo/", old, new, JSON_TYPE, JSON_TYPE)
+
+    def file(self) -> Thing:
+        wheel = self.wheels(1)[0]
+        place = f"/packages/{wheel.filename}"
+        self.upstream.put("/simple/demo/", self.index().old, headers={"content-type": JSON_TYPE})
+        return Thing(
+            f"/pypi/files/demo/{wheel.filename}", "pypi", f"files/demo/{wheel.filename}", place, wheel.body, b""
+        )
+
+    @staticmethod
+    def wheels(count: int) -> list[Wheel]:
+        return [Wheel("demo", f"1.{number}", payload=content(f"wheel {number}", 200_000)) for number in range(count)]
+
+    def server(self, thing: Thing) -> FakeUpstream:
+        return self.host if thing.place.startswith("/packages/") else self.upstream
+
+    def asked(self, thing: Thing) -> int:
+        return self.server(thing).count(thing.place)
+
+    def offer(self, thing: Thing, body: bytes) -> None:
+        headers = {"content-type": thing.kind or "application/octet-stream"}
+        self.server(thing).put(thing.place, body, headers=headers)
+
+    async def breaks(self, thing: Thing, fault: Fault, body: bytes) -> None:
+        if fault.make is None:
+            await self.server(thing).cut()
+        else:
+            self.server(thing).always(thing.place, fault.make(body))
+
+    async def mends(self, thing: Thing, fault: Fault) -> None:
+        if fault.make is None:
+            await self.server(thing).restore()
+        self.server(thing).always(thing.place, None)
+
+    async def get(self, thing: Thing) -> Seen:
+        return await self.pond.get(thing.path, thing.headers)
+
+    def right(self, seen: Seen, thing: Thing, body: bytes) -> bool:
+        """Whether an answer is these bytes, whole (an index: their rewritten form)."""
+        if not seen.whole or seen.status != 200:
+            return False
+        if not thing.kind:
+            return seen.body == body
+        links = body.replace(f"{self.host.url}/packages".encode(), b"http://pond.test/pypi/files/demo")
+        return _files(seen.body) == _files(links)
+
+
+def _files(page: bytes) -> list[tuple[str, str, str]]:
+    return [
+        (one["filename"], one["url"].partition("#")[0], one["hashes"]["sha256"]) for one in json.loads(page)["files"]
+    ]

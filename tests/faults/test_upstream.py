@@ -1,0 +1,276 @@
+"""Every way an upstream can fail, with nothing stored and with a good copy at hand: what comes of it, and the way back.
+
+The clock is the test's own; the connections to the upstream are real.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.faults.inside import opened
+from tests.faults.outages import (
+    CONFIG,
+    FAULTS,
+    FINE,
+    NEGATIVE_TTL_S,
+    PATIENCE_S,
+    READ_TIMEOUT_S,
+    REFUSED,
+    RETRY_AFTER_S,
+    TTL_S,
+    WRONG,
+    Fault,
+    Thing,
+    World,
+)
+from tests.faults.traffic import sha256
+from tests.wheels import JSON_TYPE, html_page
+
+from millpond.testing.behaviours import Chunked, Slow, portal, reset, truncate
+from millpond.testing.upstream import FakeUpstream
+
+pytestmark = pytest.mark.fault
+ids = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+
+
+@pytest.fixture
+async def world(tmp_path, request):
+    """An upstream and a pond; only where it is slowness that counts, the pond is impatient."""
+    callspec = getattr(request.node, "callspec", None)
+    fault = callspec.params.get("fault") if callspec else None
+    patience_s = PATIENCE_S if fault is not None and fault.cold == FINE else 20.0
+    async with FakeUpstream() as upstream, FakeUpstream() as host:
+        config = CONFIG.format(
+            upstream=upstream.url, host=host.url, ttl=TTL_S, timeout=READ_TIMEOUT_S, patience=patience_s
+        )
+        async with opened(tmp_path, config) as pond:
+            yield World(pond, upstream, host)
+
+
+async def nothing_is_left(world: World, thing: Thing) -> None:
+    await world.pond.landed()
+    stored = await world.pond.stored(thing.repository)
+    assert all(entry.digest is None for key, entry in stored.items() if key == thing.key)
+    assert f"sha256:{sha256(thing.old)}" not in world.pond.blobs()
+    assert world.pond.spooled() == []
+
+
+async def the_way_back(world: World, thing: Thing, body: bytes) -> None:
+    """Mended, the upstream's own bytes come, are stored, and are not asked for again."""
+    seen = await world.get(thing)
+    assert world.right(seen, thing, body)
+    assert "stored" in seen.happened
+    asked = world.asked(thing)
+    again = await world.get(thing)
+    assert world.right(again, thing, body)
+    assert again.source == "cache"
+    assert again.happened.startswith("millpond; hit")
+    assert world.asked(thing) == asked
+
+
+async def cold(world: World, thing: Thing, fault: Fault, outcome: str) -> None:
+    world.offer(thing, thing.old)
+    await world.breaks(thing, fault, thing.old)
+    seen = await world.get(thing)
+    assert "fwd=uri-miss" in seen.happened
+    if outcome == FINE:
+        assert world.right(seen, thing, thing.old)
+        assert "stored" in seen.happened
+        return
+    if outcome == REFUSED:
+        assert (seen.status, seen.whole) == (fault.status, True)
+        assert fault.kind in seen.happened
+        assert seen.headers.get("retry-after", "") == fault.retry_after
+        assert seen.headers["content-type"] == "application/problem+json"
+    else:
+        assert (seen.status, seen.whole) == (200, False)
+        assert len(seen.body) < len(thing.old)
+        assert thing.old.startswith(seen.body)
+    await nothing_is_left(world, thing)
+    await world.mends(thing, fault)
+    world.pond.clock.advance(RETRY_AFTER_S + 30)
+    await the_way_back(world, thing, thing.old)
+
+
+@ids
+async def test_cold_generic(world, fault):
+    await cold(world, world.generic(), fault, fault.cold)
+
+
+@ids
+async def test_cold_pypi_index(world, fault):
+    await cold(world, world.index(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, WRONG], ids=lambda fault: fault.name)
+async def test_cold_pypi_file(world, fault):
+    await cold(world, world.file(), fault, fault.cold)
+
+
+@ids
+async def test_a_file_whose_index_fails(world, fault):
+    index, file = world.index(), world.file()
+    world.offer(file, file.old)
+    await world.breaks(index, fault, index.old)
+    seen = await world.get(file)
+    if fault.page == FINE:
+        assert world.right(seen, file, file.old)
+        return
+    assert (seen.status, seen.whole) == (fault.status, True)
+    assert seen.headers.get("retry-after", "") == fault.retry_after
+    assert world.asked(file) == 0
+    await nothing_is_left(world, file)
+    await world.mends(index, fault)
+    world.pond.clock.advance(RETRY_AFTER_S + 30)
+    await the_way_back(world, file, file.old)
+
+
+async def stale(world: World, thing: Thing, fault: Fault) -> None:
+    world.offer(thing, thing.old)
+    assert world.right(await world.get(thing), thing, thing.old)
+    before = (await world.pond.stored(thing.repository))[thing.key]
+    world.offer(thing, thing.new)
+    await world.breaks(thing, fault, thing.new)
+    world.pond.clock.advance(TTL_S + 7)
+    asked = world.asked(thing)
+    seen = await world.get(thing)
+    if fault.status in {404, 410}:
+        assert (seen.status, seen.whole) == (fault.status, True)
+        await a_verdict_holds_for_a_while(world, thing, fault)
+        return
+    assert world.right(seen, thing, thing.old)
+    assert "fwd=stale" in seen.happened
+    assert "detail=" in seen.happened
+    assert (seen.source, seen.headers["age"]) == ("cache", str(TTL_S + 7))
+    assert "retry-after" not in seen.headers
+    assert world.asked(thing) == asked + (fault.make is not None)
+    if fault.cold == FINE:
+        await the_slow_one_lands(world, thing)
+        return
+    await world.pond.landed()  # an answer that hangs ends later than the patience of the one who asked
+    kept = (await world.pond.stored(thing.repository))[thing.key]
+    assert (kept.digest, kept.validated_at) == (before.digest, before.validated_at)
+    assert kept.failure
+    await it_is_left_alone(world, thing, fault)
+    await world.mends(thing, fault)
+    world.pond.clock.advance(RETRY_AFTER_S)
+    await the_way_back(world, thing, thing.new)
+
+
+async def it_is_left_alone(world: World, thing: Thing, fault: Fault) -> None:
+    """During the back-off (the TTL, or longer if the upstream wishes) the copy is served without asking."""
+    asked = world.asked(thing)
+    wait_s = max(TTL_S, int(fault.retry_after or 0)) - 5
+    world.pond.clock.advance(wait_s)
+    for _ in range(3):
+        seen = await world.get(thing)
+        assert world.right(seen, thing, thing.old)
+        assert seen.headers["age"] == str(TTL_S + 7 + wait_s)
+        assert seen.happened.startswith("millpond; hit; ttl=-")
+        assert "detail=" in seen.happened
+    assert world.asked(thing) == asked
+    assert world.pond.spooled() == []
+
+
+async def the_slow_one_lands(world: World, thing: Thing) -> None:
+    """What came too late for the one who asked is there for the next."""
+    await world.pond.landed()
+    seen = await world.get(thing)
+    assert world.right(seen, thing, thing.new)
+    assert seen.happened.startswith("millpond; hit")
+
+
+async def a_verdict_holds_for_a_while(world: World, thing: Thing, fault: Fault) -> None:
+    asked = world.asked(thing)
+    seen = await world.get(thing)
+    assert seen.status == fault.status
+    assert "negative" in seen.happened
+    assert world.asked(thing) == asked
+    await world.mends(thing, fault)
+    world.pond.clock.advance(NEGATIVE_TTL_S + 1)
+    await the_way_back(world, thing, thing.new)
+
+
+@ids
+async def test_stale_generic(world, fault):
+    await stale(world, world.generic(), fault)
+
+
+@ids
+async def test_stale_pypi_index(world, fault):
+    await stale(world, world.index(), fault)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, WRONG], ids=lambda fault: fault.name)
+async def test_a_pypi_file_at_hand_needs_no_upstream(world, fault):
+    file, index = world.file(), world.index()
+    world.offer(file, file.old)
+    assert world.right(await world.get(file), file, file.old)
+    for thing in (file, index):
+        await world.breaks(thing, fault, thing.old)
+    asked = world.asked(file), world.asked(index)
+    world.pond.clock.advance(TTL_S * 1000)
+    seen = await world.get(file)
+    assert world.right(seen, file, file.old)
+    assert (seen.happened, seen.source) == ("millpond; hit", "cache")
+    assert (world.asked(file), world.asked(index)) == asked
+
+
+@pytest.mark.parametrize("accept", [JSON_TYPE, "text/html"])
+async def test_a_portals_page_never_takes_the_place_of_an_html_index(world, accept):
+    """Where the real index is HTML too, nothing but the page itself tells the two apart."""
+    pages = [html_page(world.wheels(count), f"{world.host.url}/packages") for count in (3, 4)]
+    thing = Thing("/pypi/simple/demo/", "pypi", "", "/simple/demo/", *pages, "text/html; charset=utf-8", accept)
+    world.offer(thing, thing.old)
+    good = await world.get(thing)
+    assert (good.status, good.whole, good.body.count(b"<a ")) == (200, True, 3)
+    world.offer(thing, thing.new)
+    world.pond.clock.advance(TTL_S + 7)
+    world.upstream.script(thing.place, portal())
+    during = await world.get(thing)
+    assert (during.status, during.body) == (200, good.body)
+    assert "fwd=stale" in during.happened
+    world.pond.clock.advance(TTL_S + 1)
+    after = await world.get(thing)
+    assert (after.status, after.whole, after.body.count(b"<a ")) == (200, True, 4)
+
+
+async def test_slow_but_steady_is_waited_for(world):
+    """Longer than the time-out in all, and never silent for as long."""
+    thing = world.generic()
+    world.offer(thing, thing.old)
+    world.upstream.script(thing.place, Slow(bytes_per_s=len(thing.old) / (READ_TIMEOUT_S * 1.5)))
+    seen = await world.get(thing)
+    assert world.right(seen, thing, thing.old)
+    await the_way_back_is_a_hit(world, thing)
+
+
+async def the_way_back_is_a_hit(world: World, thing: Thing) -> None:
+    seen = await world.get(thing)
+    assert world.right(seen, thing, thing.old)
+    assert seen.happened.startswith("millpond; hit")
+    assert world.asked(thing) == 1
+
+
+async def test_of_500_truncations_no_bad_byte_is_stored(world):
+    dice = random.Random(20)
+    file, index = world.file(), world.index()
+    world.offer(index, index.old)
+    things = [world.generic(), file]
+    await world.get(index)
+    known = world.pond.blobs()
+    for number in range(500):
+        thing = things[number % 2]
+        world.offer(thing, thing.old)
+        cut = dice.choice([dice.randrange(len(thing.old)), len(thing.old) - dice.randint(1, 600), dice.randrange(600)])
+        how = [truncate, reset, lambda after: Chunked(dice.randint(500, 70_000), stop_after=after)][number % 3]
+        world.server(thing).script(thing.place, how(cut))
+        seen = await world.get(thing)
+        assert seen.status == 502 or (seen.status == 200 and not seen.whole), f"cut after {cut}: {seen.status}"
+        assert seen.status == 502 or thing.old.startswith(seen.body)
+        await world.pond.landed()
+        assert world.pond.blobs() == known
+    assert world.pond.spooled() == []
+    for thing in things:
+        await the_way_back(world, thing, thing.old)

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Debian packages that some tests need; without root or a network those tests are skipped and say why.
+set -u
+missing=""
+command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
+command -v strace >/dev/null 2>&1 || missing="$missing strace"
+command -v faketime >/dev/null 2>&1 || missing="$missing faketime"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "tests: not root, so these are not installed:$missing (the tests that need them are skipped)"
+    exit 0
+fi
+# Servers that a package brings must not start themselves.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get -qq update && apt-get -qqy install --no-install-recommends $missing; } >/dev/null 2>&1; then
+    echo "tests: could not install$missing (the tests that need them are skipped)"
+fi

@@ -1,0 +1,118 @@
+"""Leases: one holder at a time, numbers that only grow, and clocks that jump."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from millpond.db import Database
+from millpond.leases import Leases, node_id
+from millpond.testing.clock import FakeClock
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+async def leases(tmp_path: Path, clock: FakeClock):
+    db = Database.open(tmp_path / "catalog.sqlite", ballast_bytes=0)
+    yield Leases(db, clock)
+    await db.close()
+
+
+async def test_one_holds_it_until_it_is_over(leases: Leases, clock: FakeClock):
+    mine = await leases.acquire("gc", "a", 60)
+    assert mine is not None
+    assert await leases.acquire("gc", "b", 60) is None
+    assert await leases.current("gc") == mine
+    clock.advance(60)
+    assert await leases.current("gc") is None
+    theirs = await leases.acquire("gc", "b", 60)
+    assert theirs is not None
+    assert theirs.fence > mine.fence
+
+
+async def test_fencing_numbers_grow_for_ever(leases: Leases, clock: FakeClock):
+    fences = []
+    for holder in ("a", "b", "a", "a", "c"):
+        lease = await leases.acquire("gc", holder, 60)
+        assert lease is not None
+        fences.append(lease.fence)
+        await leases.release(lease)
+    again = await leases.acquire("gc", "d", 60)
+    assert again is not None
+    fences.append((again).fence)
+    assert fences == sorted(set(fences))
+
+
+async def test_renewing_keeps_it(leases: Leases, clock: FakeClock):
+    lease = await leases.acquire("gc", "a", 60)
+    assert lease is not None
+    clock.advance(50)
+    lease = await leases.renew(lease, 60)
+    assert lease is not None
+    clock.advance(50)
+    assert await leases.acquire("gc", "b", 60) is None
+
+
+async def test_a_late_renewal_holds_only_if_nobody_took_it(leases: Leases, clock: FakeClock):
+    lease = await leases.acquire("gc", "a", 60)
+    assert lease is not None
+    clock.advance(100)
+    late = await leases.renew(lease, 60)
+    assert late is not None
+    clock.advance(100)
+    assert await leases.acquire("gc", "b", 60) is not None
+    assert await leases.renew(late, 60) is None
+
+
+async def test_who_lost_it_can_neither_renew_nor_release_it(leases: Leases, clock: FakeClock):
+    old = await leases.acquire("gc", "a", 60)
+    assert old is not None
+    clock.advance(61)
+    new = await leases.acquire("gc", "b", 60)
+    assert await leases.release(old) is False
+    assert await leases.current("gc") == new
+
+
+async def test_the_same_holder_gets_a_new_number_and_loses_the_old_one(leases: Leases):
+    old = await leases.acquire("gc", "a", 60)
+    new = await leases.acquire("gc", "a", 60)
+    assert old is not None
+    assert new is not None
+    assert new.fence > old.fence
+    assert await leases.renew(old, 60) is None
+
+
+async def test_a_clock_that_is_set_back_locks_nothing_for_a_day(leases: Leases, clock: FakeClock):
+    assert await leases.acquire("gc", "dead", 60) is not None
+    clock.jump(-86400)
+    assert await leases.acquire("gc", "b", 60) is not None
+
+
+async def test_a_small_step_back_takes_nothing_away(leases: Leases, clock: FakeClock):
+    assert await leases.acquire("gc", "a", 60) is not None
+    clock.jump(-3)
+    assert await leases.acquire("gc", "b", 60) is None
+
+
+async def test_of_many_who_ask_at_once_one_gets_it(tmp_path: Path, clock: FakeClock):
+    databases = [Database.open(tmp_path / "catalog.sqlite", ballast_bytes=0) for _ in range(2)]
+    both = [Leases(db, clock) for db in databases]
+    got = await asyncio.gather(*(both[number % 2].acquire("gc", str(number), 60) for number in range(20)))
+    assert sum(lease is not None for lease in got) == 1
+    for db in databases:
+        await db.close()
+
+
+def test_a_node_keeps_its_id(tmp_path: Path):
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda _: node_id(tmp_path / "data"), range(16)))
+    assert len(ids) == 1
+    assert node_id(tmp_path / "data") in ids
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["node-id"]
