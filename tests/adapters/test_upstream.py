@@ -131,7 +131,7 @@ async def test_a_reply_left_early_closes_its_connection(server: FakeUpstream, up
             assert len(chunk) == 1000
             break
     hold.release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.open_connections:
             await asyncio.sleep(0.001)
     await get(upstream)

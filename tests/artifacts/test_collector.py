@@ -106,7 +106,7 @@ async def test_what_is_used_between_choice_and_eviction_stays(storage: Storage, 
 
 async def test_eviction_ends_where_nothing_can_go(storage: Storage):
     await storage.upload("u", b"u" * 1000)
-    counts = await asyncio.wait_for(collector(storage, max_bytes=10).evict(), 5)
+    counts = await asyncio.wait_for(collector(storage, max_bytes=10).evict(), 30)
     assert counts.entries == 0
 
 

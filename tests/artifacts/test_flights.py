@@ -218,7 +218,7 @@ async def test_a_fault_of_ours_ends_the_flight_for_all_who_wait(workers):
         raise RuntimeError("a bug")
 
     flight, _ = workers[0].join(KEY, broken)
-    await asyncio.wait_for(flight.ended(), 5)
+    await asyncio.wait_for(flight.ended(), 30)
     assert isinstance(flight.outcome, Refused)
     assert (flight.outcome.status, flight.outcome.kind) == (500, "internal")
     assert len(workers[0]) == 0
@@ -249,7 +249,7 @@ async def test_an_abandoned_seat_is_taken_over(workers):
     die(seat)
     successor.go.set()
     successor.finish.set()
-    assert await asyncio.wait_for(read(flight), 5) == BODY
+    assert await asyncio.wait_for(read(flight), 30) == BODY
     assert successor.count == 1
 
 
@@ -269,7 +269,7 @@ async def test_a_leader_that_dies_in_mid_stream_breaks_its_followers_off(workers
     await asyncio.sleep(0.02)
     die(seat)
     with pytest.raises(Aborted):
-        await asyncio.wait_for(reading, 5)
+        await asyncio.wait_for(reading, 30)
     assert isinstance(flight.outcome, Refused)
     assert (flight.outcome.status, flight.outcome.kind) == (502, "left-alone")
     spool.close()
@@ -277,7 +277,7 @@ async def test_a_leader_that_dies_in_mid_stream_breaks_its_followers_off(workers
     assert not joined
     successor.go.set()
     successor.finish.set()
-    assert await asyncio.wait_for(read(again), 5) == BODY
+    assert await asyncio.wait_for(read(again), 30) == BODY
 
 
 async def test_a_flight_without_a_file_is_not_shared_between_workers(workers):
@@ -288,7 +288,7 @@ async def test_a_flight_without_a_file_is_not_shared_between_workers(workers):
     for leader in leaders:
         leader.go.set()
         leader.finish.set()
-    assert await asyncio.wait_for(asyncio.gather(*reading), 5) == [BODY] * 2
+    assert await asyncio.wait_for(asyncio.gather(*reading), 30) == [BODY] * 2
     assert [leader.count for leader in leaders] == [1, 1]
 
 
@@ -304,7 +304,7 @@ async def test_who_comes_after_bytes_were_let_go_gets_a_flight_of_its_own(worker
     assert not joined
     assert late is not first
     leader.finish.set()
-    assert await asyncio.wait_for(asyncio.gather(reading, read(late)), 5) == [BODY, BODY]
+    assert await asyncio.wait_for(asyncio.gather(reading, read(late)), 30) == [BODY, BODY]
     assert leader.count == 2
 
 

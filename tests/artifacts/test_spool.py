@@ -97,7 +97,7 @@ async def test_a_slow_reader_holds_the_source_back_while_there_is_no_file(tmp_pa
     assert not writing.done()
     assert spool.written <= WINDOW_BYTES + MIB
     spool.detach(reader)
-    await asyncio.wait_for(writing, 5)
+    await asyncio.wait_for(writing, 30)
     spool.close()
 
 
@@ -140,7 +140,7 @@ async def test_readers_far_behind_when_the_room_ends_are_waited_for_and_woken(tm
     await asyncio.sleep(0)
     assert not writing.done()
     got = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(got) < room:
             got += await spool.read(reader, 100_000)
             if len(got) + MIB > room:

@@ -154,7 +154,7 @@ def test_a_damaged_catalog_stops_the_start_with_what_to_do(pond, workers):
     with pytest.raises(RuntimeError, match="did not start"):
         pond.start()
     log = pond.log.read_text()
-    assert time.monotonic() - began < 10, "it kept trying"
+    assert time.monotonic() - began < 20, "it kept trying"
     assert "catalog.sqlite" in log
     assert "fsck --repair" in log
     assert "Traceback" not in log
@@ -179,7 +179,7 @@ def test_a_damaged_catalog_is_restored_from_its_backup_and_the_records_after_it(
     pond = make_pond(CONFIG.format(index=upstream.url, files=files_host.url, backup_s=1))
     fill(pond, upstream, files_host)
     made = set((pond.data / "backups").glob("*.sqlite3"))
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not set((pond.data / "backups").glob("*.sqlite3")) - made:
         assert time.monotonic() < deadline, "no backup was made"
         time.sleep(0.05)
