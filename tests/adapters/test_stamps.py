@@ -36,9 +36,9 @@ def test_a_stamp_never_comes_back(stamps: MappedStamps):
 
 
 def test_touching_all_changes_all(stamps: MappedStamps):
-    before = list(stamps._stamps)
+    before = list(stamps.stamps)
     stamps.touch_all()
-    assert all(new != old for new, old in zip(stamps._stamps, before, strict=True))
+    assert all(new != old for new, old in zip(stamps.stamps, before, strict=True))
     assert len(before) == STAMPS
 
 

@@ -54,7 +54,7 @@ def hit(hits: Hits, folder: Path, name: str, size: int, *, until: float = math.i
     file.write_bytes(b"x" * size)
     return Hit(
         repository="r", path=name, digest="sha256:0", outcome="hit", file=file, size=size, tag=b'"t"',
-        guard=f"r/{name}", stamp=hits.stamp(f"r/{name}"), fresh_until=until, varied=varied,
+        slot=hits.slot(f"r/{name}"), stamp=hits.stamp(hits.slot(f"r/{name}")), fresh_until=until, varied=varied,
         lines=lambda now: b"age: %d\r\n" % now,
     )  # fmt: skip
 
@@ -126,7 +126,8 @@ def test_open_files_are_bounded_and_stay_open_while_they_are_sent(hits: Hits, tm
     for name in "abc":
         made = put(hits, tmp_path, name, SMALL_BYTES + 1)
         assert made.body is None
-        opened.append(hits.opened(b"/r/" + name.encode(), b"", b"", made))
+        opened.append(hits.opened(made))
+        opened[-1].hold()
     assert hits.open_files == 2
     first = opened[0]
     assert first is not None
@@ -137,9 +138,8 @@ def test_open_files_are_bounded_and_stay_open_while_they_are_sent(hits: Hits, tm
 
 def test_a_removed_file_gives_its_disk_space_back(hits: Hits, stamps: MappedStamps, tmp_path: Path):
     made = put(hits, tmp_path, "a", SMALL_BYTES + 1)
-    file = hits.opened(b"/r/a", b"", b"", made)
+    file = hits.opened(made)
     assert file is not None
-    file.release()
     stamps.touch("r/a")
     hits.flush()
     assert (hits.open_files, file.fd, len(hits)) == (0, -1, 0)
@@ -148,25 +148,49 @@ def test_a_removed_file_gives_its_disk_space_back(hits: Hits, stamps: MappedStam
 def test_a_file_that_is_gone_is_no_hit(hits: Hits, tmp_path: Path):
     made = put(hits, tmp_path, "a", SMALL_BYTES + 1)
     made.file.unlink()
-    assert hits.opened(b"/r/a", b"", b"", made) is None
+    assert hits.opened(made) is None
     assert len(hits) == 0
 
 
-def test_what_was_served_is_noted_at_once_and_counted_when_flushed(hits: Hits, notes: Notes, tmp_path: Path):
+def test_the_file_sent_least_lately_is_closed_first(hits: Hits, tmp_path: Path):
+    first, second, third = (put(hits, tmp_path, name, SMALL_BYTES + 1) for name in "abc")
+    files = [hits.opened(first), hits.opened(second)]
+    hits.opened(first)
+    hits.opened(third)
+    assert [file.fd >= 0 for file in files if file is not None] == [True, False]
+
+
+def test_what_was_served_is_written_down_once_for_each_caller(hits: Hits, notes: Notes, tmp_path: Path):
     made = put(hits, tmp_path, "a")
-    for _ in range(3):
-        hits.served(made, "ci", 10, NOW)
-    assert [(use.path, use.token, use.size) for use in notes.uses] == [("a", "ci", 10)] * 3
-    assert notes.counted == []
+    for token in ("ci", "ci", "", "ci"):
+        hits.served(hits.tally(made, token), 10, 1)
+    hits.served(hits.tally(made, ""), 0, 0)
+    assert notes.uses == []
     hits.flush()
     hits.flush()
-    assert notes.counted == [("r", "hit", 30, 3)]
+    assert [(use.path, use.token, use.size, use.count) for use in notes.uses] == [("a", "ci", 30, 3), ("a", "", 10, 1)]
+    assert notes.counted == [("r", "hit", 30, 3), ("r", "hit", 10, 2)]
+
+
+def test_an_answer_without_a_body_is_counted_and_no_use(hits: Hits, notes: Notes, tmp_path: Path):
+    hits.served(hits.tally(put(hits, tmp_path, "a"), "ci"), 0, 0)
+    hits.flush()
+    assert (notes.uses, notes.counted) == ([], [("r", "hit", 0, 1)])
+
+
+def test_a_tally_that_is_kept_goes_on_counting(hits: Hits, notes: Notes, tmp_path: Path):
+    tally = hits.tally(put(hits, tmp_path, "a"), "ci")
+    for _ in range(2):
+        hits.served(tally, 10, 1)
+        hits.flush()
+    assert [use.count for use in notes.uses] == [1, 1]
 
 
 def test_nothing_is_left_after_clear(hits: Hits, notes: Notes, tmp_path: Path):
     made = put(hits, tmp_path, "a", varied=True)
-    hits.served(made, "", 10, NOW)
+    hits.served(hits.tally(made, ""), 10, 1)
     hits.clear()
+    assert not hits.stands(made, NOW)
     assert (len(hits), hits.body_bytes, hits.open_files) == (0, 0, 0)
     hits.flush()
     assert notes.counted == [("r", "hit", 10, 1)]

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -68,10 +69,14 @@ async def opened(folder: Path, anonymous: str = "read") -> tuple[Two, list[uvico
     served: list[str] = []
 
     class Watched(protocol(Lane(app.hits, surface.doorkeeper, app.clock))):  # type: ignore[misc]
-        def _serve(self) -> bool:
-            done: bool = super()._serve()
-            served.append("lane" if done else "plain")
+        def _give(self, order: Any) -> bool:
+            done: bool = super()._give(order)
+            served.extend(["lane"] * done)
             return done
+
+        def _start_asgi_task(self, *cycle: Any) -> None:
+            served.append("plain")
+            super()._start_asgi_task(*cycle)
 
     with_lane, lane_port = await listen(surface, Watched)
     without, plain_port = await listen(surface, PondProtocol)
@@ -88,13 +93,19 @@ async def put(two: Two, name: str, body: bytes) -> None:
     assert (await say(two.plain, head.encode() + body)).startswith(b"HTTP/1.1 20")
 
 
-async def say(port: int, *pieces: bytes) -> bytes:
+async def say(port: int, *pieces: bytes, limit: int = -1) -> bytes:
+    """Send pieces and read to the end; or until `limit` bytes are there, and leave."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        return await asyncio.wait_for(reader.read(), 20)
+        async with asyncio.timeout(30):
+            if limit < 0:
+                return await reader.read()
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                return await reader.readexactly(limit)
+            return b"the end came before"
     finally:
         writer.close()
 
@@ -133,25 +144,73 @@ request = st.tuples(
 )
 
 
-def written(asked: list[tuple[str, str, list[tuple[str, str]]]]) -> bytes:
-    out = b""
+Asked = list[tuple[str, str, list[tuple[str, str]]]]
+
+
+def written(asked: Asked, *, close: bool = True) -> list[bytes]:
+    """Write requests; the last one ends the connection."""
+    out = []
     for number, (method, name, headers) in enumerate(asked):
-        last = [("Connection", "close")] if number == len(asked) - 1 else []
+        last = [("Connection", "close")] if close and number == len(asked) - 1 else []
         lines = "".join(f"{key}: {value}\r\n" for key, value in [("Host", "x"), *headers, *last])
-        out += f"{method} /files/{name} HTTP/1.1\r\n{lines}\r\n".encode()
+        out.append(f"{method} /files/{name} HTTP/1.1\r\n{lines}\r\n".encode())
     return out
+
+
+def same(fast: bytes, slow: bytes) -> None:
+    equal = fast == slow  # so that a difference of megabytes is not drawn
+    assert equal, f"{len(fast)} and {len(slow)} bytes: {fast[:300]!r} ... {slow[:300]!r}"
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(request, min_size=1, max_size=4), cuts=st.lists(st.integers(0, 400), max_size=3))
-def test_the_lane_and_the_plain_path_give_the_same_bytes(pair: tuple[LoopThread, Two], asked: Any, cuts: list[int]):
+def test_pipelines_split_anywhere_get_the_same_bytes_both_ways(
+    pair: tuple[LoopThread, Two], asked: Asked, cuts: list[int]
+):
     thread, two = pair
-    data = written(asked)
+    data = b"".join(written(asked))
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     pieces = [data[a:b] for a, b in itertools.pairwise(places)]
-    fast, slow = thread.run(say(two.lane, *pieces)), thread.run(say(two.plain, *pieces))
-    same = fast == slow  # so that a difference of megabytes is not drawn
-    assert same, f"{len(fast)} and {len(slow)} bytes: {fast[:300]!r} ... {slow[:300]!r}"
+    same(*(thread.run(say(port, *pieces)) for port in (two.lane, two.plain)))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=st.lists(request, min_size=1, max_size=4))
+def test_requests_one_after_another_get_the_same_bytes_both_ways(pair: tuple[LoopThread, Two], asked: Asked):
+    """Each comes twice in the same words, so that the second of a hit is answered from what the first was read as."""
+    thread, two = pair
+    requests = [one for one in written(asked, close=False) for _ in range(2)]
+    fast, slow = (thread.run(converse(port, requests)) for port in (two.lane, two.plain))
+    for each in zip(fast, slow, strict=True):
+        same(*each)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=st.lists(request, min_size=1, max_size=3), limit=st.integers(0, 2_000_000))
+def test_clients_that_leave_early_got_the_same_bytes_both_ways(pair: tuple[LoopThread, Two], asked: Asked, limit: int):
+    thread, two = pair
+    data = b"".join(written(asked))
+    same(*(thread.run(say(port, data, limit=limit)) for port in (two.lane, two.plain)))
+
+
+async def converse(port: int, requests: list[bytes]) -> list[bytes]:
+    """Ask on one connection, each time when the answer before is whole; gives the answers, until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        for one in requests:
+            answers.append(await answer(reader, writer, one))  # noqa: PERF401 - those before the end count
+    writer.close()
+    return answers
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes) -> bytes:
+    writer.write(asked)
+    async with asyncio.timeout(30):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head)
+        bodiless = asked.startswith(b"HEAD ") or head.startswith(b"HTTP/1.1 304 ")
+        return head if bodiless or length is None else head + await reader.readexactly(int(length.group(1)))
 
 
 def test_the_lane_was_really_taken(pair: tuple[LoopThread, Two]):
@@ -164,13 +223,82 @@ def test_the_lane_was_really_taken(pair: tuple[LoopThread, Two]):
     assert two.served == ["lane"] * (len(SIZES) + 1)
 
 
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    made, servers = await opened(tmp_path)
+@contextlib.asynccontextmanager
+async def only(folder: Path, anonymous: str = "read") -> AsyncIterator[Two]:
+    made, servers = await opened(folder, anonymous)
     yield made
     for server in servers:
         await server.shutdown()
     await made.app.close()
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    async with only(tmp_path) as made:
+        yield made
+
+
+async def remove(two: Two, name: str) -> None:
+    token = (two.app.data / "admin-token").read_text().strip()
+    head = f"DELETE /api/v1/remote/files/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    assert (await say(two.plain, f"{head}Connection: close\r\n\r\n".encode())).startswith(b"HTTP/1.1 204 ")
+
+
+async def test_the_same_words_are_not_parsed_again_and_still_judged(two: Two, monkeypatch: pytest.MonkeyPatch):
+    reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
+    first = await answer(reader, writer, GET % (b"small.bin", b""))
+    assert await answer(reader, writer, GET % (b"small.bin", b"")) == first
+    parsed = []
+    monkeypatch.setattr(lanes.FastLane, "_ordered", lambda lane: parsed.append(lane.url))
+    assert await answer(reader, writer, GET % (b"small.bin", b"")) == first
+    assert parsed == []
+    two.app.clock.advance(5)
+    assert b"\r\nage: 5\r\n" in await answer(reader, writer, GET % (b"small.bin", b""))
+    await remove(two, "small.bin")
+    assert (await answer(reader, writer, GET % (b"small.bin", b""))).startswith(b"HTTP/1.1 404 ")
+    assert parsed == [b"/files/small.bin"]
+    writer.close()
+
+
+async def test_a_revoked_token_opens_nothing_in_the_same_words(tmp_path: Path):
+    async with only(tmp_path, anonymous="none") as two:
+        _, secret = await two.app.tokens.create("ci", ["read:files"])
+        asked = GET % (b"small.bin", b"Authorization: Bearer %b\r\n" % secret.encode())
+        reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
+        for _ in range(3):
+            assert (await answer(reader, writer, asked)).startswith(b"HTTP/1.1 200 ")
+        assert two.served[-1] == "lane"
+        await two.app.tokens.revoke("ci")
+        assert (await answer(reader, writer, asked)).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+
+
+async def test_a_request_in_the_body_of_another_is_a_body(two: Two):
+    """What looks like a known request is one only where a request begins (request smuggling)."""
+    token = (two.app.data / "admin-token").read_text().strip()
+    reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
+    known = GET % (b"small.bin", b"")
+    for _ in range(3):
+        await answer(reader, writer, known)
+    head = f"PUT /api/v1/remote/files/up.bin HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n"
+    writer.write(f"{head}Content-Length: {2 * len(known)}\r\n\r\n".encode())
+    await asyncio.sleep(0.1)
+    writer.write(known)
+    await asyncio.sleep(0.1)
+    assert (await answer(reader, writer, known)).startswith(b"HTTP/1.1 201 ")
+    assert (await answer(reader, writer, GET % (b"up.bin", b""))).endswith(known + known)
+    writer.close()
+
+
+async def test_an_idle_connection_is_closed_and_a_used_one_is_not(two: Two, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lanes.FastLane, "timeout_keep_alive", property(lambda _: 1.0, lambda *_: None), raising=False)
+    reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
+    for _ in range(8):
+        assert (await answer(reader, writer, GET % (b"tiny.txt", b""))).startswith(b"HTTP/1.1 200 ")
+        await asyncio.sleep(0.2)
+    async with asyncio.timeout(30):
+        assert await reader.read() == b"", "closed by the server"
+    writer.close()
 
 
 GET = b"GET /files/%b HTTP/1.1\r\nHost: x\r\n%b\r\n"
@@ -181,12 +309,7 @@ async def test_what_was_removed_is_never_served_again(two: Two):
     for _ in range(2):
         assert (await say(two.lane, GET % (b"large.bin", CLOSE))).startswith(b"HTTP/1.1 200 ")
     assert two.served[-1] == "lane"
-    token = (two.app.data / "admin-token").read_text().strip().encode()
-    gone = b"DELETE /api/v1/remote/files/large.bin HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n%b\r\n" % (
-        token,
-        CLOSE,
-    )
-    assert (await say(two.plain, gone)).startswith(b"HTTP/1.1 204 ")
+    await remove(two, "large.bin")
     assert (await say(two.lane, GET % (b"large.bin", CLOSE))).startswith(b"HTTP/1.1 404 ")
     two.app.hits.flush()
     assert two.app.hits.open_files == 0, "its disk space is given back"
@@ -198,23 +321,21 @@ async def test_every_hit_is_counted_and_noted(two: Two):
     two.app.hits.flush()
     await two.app.usage.flush()
     records = await two.app.usage.records(repository="files", path="small.bin")
-    assert [record.size for record in records] == [2048] * 5
+    assert sum(record.count for record in records) == 5
+    assert sum(record.size for record in records) == 5 * 2048
     assert two.app.metrics.values()['millpond_requests_total{outcome="local",repository="files"}'] == 5
 
 
 async def test_without_a_token_the_lane_gives_nothing_away(tmp_path: Path):
-    made, servers = await opened(tmp_path, anonymous="none")
-    token = (made.app.data / "admin-token").read_text().strip().encode()
-    mine = b"Authorization: Bearer %b\r\n" % token + CLOSE
-    for _ in range(2):
-        assert (await say(made.lane, GET % (b"small.bin", mine))).startswith(b"HTTP/1.1 200 ")
-    assert made.served[-1] == "lane"
-    assert (await say(made.lane, GET % (b"small.bin", CLOSE))).startswith(b"HTTP/1.1 401 ")
-    wrong = b"Authorization: Bearer mp_wrong\r\n" + CLOSE
-    assert (await say(made.lane, GET % (b"small.bin", wrong))).startswith(b"HTTP/1.1 401 ")
-    for server in servers:
-        await server.shutdown()
-    await made.app.close()
+    async with only(tmp_path, anonymous="none") as two:
+        token = (two.app.data / "admin-token").read_text().strip().encode()
+        mine = b"Authorization: Bearer %b\r\n" % token + CLOSE
+        for _ in range(2):
+            assert (await say(two.lane, GET % (b"small.bin", mine))).startswith(b"HTTP/1.1 200 ")
+        assert two.served[-1] == "lane"
+        assert (await say(two.lane, GET % (b"small.bin", CLOSE))).startswith(b"HTTP/1.1 401 ")
+        wrong = b"Authorization: Bearer mp_wrong\r\n" + CLOSE
+        assert (await say(two.lane, GET % (b"small.bin", wrong))).startswith(b"HTTP/1.1 401 ")
 
 
 async def test_a_client_that_stops_reading_is_given_up(two: Two, monkeypatch: pytest.MonkeyPatch):

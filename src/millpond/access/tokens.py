@@ -130,7 +130,7 @@ class Tokens:
     def cached(self, secret: str) -> Principal | None:
         """Give what is remembered of a secret, without I/O; None: unknown, wrong, or to be looked up by `check`."""
         known = self._known(_hash(secret))
-        return self._in_time(known.principal) if known is not None else None
+        return self._used_now(known) if known is not None else None
 
     async def check(self, secret: str) -> Principal | None:
         """Find out whose secret this is; None: nobody's (wrong, revoked or expired)."""
@@ -142,10 +142,7 @@ class Tokens:
             stamp = self._stamps.stamp(KEY)
             principal = await self._db.read(lambda connection: _find(connection, hashed))
             known = self._remember(hashed, _Known(principal, stamp, self._clock.monotonic() + MAX_AGE_S))
-        found = self._in_time(known.principal)
-        if found is not None:
-            self._used[found.id] = self._clock.now()
-        return found
+        return self._used_now(known)
 
     async def list(self) -> tuple[Token, ...]:
         """List all tokens, revoked and expired ones too, newest first."""
@@ -197,6 +194,12 @@ class Tokens:
         if len(memory) > MAX_REMEMBERED:
             memory.popitem(last=False)
         return known
+
+    def _used_now(self, known: _Known) -> Principal | None:
+        found = self._in_time(known.principal)
+        if found is not None:
+            self._used[found.id] = self._clock.now()
+        return found
 
     def _in_time(self, principal: Principal | None) -> Principal | None:
         if principal is None or principal.expires_at is None or self._clock.now() < principal.expires_at:

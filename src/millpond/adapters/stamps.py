@@ -27,24 +27,28 @@ class MappedStamps:
             self._map = mmap.mmap(fd, STAMPS * _WIDTH)
         finally:
             os.close(fd)
-        self._stamps = memoryview(self._map).cast("Q")
+        self.stamps = memoryview(self._map).cast("Q")
+
+    def slot(self, key: str) -> int:
+        """Give the key's place among the stamps."""
+        return zlib.crc32(key.encode("utf-8", "surrogatepass")) % STAMPS
 
     def stamp(self, key: str) -> int:
         """Read the key's stamp: take it before reading what it guards, and compare later."""
-        return self._stamps[zlib.crc32(key.encode("utf-8", "surrogatepass")) % STAMPS]
+        return self.stamps[self.slot(key)]
 
     def touch(self, key: str) -> None:
         """Change the key's stamp, after the change is committed."""
-        self._stamps[zlib.crc32(key.encode("utf-8", "surrogatepass")) % STAMPS] = _fresh()
+        self.stamps[self.slot(key)] = _fresh()
 
     def touch_all(self) -> None:
         """Change every stamp."""
         for number in range(STAMPS):
-            self._stamps[number] = _fresh()
+            self.stamps[number] = _fresh()
 
     def close(self) -> None:
         """Let go of the map."""
-        self._stamps.release()
+        self.stamps.release()
         self._map.close()
 
 

@@ -146,13 +146,13 @@ class ArtifactServer:
         await sending.finish(exchange.send, b"" if exchange.request.method == "HEAD" else body)
 
     async def _serve_target(self, repository: Repository, target: Target, exchange: Exchange) -> None:
-        guard = stamp_key(repository.name, target.path)
-        stamp = self.hits.stamp(guard)
+        slot = self.hits.slot(stamp_key(repository.name, target.path))
+        stamp = self.hits.stamp(slot)
         answer, file = await self._opened(repository, target, exchange.request.mount)
         try:
             if answer.status == 200:  # noqa: PLR2004 - OK
                 await self._respond(repository, answer, file, exchange)
-                self._remember(repository.name, answer, exchange.request, guard, stamp)
+                self._remember(repository.name, answer, exchange.request, slot, stamp)
             else:
                 await self._refusal(repository, answer, exchange)
         except (Aborted, sending.Gone):
@@ -188,6 +188,8 @@ class ArtifactServer:
         condition = precondition(request.headers, answer.head)
         if condition is not None:
             await self._without_body(304 if isinstance(condition, NotModified) else 412, headers, send)
+            if isinstance(condition, NotModified):
+                self.metrics.served(repository.name, answer.outcome, 0)
             return
         size = file.size if file is not None else answer.head.size
         chosen: Selection = Whole()
@@ -200,6 +202,7 @@ class ArtifactServer:
             chosen = select_range(request.headers["range"], size)
         if isinstance(chosen, Unsatisfiable):
             await self._without_body(416, [*headers, (b"content-range", f"bytes */{size}".encode())], send)
+            self.metrics.served(repository.name, answer.outcome, 0)
             return
         begin, end = (chosen.start, chosen.end) if isinstance(chosen, Part) else (0, size)
         status = 206 if isinstance(chosen, Part) else 200
@@ -235,7 +238,7 @@ class ArtifactServer:
         await sending.start(send, status, headers)
         await sending.finish(send)
 
-    def _remember(self, repository: str, answer: Answer, request: Request, guard: str, stamp: int) -> None:
+    def _remember(self, repository: str, answer: Answer, request: Request, slot: int, stamp: int) -> None:
         """Let the fast lane give this answer from now on, while it stands."""
         if not request.target or request.method != "GET" or not answer.fresh_until or not isinstance(answer.body, Path):
             return
@@ -248,7 +251,7 @@ class ArtifactServer:
             file=answer.body,
             size=answer.head.size or 0,
             tag=answer.head.tags[0].encode("latin-1"),
-            guard=guard,
+            slot=slot,
             stamp=stamp,
             fresh_until=answer.fresh_until,
             varied=bool(answer.vary),

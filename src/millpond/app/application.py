@@ -281,6 +281,7 @@ class App:
             await asyncio.gather(self._adopting, return_exceptions=True)
         await self.loops.close()
         await self.flights.close()
+        self.hits.flush()
         await self.usage.flush()
         for upstream in (*self._upstreams, *(upstream for _, upstream in self._retired)):
             await upstream.close()

@@ -1,14 +1,13 @@
 """The table of servable hits: what the fast lane may answer without a decision, a database or a thread.
 
 A hit is remembered when a stored answer was served the long way, under the raw request target (and Accept and Host,
-where the answer
-depends on them). It stands until its freshness ends or its path's stamp changes: whoever flushes, evicts or replaces
-an artifact, in any
-worker process, changes that stamp before the call returns, so that a removed object is never served after it.
+where the answer depends on them). It stands until its freshness ends or its path's stamp changes: whoever flushes,
+evicts or replaces an artifact, in any worker process, changes that stamp before the call returns, so that a removed
+object is never served after it.
 
 The table is bounded in entries, in bytes of small bodies and in open files; the least recently used go first. A file
-that is being sent
-stays open until it is sent.
+that is being sent stays open until it is sent. What was served is tallied for each hit and token, and written down once
+a second: at the speed of the lane a record for each request would cost more than the request.
 """
 
 from __future__ import annotations
@@ -72,7 +71,18 @@ class OpenFile:
             self.fd = -1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Tally:
+    """What one caller (`token`; empty: anonymous) got of one hit since the last `Hits.flush`."""
+
+    hit: Hit
+    token: str
+    count: int = 0
+    bodies: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True, eq=False)
 class Hit:
     """One servable answer. `lines` gives the header lines that stand for it at a time (epoch seconds)."""
 
@@ -83,17 +93,19 @@ class Hit:
     file: Path
     size: int
     tag: bytes
-    guard: str
-    """The key of its path's stamp, and the stamp before the answer was made."""
+    slot: int
+    """Where its path's stamp is, and the stamp before the answer was made."""
     stamp: int
     fresh_until: float
     lines: Callable[[float], bytes] = field(repr=False)
-    body: bytes | None = field(default=None, repr=False)
     varied: bool = False
     """Whether the answer depends on Accept and Host."""
+    body: bytes | None = field(default=None, repr=False)
+    key: Key = (b"", b"", b"")
+    known: bool = False
+    """Whether it is in the table; once forgotten it is never served again."""
     open_file: OpenFile | None = None
-    count: int = 0
-    sent: int = 0
+    tallies: dict[str, Tally] = field(default_factory=dict, repr=False)
     _second: int = -1
     _head: bytes = b""
 
@@ -119,12 +131,13 @@ class Hits:
         max_body_bytes: int = 64 << 20,
         max_files: int = 256,
     ) -> None:
-        self._invalidation, self._clock, self._usage, self._counters = invalidation, clock, usage, counters
+        self._clock, self._usage, self._counters = clock, usage, counters
+        self.slot, self._stamps = invalidation.slot, invalidation.stamps
         self._max_hits, self._max_body_bytes, self._max_files = max_hits, max_body_bytes, max_files
         self._hits: OrderedDict[Key, Hit] = OrderedDict()
         self._varied: dict[bytes, int] = {}
         self._files: OrderedDict[Key, Hit] = OrderedDict()
-        self._counted: list[Hit] = []
+        self._counted: list[Tally] = []
         self._body_bytes = 0
 
     def __len__(self) -> int:
@@ -141,102 +154,120 @@ class Hits:
         """The files that are held open."""
         return len(self._files)
 
-    def stamp(self, guard: str) -> int:
+    def stamp(self, slot: int) -> int:
         """Read a stamp: before the answer that will be remembered is made."""
-        return self._invalidation.stamp(guard)
+        return self._stamps[slot]
 
     def find(self, target: bytes, accept: bytes, host: bytes, now: float) -> Hit | None:
         """Give the hit that may be served now; None: ask the long way."""
-        key = (target, b"", b"")
-        hit = self._hits.get(key)
-        if hit is None:
-            if target not in self._varied:
-                return None
-            key = (target, accept, host)
-            hit = self._hits.get(key)
-            if hit is None:
-                return None
-        if now >= hit.fresh_until or hit.stamp != self._invalidation.stamp(hit.guard):
-            self._forget(key)
-            return None
-        self._hits.move_to_end(key)
-        return hit
+        hit = self._hits.get((target, b"", b""))
+        if hit is None and target in self._varied:
+            hit = self._hits.get((target, accept, host))
+        return hit if hit is not None and self.stands(hit, now) else None
 
-    def opened(self, target: bytes, accept: bytes, host: bytes, hit: Hit) -> OpenFile | None:
-        """Give the hit's file, held for the caller; None: it is gone, and the hit with it."""
-        if hit.open_file is None:
-            key = (target, accept, host) if (target, accept, host) in self._hits else (target, b"", b"")
-            try:
-                hit.open_file = OpenFile(hit.file)
-            except OSError:
-                self._forget(key)
-                return None
-            self._files[key] = hit
-            if len(self._files) > self._max_files:
-                _, idle = self._files.popitem(last=False)
-                self._close(idle)
-        hit.open_file.hold()
+    def stands(self, hit: Hit, now: float) -> bool:
+        """Whether a hit may be served now; it is forgotten if not, and counts as used just now if so."""
+        if now < hit.fresh_until and hit.stamp == self._stamps[hit.slot] and hit.known:
+            self._hits.move_to_end(hit.key)
+            return True
+        self._forget(hit)
+        return False
+
+    def opened(self, hit: Hit) -> OpenFile | None:
+        """Give the hit's file; None: it is gone, and the hit with it.
+
+        Hold it for more than this turn of the loop.
+        """
+        if hit.open_file is not None:
+            self._files.move_to_end(hit.key)
+            return hit.open_file
+        try:
+            hit.open_file = OpenFile(hit.file)
+        except OSError:
+            self._forget(hit)
+            return None
+        self._files[hit.key] = hit
+        if len(self._files) > self._max_files:
+            _, idle = self._files.popitem(last=False)
+            self._close(idle)
         return hit.open_file
 
     def remember(self, key: Key, hit: Hit) -> None:
         """Take a hit in."""
-        key = key if hit.varied else (key[0], b"", b"")
-        self._forget(key)
+        hit.key = key if hit.varied else (key[0], b"", b"")
+        before = self._hits.get(hit.key)
+        if before is not None:
+            self._forget(before)
         if hit.size <= SMALL_BYTES and self._max_body_bytes >= hit.size:
             try:
                 hit.body = hit.file.read_bytes()
             except OSError:
                 return
             self._body_bytes += len(hit.body)
-        self._hits[key] = hit
+        hit.known = True
+        self._hits[hit.key] = hit
         if hit.varied:
             self._varied[key[0]] = self._varied.get(key[0], 0) + 1
         while len(self._hits) > self._max_hits or self._body_bytes > self._max_body_bytes:
-            self._forget(next(iter(self._hits)))
+            self._forget(next(iter(self._hits.values())))
 
-    def served(self, hit: Hit, token: str, sent: int, now: float, *, body: bool = True) -> None:
-        """Note that it was served: a usage record, unless no `body` was asked for, and two numbers for `flush`."""
-        if not hit.count:
-            self._counted.append(hit)
-        hit.count += 1
-        hit.sent += sent
-        if body:
-            self._usage.note(Use(now, hit.repository, hit.path, hit.digest, token, hit.outcome, sent))
+    @staticmethod
+    def tally(hit: Hit, token: str) -> Tally:
+        """Give the caller's tally of a hit; there are as many as callers in one second."""
+        tally = hit.tallies.get(token)
+        if tally is None:
+            tally = hit.tallies[token] = Tally(hit, token)
+        return tally
+
+    def served(self, tally: Tally, sent: int, bodies: int) -> None:
+        """Count one answer: `sent` bytes of body; `bodies` is 0 where none was asked for (HEAD, 304)."""
+        if not tally.count:
+            self._counted.append(tally)
+        tally.count += 1
+        tally.bodies += bodies
+        tally.sent += sent
 
     def flush(self) -> None:
-        """Count what was served, and let go of files whose hit does not stand any more; once a second."""
-        counted, self._counted = self._counted, []
-        for hit in counted:
-            self._count(hit)
+        """Write down what was served, and let go of files whose hit does not stand any more; once a second."""
         now = self._clock.now()
-        for key, hit in list(self._files.items()):
-            if now >= hit.fresh_until or hit.stamp != self._invalidation.stamp(hit.guard):
-                self._forget(key)
+        counted, self._counted = self._counted, []
+        for tally in counted:
+            self._write_down(tally, now)
+        for hit in list(self._files.values()):
+            if now >= hit.fresh_until or hit.stamp != self._stamps[hit.slot]:
+                self._forget(hit)
 
     def clear(self) -> None:
         """Forget everything: settings have changed."""
         while self._hits:
-            self._forget(next(iter(self._hits)))
+            self._forget(next(iter(self._hits.values())))
 
-    def _forget(self, key: Key) -> None:
-        hit = self._hits.pop(key, None)
-        if hit is None:
+    def _write_down(self, tally: Tally, now: float) -> None:
+        hit = tally.hit
+        hit.tallies.pop(tally.token, None)
+        self._counters.served(hit.repository, hit.outcome, tally.sent, tally.count)
+        if tally.bodies:
+            use = Use(now, hit.repository, hit.path, hit.digest, tally.token, hit.outcome, tally.sent, tally.bodies)
+            self._usage.note(use)
+        tally.count = tally.bodies = tally.sent = 0
+
+    def _forget(self, hit: Hit) -> None:
+        if not hit.known:
             return
-        self._files.pop(key, None)
+        hit.known = False
+        del self._hits[hit.key]
+        self._files.pop(hit.key, None)
         self._close(hit)
-        self._body_bytes -= len(hit.body or b"")
+        if hit.body is not None:
+            self._body_bytes -= len(hit.body)
+            hit.body = None
         if hit.varied:
-            self._varied[key[0]] -= 1
-            if not self._varied[key[0]]:
-                del self._varied[key[0]]
+            self._varied[hit.key[0]] -= 1
+            if not self._varied[hit.key[0]]:
+                del self._varied[hit.key[0]]
 
     @staticmethod
     def _close(hit: Hit) -> None:
         if hit.open_file is not None:
             hit.open_file.drop()
             hit.open_file = None
-
-    def _count(self, hit: Hit) -> None:
-        if hit.count:
-            self._counters.served(hit.repository, hit.outcome, hit.sent, hit.count)
-            hit.count = hit.sent = 0

@@ -258,7 +258,10 @@ Settlement: TypeAlias = Store | Freshen | ServeStale | Relay
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One served artifact, for the usage records; `outcome` is hit, miss, stale, revalidated or local."""
+    """One artifact served to one caller, for the usage records; `outcome` is hit, miss, stale, revalidated or local.
+
+    `count` times within a second, `size` bytes together.
+    """
 
     at: float
     repository: str
@@ -267,6 +270,7 @@ class Use:
     token: str
     outcome: str
     size: int = 0
+    count: int = 1
 
 
 @dataclass(slots=True)

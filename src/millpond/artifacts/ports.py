@@ -75,8 +75,22 @@ class BlobStore(Protocol):
         """List every blob."""
 
 
+class Stamps(Protocol):
+    """Stamps by their slot."""
+
+    def __getitem__(self, slot: int, /) -> int:
+        """Give the stamp at a slot."""
+
+
 class Invalidation(Protocol):
     """Tells every worker process that a key has changed."""
+
+    @property
+    def stamps(self) -> Stamps:
+        """All stamps, for who reads one again and again: ``stamps[slot(key)]`` is ``stamp(key)``."""
+
+    def slot(self, key: str) -> int:
+        """Give the key's place among the stamps."""
 
     def stamp(self, key: str) -> int:
         """Read the key's stamp: take it before reading what it guards, and compare later."""

@@ -69,6 +69,7 @@ USAGE = sa.Table(
     sa.Column("token", sa.String, nullable=False),
     sa.Column("outcome", sa.String, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
     sa.Index("ix_usage_path", "repository", "path"),
     sa.Index("ix_usage_at", "at"),
     sa.Index("ix_usage_digest", "digest"),

@@ -37,6 +37,7 @@ class Record:
     token: str
     outcome: str
     size: int
+    count: int
 
 
 class Usage:

@@ -70,8 +70,9 @@ def usage(
     if json:
         say_json(found)
     else:
-        rows = [(u["at"], u["repository"], u["path"], u["outcome"], u["token"] or "-", u["digest"]) for u in found]
-        table(("WHEN", "REPOSITORY", "PATH", "OUTCOME", "TOKEN", "DIGEST"), rows)
+        names = ("at", "repository", "path", "outcome", "count", "token", "digest")
+        rows = [tuple(use[name] or "-" for name in names) for use in found]
+        table(("WHEN", "REPOSITORY", "PATH", "OUTCOME", "TIMES", "TOKEN", "DIGEST"), rows)
 
 
 def reload(config: ConfigOption = None, data: DataOption = None) -> None:

@@ -1,31 +1,32 @@
 """The fast lane: hits leave from the protocol, without an ASGI cycle; everything else goes uvicorn's own way.
 
-Once a request's head is parsed, its raw target is looked up among the servable hits. The lane takes GET and HEAD
-over HTTP/1.1 without a
-body, with nothing queued before them, in the clear. Conditions it knows are an If-None-Match that is the hit's own
-tag and a single
-Range; any other is left to the long way, so that both ways give the same bytes. Small bodies leave with their head
-in one send; larger
-ones by `os.sendfile` on a duplicate of the socket, a bounded number of calls per turn, with reading paused and a
-writer callback while the
-socket is full.
+Once a request's head is parsed, its raw target is looked up among the servable hits. The lane takes GET and HEAD over
+HTTP/1.1 without a body, with nothing queued before them, in the clear. Conditions it knows are an If-None-Match that is
+the hit's own tag and a single Range; any other is left to the long way, so that both ways give the same bytes.
+
+What a request was answered with is kept as a `recall.Order` under the request's bytes: whoever asks for the same thing
+in the same words (the machines of one build, a poller) is answered without parsing. An order is no answer: hit, rights
+and time are checked each time.
+
+Small bodies leave with their head in one send; larger ones by `os.sendfile` on a duplicate of the socket, a bounded
+number of calls per turn, with reading paused and a writer callback while the socket is full (`pump`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from millpond.api.conditional import Part, Unsatisfiable, Whole, select_range
-from millpond.artifacts.hits import Hit, Hits, OpenFile
+from millpond.artifacts.hits import Hits, OpenFile
 from millpond.clock import Clock
 from millpond.server.protocol import PondProtocol
+from millpond.server.recall import MAX_REQUEST_BYTES, Order, Recall
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
 CALLS_PER_TURN = 4
@@ -51,17 +52,7 @@ class Lane:
     hits: Hits
     doorkeeper: Doorkeeper
     clock: Clock
-
-
-class _Occupied:
-    """Stands for uvicorn's cycle while the lane answers, so that uvicorn queues what is pipelined behind."""
-
-    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
-
-    def __init__(self) -> None:
-        self.response_complete = self.disconnected = False
-        self.more_body, self.keep_alive, self.body = True, True, b""
-        self.message_event = _Unheard()
+    recall: Recall = field(default_factory=Recall)
 
 
 class _Unheard:
@@ -69,6 +60,33 @@ class _Unheard:
 
     def set(self) -> None:
         """Nothing."""
+
+
+class _Turn:
+    """Stands for uvicorn's cycle while the lane answers, so that uvicorn queues what is pipelined behind."""
+
+    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+
+    def __init__(self, *, keep_alive: bool = True, complete: bool = False) -> None:
+        self.response_complete, self.keep_alive = complete, keep_alive
+        self.disconnected, self.more_body, self.body = False, True, b""
+        self.message_event = _Unheard()
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """A file on its way to one client: what is left of the head, and the region that is left."""
+
+    order: Order
+    file: OpenFile
+    turn: _Turn
+    head: bytes
+    offset: int
+    end: int
+    moved_at: float
+    """When the client last took something, by the loop's time."""
+    watch: asyncio.TimerHandle | None = None
+    waiting: bool = False
 
 
 class FastLane(PondProtocol):
@@ -79,14 +97,13 @@ class FastLane(PondProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a duplicate of the socket; a secure connection has none to send to."""
         super().connection_made(transport)
+        self.cycle = _Turn(complete=True)  # type: ignore[assignment]
+        self._between = True  # no request has begun that has not been read to its end
+        self._begun = 0
+        self._order: Order | None = None
+        self._transfer: _Transfer | None = None
+        self._answered_at = 0.0
         self._sock: socket.socket | None = None
-        self._file: OpenFile | None = None
-        self._offset = self._end = self._sent = 0
-        self._mine = _Occupied()
-        self._hit: Hit | None = None
-        self._token = ""
-        self._writing = False
-        self._stalled: asyncio.TimerHandle | None = None
         if self.scheme == "http":
             raw = transport.get_extra_info("socket")
             self._sock = socket.socket(fileno=os.dup(raw.fileno()))
@@ -94,14 +111,34 @@ class FastLane(PondProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
-        self._release()
+        self._end_transfer()
         if self._sock is not None:
             self._sock.close()
             self._sock = None
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         super().connection_lost(exc)
+
+    # The way in: by the request's bytes, or by its parsed head.
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request whose very bytes are known, or parse it."""
+        if not self._between or len(data) > MAX_REQUEST_BYTES:
+            super().data_received(data)
+            return
+        order = self.lane.recall.get(data)
+        if order is not None and self._free() and self._stands(order) and self._give(order):
+            return
+        self._order, self._begun = None, 0
+        super().data_received(data)
+        if self._order is not None and self._begun == 1 and self._between:
+            self.lane.recall.note(data, self._order)
 
     def on_message_begin(self) -> None:
         """Begin a request; uvicorn's scope is built only when it is needed."""
+        self._between = False
+        self._begun += 1
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -109,89 +146,84 @@ class FastLane(PondProtocol):
     def on_headers_complete(self) -> None:
         """Serve a hit, or hand the request to uvicorn."""
         self.head_complete()
-        if not self._serve():
-            url, headers, expect = self.url, self.headers, self.expect_100_continue
-            HttpToolsProtocol.on_message_begin(self)
-            self.url, self.expect_100_continue = url, expect
-            self.headers.extend(headers)
-            super().on_headers_complete()
+        order = self._ordered() if self._free() else None
+        if order is not None and self._give(order):
+            self._order = order
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
 
-    def _serve(self) -> bool:
-        """Answer if the lane can; False: it can't."""
-        if self._sock is None or self.pipeline or self.answering():
-            return False
+    def on_message_complete(self) -> None:
+        """Finish a request."""
+        self._between = True
+        super().on_message_complete()
+
+    def _free(self) -> bool:
+        """Whether an answer may be sent now, past the transport."""
+        return (
+            self._sock is not None
+            and self.cycle.response_complete
+            and not self.pipeline
+            and not self.transport.get_write_buffer_size()
+            and not self.transport.is_closing()
+        )
+
+    def _ordered(self) -> Order | None:
+        """Read the request's head into an order; None: it is none of the lane's."""
         fields = dict(self.headers)
         method = self.parser.get_method()
         if method not in {b"GET", b"HEAD"} or self.parser.get_http_version() != "1.1":
-            return False
-        now = self.lane.clock.now()
-        accept, host = fields.get(b"accept", b""), fields.get(b"host", b"")
-        hit = self.lane.hits.find(self.url, accept, host, now)
-        if hit is None or not _LEFT_TO_OTHERS.isdisjoint(fields) or self.transport.get_write_buffer_size():
-            return False
-        token = self.lane.doorkeeper.token_for(fields.get(b"authorization", b"").decode("latin-1"), hit.repository)
+            return None
+        hits, now = self.lane.hits, self.lane.clock.now()
+        hit = hits.find(self.url, fields.get(b"accept", b""), fields.get(b"host", b""), now)
+        if hit is None or len(fields) != len(self.headers) or not _LEFT_TO_OTHERS.isdisjoint(fields):
+            return None
+        authorization = fields.get(b"authorization", b"").decode("latin-1")
+        token = self.lane.doorkeeper.token_for(authorization, hit.repository)
         if token is None:
-            return False
-        condition, wanted = fields.get(b"if-none-match"), fields.get(b"range")
+            return None
+        condition = fields.get(b"if-none-match")
         if condition is not None and condition != hit.tag:
-            return False
+            return None
+        order = Order(hit, hits.tally(hit, token), authorization, keep_alive=self.parser.should_keep_alive())
         if condition is not None:
-            self._bodiless(hit, now, 304, b"")
-            return True
-        chosen = (
-            select_range(wanted.decode("latin-1"), hit.size) if wanted is not None and method == b"GET" else Whole()
-        )
-        if isinstance(chosen, Unsatisfiable):
-            self._bodiless(hit, now, 416, b"content-range: bytes */%d\r\ncontent-length: 0\r\n" % hit.size)
-            return True
-        return self._body(hit, token, now, chosen, method)
+            order.answer(304)
+        elif method == b"HEAD":
+            order.answer(200, b"content-length: %d\r\n" % hit.size)
+        else:
+            _choose(order, fields.get(b"range"))
+        return order
 
-    def _body(self, hit: Hit, token: str, now: float, chosen: Part | Whole, method: bytes) -> bool:
-        start, end = (chosen.start, chosen.end) if isinstance(chosen, Part) else (0, hit.size)
-        opened = None
-        if hit.body is None and method == b"GET" and end > start:
-            accept, host = (dict(self.headers).get(name, b"") for name in (b"accept", b"host"))
-            opened = self.lane.hits.opened(self.url, accept, host, hit)
-            if opened is None:
-                return False
-        extra = b"content-length: %d\r\n" % (end - start)
-        if isinstance(chosen, Part):
-            extra = b"content-range: bytes %d-%d/%d\r\n" % (start, end - 1, hit.size) + extra
-        head = self._head(hit, now, 206 if isinstance(chosen, Part) else 200, extra)
-        self._occupy()
-        self._hit, self._token, self._sent = hit, token, end - start if method == b"GET" else 0
-        if opened is None:
-            body = b"" if method == b"HEAD" else (hit.body or b"")[start:end]
-            self._write(head + body)
-            self._finish(now, body=method == b"GET")
+    def _stands(self, order: Order) -> bool:
+        """Whether an order may be carried out once more."""
+        if not self.lane.hits.stands(order.hit, self.lane.clock.now()):
+            return False
+        if not order.authorization:  # changed settings empty the table of hits
             return True
-        self._file, self._offset, self._end = opened, start, end
-        if not self._write_more(head):
-            return True
-        self._pump()
+        return self.lane.doorkeeper.token_for(order.authorization, order.hit.repository) == order.tally.token
+
+    # The way out.
+
+    def _give(self, order: Order) -> bool:
+        """Send an order's answer, or begin to; False: its file is gone."""
+        hits, hit = self.lane.hits, order.hit
+        head = order.head(self.lane.clock.now(), self.server_state.default_headers)
+        if order.size and hit.body is None:
+            return self._give_file(order, head)
+        if order.size:
+            head += hit.body if order.size == hit.size else hit.body[order.start : order.end]  # type: ignore[index,operator]
+        self._write(head)
+        hits.served(order.tally, order.size, order.bodies)
+        self._answered(keep_alive=order.keep_alive)
         return True
-
-    def _head(self, hit: Hit, now: float, status: int, extra: bytes) -> bytes:
-        """Write the head as uvicorn writes it: its own headers first, Connection last."""
-        defaults = b"".join(b"%b: %b\r\n" % pair for pair in self.server_state.default_headers)
-        close = b"" if self.parser.should_keep_alive() else b"connection: close\r\n"
-        return STATUS_LINE[status] + defaults + hit.head(now) + extra + close + b"\r\n"
-
-    def _bodiless(self, hit: Hit, now: float, status: int, extra: bytes) -> None:
-        self._occupy()
-        self._write(self._head(hit, now, status, extra))
-        self._done()
-
-    def _occupy(self) -> None:
-        self._mine = _Occupied()
-        self._mine.keep_alive = self.parser.should_keep_alive()
-        self.cycle = self._mine  # type: ignore[assignment]
 
     def _write(self, data: bytes) -> None:
         """Send at once what the socket takes; the transport keeps the rest."""
-        assert self._sock is not None  # noqa: S101 - checked before anything is served
         try:
-            taken = self._sock.send(data)
+            taken = self._sock.send(data)  # type: ignore[union-attr] # `_free` has looked
         except BlockingIOError:
             taken = 0
         except OSError:
@@ -200,83 +232,126 @@ class FastLane(PondProtocol):
         if taken < len(data):
             self.transport.write(data[taken:])
 
-    def _write_more(self, head: bytes) -> bool:
-        """Send a head that a file follows; False: the connection is gone, or the socket is full and the pump waits."""
-        assert self._sock is not None  # noqa: S101 - checked before anything is served
-        try:
-            taken = self._sock.send(head, MSG_MORE)
-        except BlockingIOError:
-            taken = 0
-        except OSError:
-            self.transport.abort()
+    def _give_file(self, order: Order, head: bytes) -> bool:
+        file = self.lane.hits.opened(order.hit)
+        if file is None:
             return False
-        self._rest = head[taken:]
+        turn = _Turn(keep_alive=order.keep_alive)
+        self.cycle = turn  # type: ignore[assignment]
+        self._transfer = _Transfer(order, file, turn, head, order.start, order.end, self.loop.time())
+        file.hold()
+        self._pump()
         return True
-
-    _rest = b""
 
     def _pump(self) -> None:
         """Send from the file until the socket is full, the turn is over, or the end is reached."""
-        assert self._sock is not None  # noqa: S101 - the writer is removed before the socket is closed
-        assert self._file is not None  # noqa: S101 - likewise
+        transfer, sock = self._transfer, self._sock
+        if transfer is None or sock is None:  # pragma: no cover - the writer is removed with them
+            return
         try:
-            if self._rest:
-                self._rest = self._rest[self._sock.send(self._rest, MSG_MORE) :]
+            if transfer.head:
+                transfer.head = transfer.head[sock.send(transfer.head, MSG_MORE) :]
             for _ in range(CALLS_PER_TURN):
-                if self._rest or self._offset >= self._end:
+                if transfer.head or transfer.offset >= transfer.end:
                     break
-                left = min(self._end - self._offset, BYTES_PER_CALL)
-                taken = os.sendfile(self._sock.fileno(), self._file.fd, self._offset, left)
+                left = min(transfer.end - transfer.offset, BYTES_PER_CALL)
+                taken = os.sendfile(sock.fileno(), transfer.file.fd, transfer.offset, left)
                 if taken == 0:
                     raise ConnectionAbortedError  # shorter than it was: a broken transfer, not a short file
-                self._offset += taken
+                transfer.offset += taken
         except BlockingIOError:
-            self._wait()
-            return
+            pass
         except OSError:
             self.transport.abort()
             return
-        if self._offset < self._end:
-            self._wait()
-        else:
-            self._finish(self.lane.clock.now())
+        if transfer.offset < transfer.end:
+            self._wait(transfer)
+            return
+        self._end_transfer()
+        self.lane.hits.served(transfer.order.tally, transfer.order.size, 1)
+        transfer.turn.response_complete = True  # `cycle` may be that of a request queued behind by now
+        self._answered(keep_alive=transfer.turn.keep_alive)
 
-    def _wait(self) -> None:
-        """Go on when the socket takes more; give up on a client that takes nothing for too long."""
-        if self._stalled is not None:
-            self._stalled.cancel()
-        self._stalled = self.loop.call_later(STALL_S, self.transport.abort)
-        if not self._writing and self._sock is not None:
-            self._writing = True
+    def _wait(self, transfer: _Transfer) -> None:
+        """Go on when the socket takes more."""
+        transfer.moved_at = self.loop.time()
+        if not transfer.waiting and self._sock is not None:
+            transfer.waiting = True
+            transfer.watch = self.loop.call_later(STALL_S, self._watch, transfer)
             self.flow.pause_reading()
             self.loop.add_writer(self._sock.fileno(), self._pump)
 
-    def _finish(self, now: float, *, body: bool = True) -> None:
-        """Note a whole answer and make way for the next request."""
-        if self._hit is not None:
-            self.lane.hits.served(self._hit, self._token, self._sent, now, body=body)
-        self._release()
-        self._done()
+    def _watch(self, transfer: _Transfer) -> None:
+        """Give up on a client that has taken nothing for too long."""
+        left_s = transfer.moved_at + STALL_S - self.loop.time()
+        if left_s <= 0:
+            self.transport.abort()
+        else:
+            transfer.watch = self.loop.call_later(left_s, self._watch, transfer)
 
-    def _release(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-        if self._writing and self._sock is not None:
-            self._writing = False
+    def _end_transfer(self) -> None:
+        transfer, self._transfer = self._transfer, None
+        if transfer is None:
+            return
+        transfer.file.release()
+        if transfer.watch is not None:
+            transfer.watch.cancel()
+        if transfer.waiting and self._sock is not None:
             self.loop.remove_writer(self._sock.fileno())
-        if self._file is not None:
-            self._file.release()
-            self._file = None
-        self._hit, self._rest = None, b""
 
-    def _done(self) -> None:
-        """End the cycle as uvicorn does: the next in the pipeline, or the keep-alive timer, or close."""
-        self._mine.response_complete = True  # `cycle` may be that of a request queued behind by now
-        if not self._mine.keep_alive:
-            with contextlib.suppress(OSError, AttributeError):
+    # Between two requests.
+
+    def _answered(self, *, keep_alive: bool) -> None:
+        """End a turn as uvicorn does: the next in the pipeline, or the keep-alive timer, or close."""
+        if self.pipeline or not keep_alive:
+            if not keep_alive:
                 self.transport.close()
-        self.on_response_complete()
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        self.flow.resume_reading()
+        if self.timeout_keep_alive_task is None:
+            self._keep_alive(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        """End a cycle of uvicorn's, which sets a timer of its own."""
+        earlier, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        self._answered_at = self.loop.time()
+        super().on_response_complete()
+        if earlier is not None:
+            earlier.cancel()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Leave the timer: to set one for each answer costs more than to look again when it fires."""
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which nothing was asked for long enough; else look again later."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        busy = not (self._between and self.cycle.response_complete)
+        left_s = self.timeout_keep_alive - (0.0 if busy else self.loop.time() - self._answered_at)
+        if left_s > 0:
+            self._keep_alive(left_s)
+        else:
+            self.transport.close()
+
+    def _keep_alive(self, left_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+
+
+def _choose(order: Order, wanted: bytes | None) -> None:
+    """Choose the region that a GET wants (RFC 9110 section 14)."""
+    size = order.hit.size
+    chosen = Whole() if wanted is None else select_range(wanted.decode("latin-1"), size)
+    if isinstance(chosen, Unsatisfiable):
+        order.answer(416, b"content-range: bytes */%d\r\ncontent-length: 0\r\n" % size)
+    elif isinstance(chosen, Part):
+        told = b"content-range: bytes %d-%d/%d\r\n" % (chosen.start, chosen.end - 1, size)
+        order.body(206, told, chosen.start, chosen.end)
+    else:
+        order.body(200, b"", 0, size)
 
 
 def protocol(lane: Lane) -> type[FastLane]:

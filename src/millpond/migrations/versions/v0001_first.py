@@ -81,6 +81,7 @@ def _usage() -> None:
         sa.Column("token", sa.String, nullable=False),
         sa.Column("outcome", sa.String, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
     )
     op.create_index("ix_usage_path", "usage", ["repository", "path"])
     op.create_index("ix_usage_at", "usage", ["at"])
