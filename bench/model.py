@@ -1,0 +1,109 @@
+"""What is measured: samples of rounds, and the rows they make. PURE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from bench import stats
+
+BASES = {"millpond-1": "nginx", "millpond-2": "nginx-2"}
+"""Which nginx each of our own servers stands beside; every other server stands beside `nginx`."""
+Key: TypeAlias = tuple[str, str, str, str]
+"""Group, case, server, metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One figure of one round."""
+
+    group: str
+    case: str
+    server: str
+    metric: str
+    unit: str
+    value: float
+    more_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All rounds of one figure."""
+
+    group: str
+    case: str
+    server: str
+    metric: str
+    unit: str
+    more_is_better: bool
+    values: tuple[float, ...]
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other rows."""
+        return self.group, self.case, self.server, self.metric
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return stats.median(self.values)
+
+    @property
+    def spread(self) -> float:
+        """(largest - smallest) / median."""
+        return stats.spread(self.values)
+
+
+def rows_of(samples: Iterable[Sample]) -> dict[Key, Row]:
+    """Bring the rounds of each figure together, in the order in which they first came."""
+    found: dict[Key, Row] = {}
+    for one in samples:
+        key = one.group, one.case, one.server, one.metric
+        before = found[key].values if key in found else ()
+        found[key] = Row(*key, one.unit, one.more_is_better, (*before, one.value))
+    return found
+
+
+def base_of(row: Row, rows: dict[Key, Row]) -> Row | None:
+    """Find the row of nginx that this one is set against; None: it is nginx, or nginx was not measured.
+
+    Hits stand beside nginx serving files, everything that needs an upstream beside nginx caching.
+    """
+    base = BASES.get(row.server, "nginx") if row.group == "hits" else "nginx-cache"
+    return None if row.server in {base, "nginx-2"} else rows.get((row.group, row.case, base, row.metric))
+
+
+def ratio_of(row: Row, rows: dict[Key, Row]) -> tuple[float, ...]:
+    """Give the row's ratio to nginx for each round; empty: there is nothing to set it against."""
+    base = base_of(row, rows)
+    return () if base is None else tuple(stats.ratios(row.values, base.values))
+
+
+def as_json(rows: dict[Key, Row], machine: dict[str, Any]) -> str:
+    """Write figures and machine as JSON that `read` takes."""
+    figures = [
+        {
+            "group": row.group,
+            "case": row.case,
+            "server": row.server,
+            "metric": row.metric,
+            "unit": row.unit,
+            "more_is_better": row.more_is_better,
+            "values": [float(f"{value:.6g}") for value in row.values],
+        }
+        for row in rows.values()
+    ]
+    return json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n"
+
+
+def read(text: str) -> tuple[dict[Key, Row], dict[str, Any]]:
+    """Read what `as_json` wrote. Raises `ValueError` for anything else."""
+    try:
+        told = json.loads(text)
+        rows = [Row(**one | {"values": tuple(one["values"])}) for one in told["figures"]]
+        machine: dict[str, Any] = told["machine"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"these are no figures of the benchmark: {error!r}") from error
+    return {row.key: row for row in rows}, machine

@@ -1,0 +1,77 @@
+"""The report in Markdown: each row with its median, spread, ratio to nginx, and the command that repeats it. PURE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import stats
+from bench.model import Key, Row, ratio_of
+
+TITLES = {
+    "hits": "Hits",
+    "misses": "Misses",
+    "herd": "Herds: many clients, one cold object",
+    "beside": "Hits beside other work",
+    "memory": "Memory",
+    "startup": "Start-up",
+    "entries": "One million entries",
+    "lag": "Event-loop lag of the pond during the loads",
+}
+
+
+_WHOLE = 100
+"""From here on a figure's digits behind the point say nothing."""
+
+
+def number(value: float) -> str:
+    """Write a figure with the digits it is worth."""
+    if abs(value) >= _WHOLE or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def command(row: Row) -> str:
+    """Give the command that measures a row again."""
+    group = row.case.partition(":")[0] if row.group == "lag" else row.group
+    servers = [row.server]
+    if group == "hits":
+        servers.append("nginx-2" if row.server.endswith("-2") else "nginx")
+    elif group in {"misses", "herd"}:
+        servers.append("nginx-cache")
+    return f"python -m bench --only {group} --servers {','.join(dict.fromkeys(servers))}"
+
+
+def table(rows: dict[Key, Row], group: str) -> str:
+    """Write the table of one group."""
+    lines = [
+        "| load | server | figure | median | spread | ratio to nginx | again |",
+        "| --- | --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for row in sorted((row for row in rows.values() if row.group == group), key=lambda row: row.case):
+        against = ratio_of(row, rows)
+        ratio = f"{stats.median(against):.2f}" if against else "-"
+        unit = f" {row.unit}" if row.unit else ""
+        lines.append(
+            f"| {row.case} | {row.server} | {row.metric} | {number(row.median)}{unit} | {row.spread:.0%} | {ratio} "
+            f"| `{command(row)}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def machine_text(machine: dict[str, Any]) -> str:
+    """Describe the machine."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.get("versions", {}).items())
+    return (
+        f"{machine.get('at')}, commit {machine.get('commit')}: {machine.get('cpu')}, {machine.get('cores')} cores, "
+        f"{machine.get('memory_gib')} GiB, {machine.get('system')}, kernel {machine.get('kernel')}, Python "
+        f"{machine.get('python')}; {versions}. {machine.get('rounds')} rounds of {machine.get('seconds')} s; load "
+        f"average before: {machine.get('load_before')}.\n"
+    )
+
+
+def markdown(rows: dict[Key, Row], machine: dict[str, Any]) -> str:
+    """Write the report."""
+    parts = ["# What was measured\n", machine_text(machine)]
+    found = {row.group for row in rows.values()}
+    parts += [f"## {TITLES[group]}\n\n{table(rows, group)}" for group in TITLES if group in found]
+    return "\n".join(parts)

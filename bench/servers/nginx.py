@@ -1,0 +1,133 @@
+"""nginx in three parts: static files (what everything is set against), a cache of the upstream, the upstream itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from bench.objects import Object
+from bench.servers.base import Cache, Server
+
+_FRAME = """\
+daemon off;
+user root;
+worker_processes {workers};
+{affinity}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+  default_type application/octet-stream;
+  sendfile on;
+  tcp_nopush on;
+  access_log off;
+  keepalive_requests 1000000000;
+  open_file_cache max=4000 inactive=1h;
+  client_body_temp_path {folder}/tmp-body; proxy_temp_path {folder}/tmp-proxy; fastcgi_temp_path {folder}/tmp-f;
+  uwsgi_temp_path {folder}/tmp-u; scgi_temp_path {folder}/tmp-s;
+{inside}
+}}
+"""
+
+
+class Nginx(Server):
+    """nginx serving the objects' folder, with one worker."""
+
+    name: ClassVar[str] = "nginx"
+    program: ClassVar[str] = "nginx"
+    workers: ClassVar[int] = 1
+
+    def inside(self) -> str:
+        """Give the `http` block's own part."""
+        return f"  server {{ listen 127.0.0.1:{self.port}; root {self.site.objects.folder}; }}"
+
+    def argv(self) -> list[str]:
+        """Write the configuration."""
+        masks = " ".join(f"{1 << core:b}" for core in sorted(self.site.cores))
+        pinned = self.workers == len(self.site.cores)
+        text = _FRAME.format(
+            workers=self.workers,
+            affinity=f"worker_cpu_affinity {masks};" if pinned else "",
+            folder=self.folder,
+            inside=self.inside(),
+        )
+        (self.folder / "nginx.conf").write_text(text)
+        return ["nginx", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+
+
+class NginxTwo(Nginx):
+    """The same with two workers."""
+
+    name: ClassVar[str] = "nginx-2"
+    workers: ClassVar[int] = 2
+
+
+class NginxCache(Nginx, Cache):
+    """nginx as a cache (proxy_cache); one fetch for clients of the same object (proxy_cache_lock)."""
+
+    name: ClassVar[str] = "nginx-cache"
+
+    def inside(self) -> str:
+        """Cache everything for an hour; the upstream's connections are kept."""
+        upstream = self.site.upstream.removeprefix("http://")
+        host, _, path = upstream.partition("/")
+        cache = f"{self.folder}/cache"
+        return f"""\
+  proxy_cache_path {cache} levels=1:2 keys_zone=bench:64m max_size=64g inactive=1d use_temp_path=off;
+  upstream origin {{ server {host}; keepalive 32; }}
+  server {{
+    listen 127.0.0.1:{self.port};
+    location / {{
+      proxy_pass http://origin/{path};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_cache bench;
+      proxy_cache_valid 200 1h;
+      proxy_cache_lock on;
+      proxy_cache_lock_timeout 60s;
+    }}
+  }}"""
+
+    def empty(self) -> None:
+        """Make everything cold again: keys without a file are misses."""
+        for child in (self.folder / "cache").glob("?"):
+            shutil.rmtree(child, ignore_errors=True)
+
+
+class Origin(Nginx):
+    """The upstream: the objects' folder, each request noted, any number of names for one large object.
+
+    ``/as/NAME/anything`` is the object NAME, so that an object can be cold as often as is wanted.
+    """
+
+    name: ClassVar[str] = "origin"
+
+    def inside(self) -> str:
+        """Note each request's method, status and target; package indexes by their media types."""
+        root = self.site.objects.folder
+        return f"""\
+  log_format bench '$request_method $status $uri';
+  server {{
+    listen 127.0.0.1:{self.port};
+    root {root};
+    access_log {self.folder}/access.log bench;
+    location ~ ^/as/([^/]+)/ {{ alias {root}/$1; }}
+    location /simple/ {{
+      types {{ }}
+      default_type "application/vnd.pypi.simple.v1+json";
+      index index.json;
+      access_log {self.folder}/access.log bench;
+    }}
+  }}"""
+
+    def fetches(self) -> int:
+        """Count the requests for bodies so far."""
+        log = Path(self.folder, "access.log")
+        return sum(line.startswith("GET ") for line in log.read_text().splitlines()) if log.exists() else 0
+
+    def fill(self, wanted: Sequence[Object]) -> None:
+        """The objects' folder is its own."""
+        del wanted
