@@ -17,7 +17,7 @@ SMALL_BYTES, MEDIUM_BYTES, LARGE_BYTES = 2 * KIB, 100 * KIB, 100 * MIB
 MANY = 1000
 MANY_SMALL = tuple(f"many/{number:04}.deb" for number in range(MANY))
 COLD_SMALL = tuple(f"cold/{number:04}.deb" for number in range(4 * MANY))
-BIG, TEN = "big.deb", "ten.deb"
+BIG, TEN, GIGABYTE = "big.deb", "ten.deb", "gigabyte.deb"
 MANY_MEDIUM = tuple(f"wide/{number:04}.deb" for number in range(MANY))
 
 
@@ -62,12 +62,14 @@ def size_of(name: str) -> int:
     return _SIZES.get(name) or _SIZES[name.partition("/")[0]]
 
 
+_RANDOM_BYTES = 256 * MIB
 _SIZES = {
     SMALL: SMALL_BYTES,
     MEDIUM: MEDIUM_BYTES,
     LARGE: LARGE_BYTES,
     TEN: 10 * MIB,
     BIG: 200 * MIB,
+    GIGABYTE: 1024 * MIB,
     "many": SMALL_BYTES,
     "cold": SMALL_BYTES,
     "wide": MEDIUM_BYTES,
@@ -77,5 +79,8 @@ _SIZES = {
 def _write(file: Path, size: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as opened:
+        if size > _RANDOM_BYTES:
+            opened.truncate(size)  # a hole: as large to everybody who reads it, and no time to make
+            return
         for start in range(0, size, MIB):
             opened.write(os.urandom(min(MIB, size - start)))

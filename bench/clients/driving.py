@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bench import machine, stats
-from bench.clients.fetch import Answer, Order, order_text
+from bench.clients import slow
+from bench.clients.fetch import Answer, Order
 
 OK = 200
 ROOT = Path(__file__).parent.parent.parent
@@ -20,13 +22,13 @@ ROOT = Path(__file__).parent.parent.parent
 class Driver:
     """A load driver under way: a context manager, so that none is left behind."""
 
-    def __init__(self, order: Order, cores: frozenset[int], module: str = "bench.clients.fetch") -> None:
+    def __init__(self, order: Order | slow.Order, cores: frozenset[int], module: str = "bench.clients.fetch") -> None:
         with machine.on_cores(cores):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
             )
         assert self._process.stdin is not None
-        self._process.stdin.write(order_text(order))
+        self._process.stdin.write(json.dumps(asdict(order)))
         self._process.stdin.close()
         self._process.stdin = None
 
@@ -35,12 +37,16 @@ class Driver:
         """Whether it has something to do still."""
         return self._process.poll() is None
 
-    def answers(self, timeout_s: float = 600.0) -> list[Answer]:
-        """Wait for the answers. Raises `RuntimeError` where it failed, or an answer was none."""
+    def output(self, timeout_s: float = 600.0) -> str:
+        """Wait for its end, and give what it wrote. Raises `RuntimeError` where it failed."""
         out, _ = self._process.communicate(timeout=timeout_s)
         if self._process.returncode:
             raise RuntimeError(f"the load driver ended with {self._process.returncode}")
-        found = [_answer(one) for one in json.loads(out)]
+        return out
+
+    def answers(self) -> list[Answer]:
+        """Wait for the answers. Raises `RuntimeError` where it failed, or an answer was none."""
+        found = [_answer(one) for one in json.loads(self.output())]
         wrong = [status for *_, status in found if status != OK]
         if wrong or not found:
             raise RuntimeError(f"{len(wrong)} of {len(found)} answers were wrong (statuses {sorted(set(wrong))})")

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 HEAD_BYTES = 64 << 10
@@ -165,11 +165,6 @@ def _connected(port: int) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
     return sock
-
-
-def order_text(order: Order) -> str:
-    """Write an order for the process."""
-    return json.dumps(asdict(order))
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 """The loads, a group to a file; each gives samples."""
 
 from bench.loads.base import Group
+from bench.loads.beside import BESIDE
 from bench.loads.hits import HITS
+from bench.loads.memory import MEMORY
 from bench.loads.misses import HERD, MISSES
+from bench.loads.startup import STARTUP
 
-GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD)
+GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, STARTUP)

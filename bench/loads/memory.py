@@ -1,0 +1,98 @@
+"""Memory (PSS, so that shared pages count once): idle, with slow clients, with 50 streams at a time.
+
+What the pond holds for clients is what its processes have beyond idle at their largest moment; what the kernel keeps
+in the page cache is not the pond's.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bench import machine, objects
+from bench.clients import fetch, slow
+from bench.clients.driving import Driver
+from bench.loads.base import Group, Setting, available
+from bench.loads.lag import LagWatch
+from bench.model import Sample
+from bench.servers.millpond import Millpond, MillpondTwo
+from bench.servers.nginx import Origin
+
+GROUP = "memory"
+IDLE = "idle"
+STREAMS, COLD_STREAMS = "50 streams of stored 1 GiB objects", "50 streams of cold 200 MiB objects"
+SLOW, COLD_SLOW = "200 slow clients of a stored object", "50 slow clients of cold objects"
+LOADS = (STREAMS, COLD_STREAMS, SLOW, COLD_SLOW)
+HELD, GROWTH = "memory", "memory over idle"
+KINDS: tuple[type[Millpond], ...] = (Millpond, MillpondTwo)
+CLIENTS, MANY, RATE, STEP_S, SETTLE_S, PATIENCE = 50, 200, 20_000, 0.05, 2.0, 40
+
+
+def run(setting: Setting) -> list[Sample]:
+    """Measure each, with a pond that was just started, since what was held before tells nothing of a load."""
+    samples: list[Sample] = []
+    with setting.origin() as origin:
+        for turn in range(setting.rounds):
+            for kind in available(KINDS, setting):
+                found = _round(kind, origin, setting, turn)
+                samples += found
+                told = "; ".join(f"{one.case} {one.value:,.0f} {one.unit}" for one in found if one.group == GROUP)
+                machine.say(f"round {turn + 1}: {kind.name}: {told}")
+    return samples
+
+
+def _round(kind: type[Millpond], origin: Origin, setting: Setting, turn: int) -> list[Sample]:
+    cores = machine.SERVER_CORES if kind.workers == 1 else machine.BOTH_CORES
+    samples: list[Sample] = []
+    for number, case in enumerate((IDLE, *LOADS)):
+        with kind(setting.site(f"{kind.name}-memory-{turn}-{number}", origin.base, cores)) as server:
+            idle = _idle(server)
+            if case == IDLE:
+                samples.append(Sample(GROUP, IDLE, kind.name, HELD, "MiB", idle, more_is_better=False))
+                continue
+            with LagWatch(server, GROUP, case) as lag:
+                most = _most(server, case, setting)
+            samples.append(Sample(GROUP, case, kind.name, GROWTH, "MiB", most - idle, more_is_better=False))
+            samples += lag.samples
+            server.empty()
+    return samples
+
+
+def _idle(server: Millpond) -> float:
+    """Let it come to rest, and see what it holds then."""
+    time.sleep(SETTLE_S)
+    return machine.memory(server.pids())
+
+
+def _most(server: Millpond, case: str, setting: Setting) -> float:
+    """Give the most that it held during a load. Raises `RuntimeError` where a client was not served."""
+    stored = case in {STREAMS, SLOW}
+    one = setting.objects.get(objects.GIGABYTE if stored else objects.BIG)
+    if stored:
+        server.fill([one])
+    targets = [server.target(one) if stored else f"{server.mount}as/{one.name}/{n}" for n in range(CLIENTS)]
+    if case in {STREAMS, COLD_STREAMS}:
+        with Driver(fetch.Order(server.port, targets, CLIENTS), machine.load_cores()) as driver:
+            most = _watch(server, driver, setting)
+            if not driver.running:
+                driver.answers()
+            return most
+    clients = MANY if stored else CLIENTS
+    order = slow.Order(server.port, targets, clients, RATE, max(setting.seconds, SETTLE_S))
+    with Driver(order, machine.load_cores(), "bench.clients.slow") as driver:
+        most = _watch(server, driver, setting)
+        served = driver.output().split()[-1:]
+    if served != [str(clients)]:
+        raise RuntimeError(f"{case}: {served} of {clients} clients were served")
+    return most
+
+
+def _watch(server: Millpond, driver: Driver, setting: Setting) -> float:
+    """Look again and again what it holds, until the driver is done, or for 40 times a round's seconds."""
+    until, most = time.monotonic() + PATIENCE * setting.seconds, 0.0
+    while driver.running and time.monotonic() < until:
+        most = max(most, machine.memory(server.pids()))
+        time.sleep(STEP_S)
+    return most
+
+
+MEMORY = Group(GROUP, "memory: idle, slow clients, 50 streams; one worker and two", run)
