@@ -147,7 +147,7 @@ async def test_an_empty_body_is_whole_only_when_its_flight_ends_well(tmp_path: P
     flight.arrive(Arriving("text/x", "", "", "", 0, None), tape)
 
     async def read() -> bytes:
-        return b"".join([piece async for piece in flight_pieces(flight, 0, 0)])
+        return b"".join([piece async for piece in flight_pieces(tape, 0, 0, tape.read)])
 
     reading = asyncio.create_task(read())
     await asyncio.sleep(0.01)

@@ -103,11 +103,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and the two ends of its connection."""
+    """One request and the two ends of its connection.
+
+    `zero_copy`: whether the server takes ``http.response.zerocopysend``.
+    """
 
     request: Request
     receive: Receive
     send: Send
+    zero_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +227,15 @@ class ArtifactServer:
     ) -> int:
         begin, end = region
         if file is None:
-            pieces = sending.arriving_pieces(answer, begin, end)
+            pieces = sending.arriving_pieces(answer, begin, end, regions=exchange.zero_copy)
             return await sending.send_pieces(pieces, exchange.receive, exchange.send)
         stop = file.size if end is None else end
         small = file.small(begin, stop)
         if small is not None:
             await sending.finish(exchange.send, small)
             return len(small)
-        return await sending.send_pieces(file.pieces(begin, stop), exchange.receive, exchange.send)
+        parts = file.regions(begin, stop) if exchange.zero_copy else file.pieces(begin, stop)
+        return await sending.send_pieces(parts, exchange.receive, exchange.send)
 
     async def _without_body(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
         if status != 304:  # noqa: PLR2004 - Not Modified has no length of its own

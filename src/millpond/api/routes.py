@@ -77,7 +77,7 @@ class Site:
             return
         caller = await self._reader(headers, name)
         request = self._request(scope, headers, name, path, caller)
-        await self.artifacts.serve(repository, Exchange(request, receive, send))
+        await self.artifacts.serve(repository, Exchange(request, receive, send, _zero_copy(scope)))
 
     async def _remote(self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send) -> None:
         """Serve the contract's own URLs: ``/api/v1/remote/{remote}/{path}``."""
@@ -96,7 +96,7 @@ class Site:
             return
         caller = await self._reader(headers, name)
         request = self._request(scope, headers, name, path, caller, attachment=True)
-        await self.artifacts.serve(repository, Exchange(request, receive, send))
+        await self.artifacts.serve(repository, Exchange(request, receive, send, _zero_copy(scope)))
 
     async def _oci(self, scope: Scope, headers: Mapping[str, str], raw: bytes, send: Send) -> None:
         """Serve the root of the OCI API; repositories of other packages are none of its business."""
@@ -189,3 +189,7 @@ async def _fail(error: MillpondError, method: str, send: Send) -> None:
         headers.append((b"connection", b"close"))
     await sending.start(send, status, headers)
     await sending.finish(send, b"" if method == "HEAD" else body)
+
+
+def _zero_copy(scope: Scope) -> bool:
+    return sending.ZERO_COPY in scope.get("extensions", {})

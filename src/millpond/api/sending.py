@@ -1,9 +1,9 @@
 """Bodies on their way to a client, as plain ASGI: bounded memory, no blocking, and an end for idle clients.
 
-A stored file is read without waiting while the kernel has it in memory, and in a thread when it does not (`preadv2`
-with RWF_NOWAIT).
-A flight is read as it grows; when it fails, the response is left unfinished, so that the client sees a broken
-transfer, never a short file.
+A server that offers `http.response.zerocopysend` is told where the bytes lie, in the stored file or in the file that
+still grows; any other one gets them. What the kernel does not have in memory is read in a thread first (`preadv2` with
+RWF_NOWAIT tells), so that nobody waits for the disk. When a flight fails, the response is left unfinished, so that the
+client sees a broken transfer, never a short file.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from millpond.artifacts.answer import Answer
 from millpond.artifacts.flights import Flight
 from millpond.artifacts.formats.base import Transducer
-from millpond.artifacts.spool import Aborted
+from millpond.artifacts.spool import Aborted, Region, Tape
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Piece: TypeAlias = bytes | Region
 
+ZERO_COPY = "http.response.zerocopysend"
 CHUNK_BYTES = 256 * 1024
 SEND_TIMEOUT_S = 60.0
 
@@ -43,7 +45,7 @@ async def finish(send: Send, body: bytes = b"") -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> int:
+async def send_pieces(pieces: AsyncIterator[Piece], receive: Receive, send: Send) -> int:
     """Send a body piece by piece; gives the bytes sent. Raises `Gone` or `Aborted`, leaving the response unfinished."""
     sent = 0
     async with _listening(receive) as left:
@@ -56,12 +58,18 @@ async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send
     return sent
 
 
-async def _send_in_time(send: Send, piece: bytes) -> None:
+async def _send_in_time(send: Send, piece: Piece) -> None:
+    message: Message = {"type": "http.response.body", "body": piece, "more_body": True}
+    if isinstance(piece, Region):
+        place = {"file": piece.fd, "offset": piece.offset, "count": piece.size}
+        message = {"type": ZERO_COPY, **place, "more_body": True}
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send(message)
     except TimeoutError as error:
         raise Gone from error
+    except EOFError as error:
+        raise Aborted("the stored file is shorter than it was") from error
 
 
 @contextlib.asynccontextmanager
@@ -97,6 +105,22 @@ class OpenFile:
             yield piece
             begin += len(piece)
 
+    async def regions(self, begin: int, end: int) -> AsyncIterator[Region]:
+        """Say where they are, piece by piece; each is in memory by then."""
+        while begin < end:
+            region = Region(self._fd, begin, min(CHUNK_BYTES, end - begin))
+            if not self._in_memory(region):
+                await asyncio.to_thread(os.pread, self._fd, region.size, begin)
+            yield region
+            begin += region.size
+
+    def _in_memory(self, region: Region) -> bool:
+        """Whether its last byte is: the kernel reads ahead in pieces as large as ours."""
+        try:
+            return os.preadv(self._fd, [bytearray(1)], region.offset + region.size - 1, os.RWF_NOWAIT) == 1
+        except OSError:
+            return False
+
     async def _read(self, offset: int, size: int) -> bytes:
         buffer = bytearray(size)
         try:
@@ -121,22 +145,29 @@ class OpenFile:
         os.close(self._fd)
 
 
-async def flight_pieces(flight: Flight, begin: int, end: int | None) -> AsyncIterator[bytes]:
-    """Give a flight's bytes as they come; `end` None: all of them."""
-    assert flight.tape is not None  # noqa: S101 - such an answer is made only once bytes come
-    reader = flight.tape.attach(begin)
+P = TypeVar("P", bytes, Piece)
+
+
+async def flight_pieces(
+    tape: Tape, begin: int, end: int | None, take: Callable[[int, int], Awaitable[P]]
+) -> AsyncIterator[P]:
+    """Give a flight's bytes (or say where they lie: `take` is the tape's `read` or `take`) as they come.
+
+    `end` None: all of them.
+    """
+    reader = tape.attach(begin)
     try:
         left = None if end is None else end - begin
         if left == 0:
-            await flight.tape.read(reader, 1)  # nothing is to come, but that is right only if the flight ends well
+            await take(reader, 1)  # nothing is to come, but that is right only if the flight ends well
         while left is None or left > 0:
-            piece = await flight.tape.read(reader, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+            piece = await take(reader, CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
             if not piece:
                 break
             left = None if left is None else left - len(piece)
             yield piece
     finally:
-        flight.tape.detach(reader)
+        tape.detach(reader)
 
 
 async def rewritten_pieces(pieces: AsyncIterator[bytes], rewriter: Transducer) -> AsyncIterator[bytes]:
@@ -151,8 +182,11 @@ async def rewritten_pieces(pieces: AsyncIterator[bytes], rewriter: Transducer) -
         raise Aborted(str(error)) from error
 
 
-def arriving_pieces(answer: Answer, begin: int, end: int | None) -> AsyncIterator[bytes]:
-    """Give the pieces of an answer whose body is a flight."""
+def arriving_pieces(answer: Answer, begin: int, end: int | None, *, regions: bool) -> AsyncIterator[Piece]:
+    """Give the pieces of an answer whose body is a flight; `regions`: say where they lie, if they lie in a file."""
     assert isinstance(answer.body, Flight)  # noqa: S101 - the caller asked
-    pieces = flight_pieces(answer.body, begin, end)
-    return pieces if answer.rewriter is None else rewritten_pieces(pieces, answer.rewriter)
+    tape = answer.body.tape
+    assert tape is not None  # noqa: S101 - such an answer is made only once bytes come
+    if answer.rewriter is not None:
+        return rewritten_pieces(flight_pieces(tape, begin, end, tape.read), answer.rewriter)
+    return flight_pieces(tape, begin, end, tape.take if regions else tape.read)

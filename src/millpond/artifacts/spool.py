@@ -18,6 +18,7 @@ import os
 import uuid
 from collections import deque
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 
 from millpond.artifacts.soundness import Verifier
@@ -28,6 +29,19 @@ INLINE_BYTES = 64 * 1024
 SUFFIX = ".part"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes that lie in an open file: `size` of them from `offset` on. Good for as long as its owner keeps it open."""
+
+    fd: int
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        """Give its size."""
+        return self.size
 
 
 class Aborted(Exception):
@@ -68,14 +82,35 @@ class Tape:
 
     async def read(self, reader: int, size: int) -> bytes:
         """Give the reader's next bytes, at most `size`; empty at the end. Raises `Aborted` when the flight failed."""
+        start = await self._upcoming(reader)
+        piece = self._piece(start, min(size, self.limit - start)) if start < self.limit else b""
+        self._passed(reader, start + len(piece))
+        return piece
+
+    async def take(self, reader: int, size: int) -> Region | bytes:
+        """Give the reader's next bytes as `read` does, but where they lie in a file, say only where."""
+        start = await self._upcoming(reader)
+        region = self._region(start, min(size, self.limit - start)) if start < self.limit else None
+        if region is None:
+            return await self.read(reader, size)
+        self._passed(reader, start + region.size)
+        return region
+
+    async def _upcoming(self, reader: int) -> int:
+        """Wait until there is something to read, or the end; gives where the reader stands."""
         start = self._readers[reader]
         while start >= self.limit and not self.done and self._aborted is None:
             await self.changed()
         if self._aborted is not None:
             raise Aborted(self._aborted)
-        piece = self._piece(start, min(size, self.limit - start)) if start < self.limit else b""
-        self._readers[reader] = start + len(piece)
-        return piece
+        return start
+
+    def _passed(self, reader: int, place: int) -> None:
+        self._readers[reader] = place
+
+    def _region(self, start: int, size: int) -> Region | None:
+        """Say where bytes lie in a file; None: in none."""
+        raise NotImplementedError
 
     def _piece(self, start: int, size: int) -> bytes:
         raise NotImplementedError
@@ -233,13 +268,14 @@ class Spool(Tape):
             got += self._piece(start + len(got), self.written - start - len(got))
         return got
 
-    async def read(self, reader: int, size: int) -> bytes:
-        """Give the reader's next bytes; see `Tape.read`."""
-        piece = await super().read(reader, size)
+    def _passed(self, reader: int, place: int) -> None:
+        super()._passed(reader, place)
         if self.path is None:  # the source may be held back for this reader, also while the window is still empty
             self._trim()
             self.wake()
-        return piece
+
+    def _region(self, start: int, size: int) -> Region | None:
+        return Region(self._fd, start, min(size, self._in_file - start)) if start < self._in_file else None
 
     def _piece(self, start: int, size: int) -> bytes:
         if start < self._in_file:
@@ -277,6 +313,9 @@ class Mirror(Tape):
         if limit > self.limit:
             self.limit = limit
             self.wake()
+
+    def _region(self, start: int, size: int) -> Region | None:
+        return Region(self._fd, start, size)
 
     def _piece(self, start: int, size: int) -> bytes:
         return os.pread(self._fd, size, start)

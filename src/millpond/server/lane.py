@@ -25,12 +25,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from millpond.api.conditional import Part, Unsatisfiable, Whole, select_range
 from millpond.artifacts.hits import Hits, OpenFile
 from millpond.clock import Clock
-from millpond.server.protocol import PondProtocol
 from millpond.server.recall import MAX_REQUEST_BYTES, Order, Recall
+from millpond.server.zerocopy import BYTES_PER_CALL, ZeroCopyProtocol
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
 CALLS_PER_TURN = 4
-BYTES_PER_CALL = 1 << 20
 STALL_S = 60.0
 _LEFT_TO_OTHERS = frozenset(
     b"content-length transfer-encoding upgrade expect if-match if-modified-since if-unmodified-since if-range "
@@ -89,13 +88,13 @@ class _Transfer:
     waiting: bool = False
 
 
-class FastLane(PondProtocol):
+class FastLane(ZeroCopyProtocol):
     """One connection with a fast lane; `lane` is set by `protocol`."""
 
     lane: ClassVar[Lane]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a duplicate of the socket; a secure connection has none to send to."""
+        """Begin between two requests."""
         super().connection_made(transport)
         self.cycle = _Turn(complete=True)  # type: ignore[assignment]
         self._between = True  # no request has begun that has not been read to its end
@@ -103,18 +102,10 @@ class FastLane(PondProtocol):
         self._order: Order | None = None
         self._transfer: _Transfer | None = None
         self._answered_at = 0.0
-        self._sock: socket.socket | None = None
-        if self.scheme == "http":
-            raw = transport.get_extra_info("socket")
-            self._sock = socket.socket(fileno=os.dup(raw.fileno()))
-            self._sock.setblocking(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
         self._end_transfer()
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
