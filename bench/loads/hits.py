@@ -10,11 +10,11 @@ from bench import machine, objects, wrk
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
 from bench.model import Sample
-from bench.servers import PEERS
 from bench.servers.asking import NOT_MODIFIED, PARTIAL, get
 from bench.servers.base import Server
 from bench.servers.millpond import Millpond, MillpondTwo
 from bench.servers.nginx import Nginx, NginxCache, NginxTwo, Origin
+from bench.servers.peers import PEERS
 from bench.servers.squid import Squid
 from bench.servers.varnish import Varnish
 

@@ -27,10 +27,17 @@ class Got:
         return self
 
 
-def get(url: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", body: bytes | None = None) -> Got:
+def get(
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    wait_s: float = 60,
+) -> Got:
     """Ask once; an error status is an answer. Raises `OSError`, `http.client.HTTPException`."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=wait_s)
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request(method, target, body=body, headers=dict(headers or {}))

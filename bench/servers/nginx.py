@@ -115,6 +115,7 @@ class Origin(Nginx):
     root {root};
     access_log {self.folder}/access.log bench;
     location ~ ^/as/([^/]+)/ {{ alias {root}/$1; }}
+    location /pages/ {{ types {{ text/html html; }} index index.html; }}
     location /simple/ {{
       types {{ }}
       default_type "application/vnd.pypi.simple.v1+json";

@@ -69,8 +69,8 @@ async def opened(folder: Path, anonymous: str = "read") -> tuple[Two, list[uvico
     served: list[str] = []
 
     class Watched(protocol(Lane(app.hits, surface.doorkeeper, app.clock))):  # type: ignore[misc]
-        def _give(self, order: Any) -> bool:
-            done: bool = super()._give(order)
+        def _give(self, order: Any, now: float) -> bool:
+            done: bool = super()._give(order, now)
             served.extend(["lane"] * done)
             return done
 
@@ -249,7 +249,7 @@ async def test_the_same_words_are_not_parsed_again_and_still_judged(two: Two, mo
     first = await answer(reader, writer, GET % (b"small.bin", b""))
     assert await answer(reader, writer, GET % (b"small.bin", b"")) == first
     parsed = []
-    monkeypatch.setattr(lanes.FastLane, "_ordered", lambda lane: parsed.append(lane.url))
+    monkeypatch.setattr(lanes.FastLane, "_ordered", lambda lane, _: parsed.append(lane.url))
     assert await answer(reader, writer, GET % (b"small.bin", b"")) == first
     assert parsed == []
     two.app.clock.advance(5)

@@ -119,8 +119,10 @@ class FastLane(ZeroCopyProtocol):
             super().data_received(data)
             return
         order = self.lane.recall.get(data)
-        if order is not None and self._free() and self._stands(order) and self._give(order):
-            return
+        if order is not None and self._free():
+            now = self.lane.clock.now()
+            if self._stands(order, now) and self._give(order, now):
+                return
         self._order, self._begun = None, 0
         super().data_received(data)
         if self._order is not None and self._begun == 1 and self._between:
@@ -137,8 +139,9 @@ class FastLane(ZeroCopyProtocol):
     def on_headers_complete(self) -> None:
         """Serve a hit, or hand the request to uvicorn."""
         self.head_complete()
-        order = self._ordered() if self._free() else None
-        if order is not None and self._give(order):
+        now = self.lane.clock.now()
+        order = self._ordered(now) if self._free() else None
+        if order is not None and self._give(order, now):
             self._order = order
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -162,13 +165,13 @@ class FastLane(ZeroCopyProtocol):
             and not self.transport.is_closing()
         )
 
-    def _ordered(self) -> Order | None:
+    def _ordered(self, now: float) -> Order | None:
         """Read the request's head into an order; None: it is none of the lane's."""
         fields = dict(self.headers)
         method = self.parser.get_method()
         if method not in {b"GET", b"HEAD"} or self.parser.get_http_version() != "1.1":
             return None
-        hits, now = self.lane.hits, self.lane.clock.now()
+        hits = self.lane.hits
         hit = hits.find(self.url, fields.get(b"accept", b""), fields.get(b"host", b""), now)
         if hit is None or len(fields) != len(self.headers) or not _LEFT_TO_OTHERS.isdisjoint(fields):
             return None
@@ -188,9 +191,9 @@ class FastLane(ZeroCopyProtocol):
             _choose(order, fields.get(b"range"))
         return order
 
-    def _stands(self, order: Order) -> bool:
+    def _stands(self, order: Order, now: float) -> bool:
         """Whether an order may be carried out once more."""
-        if not self.lane.hits.stands(order.hit, self.lane.clock.now()):
+        if not self.lane.hits.stands(order.hit, now):
             return False
         if not order.authorization:  # changed settings empty the table of hits
             return True
@@ -198,17 +201,16 @@ class FastLane(ZeroCopyProtocol):
 
     # The way out.
 
-    def _give(self, order: Order) -> bool:
+    def _give(self, order: Order, now: float) -> bool:
         """Send an order's answer, or begin to; False: its file is gone."""
-        hits, hit = self.lane.hits, order.hit
-        head = order.head(self.lane.clock.now(), self.server_state.default_headers)
+        hit = order.hit
+        head = order.head(now, self.server_state.default_headers)
         if order.size and hit.body is None:
             return self._give_file(order, head)
         if order.size:
             head += hit.body if order.size == hit.size else hit.body[order.start : order.end]  # type: ignore[index,operator]
         self._write(head)
-        hits.served(order.tally, order.size, order.bodies)
-        self._answered(keep_alive=order.keep_alive)
+        self._served(order)
         return True
 
     def _write(self, data: bytes) -> None:
@@ -224,12 +226,27 @@ class FastLane(ZeroCopyProtocol):
             self.transport.write(data[taken:])
 
     def _give_file(self, order: Order, head: bytes) -> bool:
-        file = self.lane.hits.opened(order.hit)
-        if file is None:
+        """Send head and file at once if the socket takes them; what it does not take is left to the pump."""
+        file, sock = self.lane.hits.opened(order.hit), self._sock
+        if file is None or sock is None:
             return False
+        told = taken = 0
+        try:
+            told = sock.send(head, MSG_MORE)
+            if told == len(head):
+                taken = os.sendfile(sock.fileno(), file.fd, order.start, min(order.size, BYTES_PER_CALL))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.transport.abort()
+            return True
+        if taken == order.size:
+            self._served(order)
+            return True
         turn = _Turn(keep_alive=order.keep_alive)
         self.cycle = turn  # type: ignore[assignment]
-        self._transfer = _Transfer(order, file, turn, head, order.start, order.end, self.loop.time())
+        place = order.start + taken
+        self._transfer = _Transfer(order, file, turn, head[told:], place, order.end, self.loop.time())
         file.hold()
         self._pump()
         return True
@@ -259,9 +276,8 @@ class FastLane(ZeroCopyProtocol):
             self._wait(transfer)
             return
         self._end_transfer()
-        self.lane.hits.served(transfer.order.tally, transfer.order.size, 1)
         transfer.turn.response_complete = True  # `cycle` may be that of a request queued behind by now
-        self._answered(keep_alive=transfer.turn.keep_alive)
+        self._served(transfer.order, keep_alive=transfer.turn.keep_alive)
 
     def _wait(self, transfer: _Transfer) -> None:
         """Go on when the socket takes more."""
@@ -292,16 +308,21 @@ class FastLane(ZeroCopyProtocol):
 
     # Between two requests.
 
-    def _answered(self, *, keep_alive: bool) -> None:
-        """End a turn as uvicorn does: the next in the pipeline, or the keep-alive timer, or close."""
-        if self.pipeline or not keep_alive:
-            if not keep_alive:
+    def _served(self, order: Order, *, keep_alive: bool = True) -> None:
+        """End a turn as uvicorn does: the next in the pipeline, or the keep-alive timer, or close.
+
+        `keep_alive` False: the server is shutting down, whatever the client wants.
+        """
+        self.lane.hits.served(order.tally, order.size, order.bodies)
+        if self.pipeline or not (keep_alive and order.keep_alive):
+            if not (keep_alive and order.keep_alive):
                 self.transport.close()
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.timeout_keep_alive_task is None:
             self._keep_alive(self.timeout_keep_alive)
 
