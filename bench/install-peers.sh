@@ -36,10 +36,13 @@ elif [ -n "$missing" ]; then
 fi
 
 mkdir -p "$folder"
-if [ ! -x "$folder/verdaccio/node_modules/.bin/verdaccio" ]; then
-    npm install --silent --no-audit --no-fund --prefix "$folder/verdaccio" verdaccio >/dev/null 2>&1 ||
-        echo "bench: could not install verdaccio"
-fi
+# The newest that this machine's npm registry can give whole: a mirror may lack a tag that the newest depends on.
+script=$folder/verdaccio/node_modules/.bin/verdaccio
+for package in verdaccio verdaccio@6 verdaccio@5 verdaccio@4; do
+    [ -x "$script" ] && break
+    npm install --silent --no-audit --no-fund --prefix "$folder/verdaccio" "$package" >/dev/null 2>&1
+done
+[ -x "$script" ] || echo "bench: could not install verdaccio"
 if [ ! -x "$folder/proxpi/bin/gunicorn" ]; then
     { "$python" -m venv "$folder/proxpi" && "$folder/proxpi/bin/pip" install --quiet proxpi gunicorn; } >/dev/null 2>&1 ||
         echo "bench: could not install proxpi"
