@@ -197,7 +197,7 @@ def test_a_reload_brings_a_new_repository_to_every_worker(pond: PondProcess, ups
 def test_a_broken_file_is_refused_and_every_worker_keeps_what_it_had(pond: PondProcess, upstream: ThreadedUpstream):
     before = children(pond.pid)
     pond.reload(config(upstream, "files", "more").replace("package", "pakcage"))
-    eventually(lambda: pond.log.read_text().count("not reloaded") == 2, "both say so")
+    eventually(lambda: pond.log.read_text().count("not reloaded") == 1, "the supervisor says so, for all")
     assert all(names(body) == {b"files"} for body in of_each_worker(pond, "/").values())
     assert set(of_each_worker(pond, "/files/file").values()) == {BODY}
     refused = pond.command("reload", check=False)
@@ -205,6 +205,27 @@ def test_a_broken_file_is_refused_and_every_worker_keeps_what_it_had(pond: PondP
     assert "pakcage" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert children(pond.pid) == before
+
+
+def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_what_was_accepted(
+    pond: PondProcess, upstream: ThreadedUpstream
+):
+    secret = 'username = "robot"\npassword = "canary-secret"\n'
+    pond.reload(config(upstream, "files", "more") + secret)
+    eventually(lambda: all(b"more" in names(body) for body in of_each_worker(pond, "/").values()), "all have it")
+    pond.reload(config(upstream, "files").replace("package", "pakcage"))
+    eventually(lambda: "not reloaded" in pond.log.read_text(), "it is refused")
+    before = children(pond.pid)
+    for killed in before:
+        os.kill(killed, signal.SIGKILL)
+    eventually(lambda: len(children(pond.pid) - before) == 2, "others take their places")
+    assert all(names(body) == {b"files", b"more"} for body in of_each_worker(pond, "/").values())
+    shown = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (pond.pid, *children(pond.pid))]
+    assert not any(b"canary-secret" in line for line in shown)
+    holding = [path for path in pond.data.iterdir() if path.is_file() and b"canary-secret" in path.read_bytes()]
+    assert [path.stat().st_mode & 0o777 for path in holding] == [0o600]
+    assert pond.stop() == 0
+    assert not any(path.exists() for path in holding), "no secret stays behind"
 
 
 def names(body: bytes) -> set[bytes]:

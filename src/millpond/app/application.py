@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from millpond.adapters.flightlock import FileFlightLock
 from millpond.adapters.stamps import MappedStamps
 from millpond.adapters.upstream import HttpUpstream
 from millpond.adopt import Skipped
+from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt
 from millpond.app.loading import Source, freshness_of, rules_of, shown, upstream_options
 from millpond.app.operations import Operation, Operations
@@ -42,9 +42,9 @@ from millpond.artifacts.repository import LocalOptions, LocalRepository
 from millpond.artifacts.sidecars import Sidecars
 from millpond.artifacts.usage import Usage
 from millpond.clock import Clock, SystemClock
-from millpond.config import Config, RepositoryConfig, open_network_problem, with_adopted
+from millpond.config import Config, RepositoryConfig, with_adopted
 from millpond.db import Database, restore
-from millpond.errors import Busy, ConfigError, MillpondError, NotFound
+from millpond.errors import Busy, MillpondError, NotFound
 from millpond.leases import Leases, node_id
 from millpond.loops import Loops
 from millpond.metrics import Metrics
@@ -53,8 +53,6 @@ CATALOG = "catalog.sqlite"
 DERIVED_BYTES = 1 << 30
 RETIRE_AFTER_S = 600.0
 ADOPTION_S = 10.0
-LASTING = ("server", "storage", "database", "usage")
-"""The tables that take a restart to change."""
 Repository = Proxy | LocalRepository
 log = structlog.get_logger(__name__)
 
@@ -66,7 +64,7 @@ class Role:
     number: int = 0
     count: int = 1
     supervisor: int = 0
-    """The process to tell about a reload; 0: this one."""
+    """The process that this one dies with; 0: none."""
 
 
 class App:
@@ -82,6 +80,8 @@ class App:
         self.loops = Loops()
         self.on_reload: list[Callable[[], None]] = []
         """Called when a reload has changed the configuration."""
+        self.ask_all: Callable[[], Awaitable[list[int]]] | None = None
+        """Has the supervisor reload every worker; None: this process is the only one."""
         self._adopting: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._upstreams: list[HttpUpstream] = []
@@ -224,43 +224,33 @@ class App:
         self.upkeep.start(self.loops)
 
     async def reload(self) -> None:
-        """Read the configuration again; a mistake in it is logged and leaves everything as it was."""
+        """Read the configuration again, in every worker; a mistake in it is logged and leaves everything as it was."""
         try:
-            await self.reload_here()
+            await self.reload_everywhere()
         except MillpondError as error:
             log.warning("not reloaded; the old configuration goes on", error=str(error))
 
-    async def reload_here(self) -> None:
-        """Read the configuration again in this process. Raises `ConfigError`."""
-        config = self._read_again()
+    async def reload_everywhere(self) -> list[int]:
+        """Read the configuration again, in every worker; gives their numbers.
+
+        Raises `ConfigError`, or `MillpondError` naming the workers that did not take it.
+        """
+        if self.ask_all is not None:
+            return await self.ask_all()
+        await self._apply(read_again(self.source, self.config))
+        return [self.role.number]
+
+    async def take(self, file: Path) -> None:
+        """Take the configuration that the supervisor wrote down. Raises `ConfigError`, `OSError`."""
+        config = await asyncio.to_thread(read, file)
+        await self._apply(config.model_copy(update={table: getattr(self.config, table) for table in LASTING}))
+
+    async def _apply(self, config: Config) -> None:
         async with self._opening:  # what is still being adopted, or read by an earlier signal, must not come last
             await self._open_repositories(config)
         for tell in self.on_reload:
             tell()
         log.info("reloaded", repositories=sorted(self.repositories))
-
-    def _read_again(self) -> Config:
-        """Give the configuration as it may be from now on: what takes a restart stays, with a warning."""
-        new = self.source.load()
-        for table in LASTING:
-            old, wanted = getattr(self.config, table), getattr(new, table)
-            for key in type(old).model_fields:
-                taken = (table, key) == ("server", "port") and wanted.port == 0
-                if getattr(old, key) != getattr(wanted, key) and not taken:
-                    log.warning("this setting takes a restart to change", key=f"{table}.{key}")
-        config = new.model_copy(update={table: getattr(self.config, table) for table in LASTING})
-        problem = open_network_problem(config)
-        if problem is not None:
-            raise ConfigError(problem)
-        return config
-
-    async def reload_everywhere(self) -> None:
-        """Check the configuration, then tell every worker to read it. Raises `ConfigError`."""
-        self._read_again()
-        if self.role.supervisor:
-            os.kill(self.role.supervisor, signal.SIGHUP)
-        else:
-            await self.reload_here()
 
     async def retire(self) -> None:
         """Close the upstreams that a reload replaced, once their flights have had time to land."""

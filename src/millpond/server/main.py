@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 
-from millpond.app import DataLock, Role, Source, prepare_catalog
+from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
 from millpond.server.daemon import bind
@@ -50,15 +50,20 @@ def _many(config: Config, source: Source, sock: socket.socket, port: int) -> int
     prepare_catalog(config)
     folder = metrics_folder(config.server.data)
     role = Role(count=config.server.workers, supervisor=os.getpid())
-    job = Job(source, sock.fileno(), port, role, str(folder))
+    accepted = Accepted(source, config)
+    job = Job(source, sock.fileno(), port, role, str(folder), str(accepted.file))
     supervisor = Supervisor(
         child_command(job),
         config.server.workers,
         [sock],
+        accepted,
         environ={"PROMETHEUS_MULTIPROC_DIR": str(folder)},
         metrics=folder,
     )
-    return supervisor.run()
+    try:
+        return supervisor.run()
+    finally:
+        accepted.remove()
 
 
 def _bound(config: Config) -> socket.socket:

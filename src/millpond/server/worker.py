@@ -16,6 +16,7 @@ from pathlib import Path
 
 from millpond.api.site import site
 from millpond.app import App, Role, Source
+from millpond.app.accepted import read
 from millpond.app.guide import welcome
 from millpond.config import Config
 from millpond.errors import MillpondError
@@ -23,6 +24,7 @@ from millpond.metrics import Metrics
 from millpond.server.control import ControlServer
 from millpond.server.daemon import Daemon
 from millpond.server.lane import Lane, protocol
+from millpond.server.link import Superior
 from millpond.server.logs import configure
 from millpond.server.supervisor import die_with_parent
 
@@ -38,6 +40,8 @@ class Job:
     port: int
     role: Role
     metrics: str = ""
+    accepted: str = ""
+    """The file with the configuration to begin with; a path, since a command line is for everybody to see."""
 
     def text(self) -> str:
         """Write it."""
@@ -47,7 +51,8 @@ class Job:
             "cwd": str(self.source.cwd),
         }
         role = {"number": self.role.number, "count": self.role.count, "supervisor": self.role.supervisor}
-        return json.dumps({"source": source, "fd": self.fd, "port": self.port, "role": role, "metrics": self.metrics})
+        rest = {"fd": self.fd, "port": self.port, "metrics": self.metrics, "accepted": self.accepted}
+        return json.dumps({"source": source, "role": role, **rest})
 
     @classmethod
     def read(cls, text: str, number: int) -> Job:
@@ -56,13 +61,15 @@ class Job:
         source = told["source"]
         path = Path(source["path"]) if source["path"] else None
         role = Role(**told["role"] | {"number": number})
-        return cls(
-            Source(path, source["overrides"], Path(source["cwd"])), told["fd"], told["port"], role, told["metrics"]
-        )
+        where = Source(path, source["overrides"], Path(source["cwd"]))
+        return cls(where, told["fd"], told["port"], role, told["metrics"], told["accepted"])
 
 
-async def serve(config: Config, job: Job, sock: socket.socket) -> None:
-    """Open the application and serve it until told to stop; the first worker tells a person what to do next."""
+async def serve(config: Config, job: Job, sock: socket.socket, superior: Superior | None = None) -> None:
+    """Open the application and serve it until told to stop; the first worker tells a person what to do next.
+
+    `superior`: the line to the supervisor, where there is one.
+    """
     server = config.server.model_copy(update={"port": job.port})
     app = await App.open(
         config.model_copy(update={"server": server}),
@@ -83,23 +90,28 @@ async def serve(config: Config, job: Job, sock: socket.socket) -> None:
         sys.stdout.write(welcome(app))
         sys.stdout.flush()
 
+    if superior is not None:
+        app.ask_all = superior.ask
+        await superior.listen(app.take)
     await daemon.run(control, ready)
+    if superior is not None:
+        await superior.close()
 
 
 def main(arguments: list[str]) -> None:
-    """Be the supervisor's child: ``worker JOB NUMBER``."""
+    """Be the supervisor's child: ``worker JOB NUMBER LINE``."""
     import uvloop
 
     job = Job.read(arguments[0], int(arguments[1]))
     die_with_parent(job.role.supervisor)
-    config = job.source.load()
+    config = read(Path(job.accepted))
     configure(config.server.log_format, config.server.log_level)
-    with socket.socket(fileno=job.fd) as sock:
-        uvloop.run(serve(config, job, sock))
+    with socket.socket(fileno=job.fd) as sock, socket.socket(fileno=int(arguments[2])) as line:
+        uvloop.run(serve(config, job, sock, Superior(line)))
 
 
 def child_command(job: Job) -> list[str]:
-    """Give the command of a child; the supervisor adds the number."""
+    """Give the command of a child; the supervisor adds the number and the line."""
     return [sys.executable, "-m", "millpond", "worker", job.text()]
 
 
