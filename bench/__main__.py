@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bench import machine, model, report
+from bench import chart, machine, model, report
 from bench.loads import GROUPS
 from bench.loads.base import Setting
-from bench.model import Sample
+from bench.model import Key, Row, Sample
 from bench.objects import Objects
 
 
@@ -52,15 +53,28 @@ def main() -> int:
             return 1
     told = machine.describe() | {"rounds": options.rounds, "seconds": options.seconds}
     rows = model.rows_of(_measure(options))
-    text = report.markdown(rows, told)
-    print(text)
+    if not rows:
+        print("bench: nothing was measured", file=sys.stderr)
+        return 1
+    print(report.markdown(rows, told))
     if options.json:
         options.json.write_text(model.as_json(rows, told))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "figures.json").write_text(model.as_json(rows, told))
-        (options.out / "report.md").write_text(text)
+        _publish(options.out, rows, told)
     return 0
+
+
+def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> None:
+    """Write figures, chart and report; without matplotlib there is no chart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "figures.json").write_text(model.as_json(rows, told))
+    picture = ""
+    try:
+        if chart.draw(rows, folder):
+            picture = "ratios.svg"
+    except ImportError:
+        machine.say("no chart: matplotlib is not installed (the extra `bench`)")
+    (folder / "report.md").write_text(report.markdown(rows, told, picture))
 
 
 def _measure(options: argparse.Namespace) -> Sequence[Sample]:

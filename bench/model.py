@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ from bench import stats
 
 BASES = {"millpond-1": "nginx", "millpond-2": "nginx-2"}
 """Which nginx each of our own servers stands beside; every other server stands beside `nginx`."""
+RATE = "rate"
+"""The metric that has a ratio to nginx; waiting times and sizes are what they are."""
 Key: TypeAlias = tuple[str, str, str, str]
 """Group, case, server, metric."""
 
@@ -66,7 +68,7 @@ def rows_of(samples: Iterable[Sample]) -> dict[Key, Row]:
     return found
 
 
-def base_of(row: Row, rows: dict[Key, Row]) -> Row | None:
+def base_of(row: Row, rows: Mapping[Key, Row]) -> Row | None:
     """Find the row of nginx that this one is set against; None: it is nginx, or nginx was not measured.
 
     Hits stand beside nginx serving files, everything that needs an upstream beside nginx caching.
@@ -75,13 +77,13 @@ def base_of(row: Row, rows: dict[Key, Row]) -> Row | None:
     return None if row.server in {base, "nginx-2"} else rows.get((row.group, row.case, base, row.metric))
 
 
-def ratio_of(row: Row, rows: dict[Key, Row]) -> tuple[float, ...]:
+def ratio_of(row: Row, rows: Mapping[Key, Row]) -> tuple[float, ...]:
     """Give the row's ratio to nginx for each round; empty: there is nothing to set it against."""
-    base = base_of(row, rows)
+    base = base_of(row, rows) if row.metric == RATE else None
     return () if base is None else tuple(stats.ratios(row.values, base.values))
 
 
-def as_json(rows: dict[Key, Row], machine: dict[str, Any]) -> str:
+def as_json(rows: Mapping[Key, Row], machine: dict[str, Any]) -> str:
     """Write figures and machine as JSON that `read` takes."""
     figures = [
         {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench import stats
 from bench.model import Key, Row, ratio_of
+from bench.targets import Verdict, judge
 
 TITLES = {
     "hits": "Hits",
@@ -41,7 +43,7 @@ def command(row: Row) -> str:
     return f"python -m bench --only {group} --servers {','.join(dict.fromkeys(servers))}"
 
 
-def table(rows: dict[Key, Row], group: str) -> str:
+def table(rows: Mapping[Key, Row], group: str) -> str:
     """Write the table of one group."""
     lines = [
         "| load | server | figure | median | spread | ratio to nginx | again |",
@@ -69,9 +71,23 @@ def machine_text(machine: dict[str, Any]) -> str:
     )
 
 
-def markdown(rows: dict[Key, Row], machine: dict[str, Any]) -> str:
-    """Write the report."""
+def verdicts(found: Iterable[Verdict]) -> str:
+    """Write what was to be reached, and whether it was."""
+    lines = ["| to reach | load | figure | target | |", "| --- | --- | ---: | ---: | --- |"]
+    for one in found:
+        sign = "at least" if one.target.at_least else "at most"
+        figure = "-" if one.figure is None else number(one.figure)
+        word = f"**{one.word}**" if one.word == "missed" else one.word
+        lines.append(f"| {one.target.text} | {one.case} | {figure} | {sign} {number(one.target.limit)} | {word} |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown(rows: Mapping[Key, Row], machine: dict[str, Any], chart: str = "") -> str:
+    """Write the report; `chart` is the picture's file name, empty for none."""
     parts = ["# What was measured\n", machine_text(machine)]
+    parts.append(f"## To reach\n\n{verdicts(judge(rows))}")
+    if chart:
+        parts.append(f"![Ratios to nginx]({chart})\n")
     found = {row.group for row in rows.values()}
     parts += [f"## {TITLES[group]}\n\n{table(rows, group)}" for group in TITLES if group in found]
     return "\n".join(parts)

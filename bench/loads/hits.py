@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench import machine, objects, wrk
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
-from bench.model import Sample
+from bench.model import RATE, Sample
 from bench.servers.asking import NOT_MODIFIED, PARTIAL, get
 from bench.servers.base import Server
 from bench.servers.millpond import Millpond, MillpondTwo
@@ -124,7 +124,7 @@ def _ask(
         )  # fmt: skip
     _check(load, told, setting)
     rate, unit = (told.megabytes, "MB/s") if load.bytes_count else (told.rate, "requests/s")
-    return [Sample(GROUP, load.name, server.name, "rate", unit, rate), *lag.samples]
+    return [Sample(GROUP, load.name, server.name, RATE, unit, rate), *lag.samples]
 
 
 def _check(load: Load, told: wrk.Summary, setting: Setting) -> None:

@@ -15,14 +15,14 @@ from bench.clients import driving
 from bench.clients.fetch import Answer, Order
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
-from bench.model import Sample
+from bench.model import RATE, Sample
 from bench.servers.base import Cache
 from bench.servers.millpond import Millpond
 from bench.servers.nginx import NginxCache, Origin
 
 KINDS: tuple[type[Cache], ...] = (NginxCache, Millpond)
 PINNINGS = (("one core", machine.SERVER_CORES), ("both cores", machine.BOTH_CORES))
-FETCHES, RATE = "upstream fetches", "rate"
+FETCHES = "upstream fetches"
 FIRST_BYTE = "first byte behind upstream's"
 
 
