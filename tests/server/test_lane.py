@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from millpond.api.site import site
 from millpond.app import App, Source, load
 from millpond.server import lane as lanes
+from millpond.server import stalls
 from millpond.server.lane import Lane, protocol
 from millpond.server.protocol import PondProtocol
 from millpond.testing.clock import FakeClock
@@ -340,19 +341,39 @@ async def test_without_a_token_the_lane_gives_nothing_away(tmp_path: Path):
 
 async def test_a_client_that_stops_reading_is_given_up(two: Two, monkeypatch: pytest.MonkeyPatch):
     await say(two.lane, GET % (b"large.bin", CLOSE))
-    monkeypatch.setattr(lanes, "STALL_S", 0.2)
+    monkeypatch.setattr(stalls, "STALL_S", 0.2)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, ("127.0.0.1", two.lane))
         await loop.sock_sendall(client, (GET % (b"large.bin", b"")) * 20)
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1)
         got = 0
         with contextlib.suppress(ConnectionError):
             while piece := await asyncio.wait_for(loop.sock_recv(client, 1 << 16), 10):
                 got += len(piece)
     assert got < 20 * SIZES["large.bin"]
+
+
+async def test_a_slow_client_is_not_given_up(two: Two, monkeypatch: pytest.MonkeyPatch):
+    """It takes little at a time, so that the socket is never said to be writable between two looks."""
+    await say(two.lane, GET % (b"large.bin", CLOSE))
+    monkeypatch.setattr(stalls, "STALL_S", 0.3)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", two.lane))
+        asked = GET % (b"large.bin", b"") * 9 + GET % (b"large.bin", CLOSE)
+        await loop.sock_sendall(client, asked)
+        got = 0
+        for _ in range(60):
+            got += len(await asyncio.wait_for(loop.sock_recv(client, 4096), 30))
+            await asyncio.sleep(0.03)
+        while piece := await asyncio.wait_for(loop.sock_recv(client, 1 << 20), 30):
+            got += len(piece)
+    assert got > 10 * SIZES["large.bin"]
 
 
 async def test_pipelined_hits_behind_a_large_one_come_in_order(two: Two):

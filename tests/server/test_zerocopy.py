@@ -16,7 +16,7 @@ import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.server import zerocopy
+from millpond.server import stalls, zerocopy
 from millpond.server.protocol import PondProtocol
 from millpond.server.zerocopy import EXTENSION, ZeroCopyProtocol
 from millpond.testing.loopthread import LoopThread
@@ -250,3 +250,13 @@ async def test_a_head_that_waits_in_the_transport_goes_first(server: Server, con
     client.close()
     assert got.endswith(b"x" + CONTENT[:10])
     assert len(got.partition(b"\r\n\r\n")[2]) == 8_000_010
+
+
+async def test_a_client_that_stops_reading_is_given_up(server: Server, content: int, monkeypatch: Any):
+    monkeypatch.setattr(stalls, "STALL_S", 0.2)
+    server.app = endless(content)
+    with contextlib.closing(await slow(server.port)):
+        async with asyncio.timeout(30):
+            while not server.ended:
+                await asyncio.sleep(0.01)
+    assert server.ended == [None]

@@ -25,12 +25,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from millpond.api.conditional import Part, Unsatisfiable, Whole, select_range
 from millpond.artifacts.hits import Hits, OpenFile
 from millpond.clock import Clock
+from millpond.server import stalls
 from millpond.server.recall import MAX_REQUEST_BYTES, Order, Recall
 from millpond.server.zerocopy import BYTES_PER_CALL, ZeroCopyProtocol
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
 CALLS_PER_TURN = 4
-STALL_S = 60.0
 _LEFT_TO_OTHERS = frozenset(
     b"content-length transfer-encoding upgrade expect if-match if-modified-since if-unmodified-since if-range "
     b"x-forwarded-host x-forwarded-proto".split()
@@ -82,8 +82,8 @@ class _Transfer:
     head: bytes
     offset: int
     end: int
-    moved_at: float
-    """When the client last took something, by the loop's time."""
+    untaken: int = 0
+    """What the client had not taken at the last look; any sending since then sets it to -1."""
     watch: asyncio.TimerHandle | None = None
     waiting: bool = False
 
@@ -246,7 +246,7 @@ class FastLane(ZeroCopyProtocol):
         turn = _Turn(keep_alive=order.keep_alive)
         self.cycle = turn  # type: ignore[assignment]
         place = order.start + taken
-        self._transfer = _Transfer(order, file, turn, head[told:], place, order.end, self.loop.time())
+        self._transfer = _Transfer(order, file, turn, head[told:], place, order.end)
         file.hold()
         self._pump()
         return True
@@ -267,6 +267,7 @@ class FastLane(ZeroCopyProtocol):
                 if taken == 0:
                     raise ConnectionAbortedError  # shorter than it was: a broken transfer, not a short file
                 transfer.offset += taken
+                transfer.untaken = -1
         except BlockingIOError:
             pass
         except OSError:
@@ -281,20 +282,21 @@ class FastLane(ZeroCopyProtocol):
 
     def _wait(self, transfer: _Transfer) -> None:
         """Go on when the socket takes more."""
-        transfer.moved_at = self.loop.time()
         if not transfer.waiting and self._sock is not None:
             transfer.waiting = True
-            transfer.watch = self.loop.call_later(STALL_S, self._watch, transfer)
+            transfer.watch = self.loop.call_later(stalls.STALL_S, self._watch, transfer)
             self.flow.pause_reading()
             self.loop.add_writer(self._sock.fileno(), self._pump)
 
     def _watch(self, transfer: _Transfer) -> None:
-        """Give up on a client that has taken nothing for too long."""
-        left_s = transfer.moved_at + STALL_S - self.loop.time()
-        if left_s <= 0:
+        """Give up on a client that has taken nothing since the last look."""
+        if self._sock is None:  # pragma: no cover - the timer is cancelled before
+            return
+        before, transfer.untaken = transfer.untaken, stalls.untaken(self._sock)
+        if transfer.untaken == before:
             self.transport.abort()
         else:
-            transfer.watch = self.loop.call_later(left_s, self._watch, transfer)
+            transfer.watch = self.loop.call_later(stalls.STALL_S, self._watch, transfer)
 
     def _end_transfer(self) -> None:
         transfer, self._transfer = self._transfer, None

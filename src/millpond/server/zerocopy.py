@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from millpond.server import stalls
 from millpond.server.protocol import PondProtocol
 
 EXTENSION = "http.response.zerocopysend"
@@ -66,7 +67,7 @@ class ZeroCopyProtocol(PondProtocol):
         await self._drained()
         try:
             await self._send_region(message["file"], offset, count)
-        except OSError:  # reset, broken pipe: what the transport will learn a turn later
+        except OSError:  # reset, broken pipe, stalled: what the transport will learn a turn later
             cycle.disconnected = True
             self.transport.abort()
             return
@@ -80,7 +81,8 @@ class ZeroCopyProtocol(PondProtocol):
             try:
                 taken = os.sendfile(self._sock.fileno(), fd, offset, min(count, BYTES_PER_CALL))
             except BlockingIOError:
-                await self._writable(self._sock)
+                if not await self._writable(self._sock):
+                    raise TimeoutError("the client takes nothing") from None
                 continue
             if taken == 0:
                 raise EOFError("the file is shorter than the region")
@@ -96,13 +98,20 @@ class ZeroCopyProtocol(PondProtocol):
             await self.flow.drain()
             self.transport.set_write_buffer_limits()
 
-    async def _writable(self, sock: socket.socket) -> None:
-        self._waiter = self.loop.create_future()
+    async def _writable(self, sock: socket.socket) -> bool:
+        """Wait until the socket takes more; False: the client has taken nothing for too long."""
+        self._waiter = waiter = self.loop.create_future()
         self.loop.add_writer(sock.fileno(), self._stop_waiting, sock)
+        before = -1
         try:
-            await self._waiter
+            while not (await asyncio.wait({waiter}, timeout=stalls.STALL_S))[0]:
+                now = stalls.untaken(sock)
+                if now == before:
+                    return False
+                before = now
         finally:
             self._stop_waiting(sock)
+        return True
 
     def _stop_waiting(self, sock: socket.socket) -> None:
         waiter, self._waiter = self._waiter, None
