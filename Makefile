@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: serve test test-fast test-long lint format bench clean
+.PHONY: serve test test-fast test-long lint format bench bench-peers bench-compare clean
 
 serve: $(VENV)/.installed
 	$(BIN)/millpond serve $(ARGS)
@@ -33,8 +33,20 @@ format: $(VENV)/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.developing
+# Everything, on a machine that does nothing else (docs/benchmarks says how long); ARGS="--list" shows the parts, and
+# ARGS="--out docs/benchmarks" writes the report that is committed.
+bench: $(VENV)/.measuring
 	$(BIN)/python -m bench $(ARGS)
+
+# What it is measured beside: without them the benchmark has fewer rows.
+bench-peers: $(VENV)/.measuring
+	@sh bench/install-peers.sh $(VENV)/.bench $(BIN)/python
+
+# The pond and nginx only, beside the committed figures; fails when something costs more than a tenth.
+bench-compare: $(VENV)/.measuring
+	$(BIN)/python -m bench --only hits,misses,herd,beside,startup --servers nginx,nginx-2,nginx-cache,millpond-1,millpond-2 \
+	  --json $(VENV)/bench.json $(ARGS) >/dev/null
+	$(BIN)/python -m bench.compare docs/benchmarks/figures.json $(VENV)/bench.json
 
 .PHONY: test-tools
 test-tools: $(VENV)/.developing
@@ -51,6 +63,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.developing: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.measuring: $(VENV)/.developing
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
