@@ -65,6 +65,14 @@ async def test_a_scope_is_for_its_own_repository(closed):
     assert (await closed.get("/config", **reader)).status == 403, "lists are for who may read everything"
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/metrics?format=json"])
+@pytest.mark.parametrize("scope", ["read:one", "write:two", "read:gone", "admin"])
+async def test_who_may_read_anything_may_watch_the_pond(closed, path, scope):
+    got = await closed.get(path, **await token(closed, scope))
+    assert got.status == 200
+    assert got.body
+
+
 async def test_that_the_bytes_are_shared_is_no_permission(closed):
     """The same blob is in both repositories; rights belong to the repository."""
     one, two = await closed.get("/one/a", **closed.admin), await closed.get("/two/a", **closed.admin)

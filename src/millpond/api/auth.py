@@ -30,6 +30,12 @@ class Caller:
             raise Denied(f"this needs a token with the scope {need}", authenticate=True)
         raise Denied(f"the token {self.name!r} lacks the scope {need}")
 
+    def require_some_reading(self) -> None:
+        """Let pass who may read at least one repository, whichever, or raise `Denied`. Every scope implies reading."""
+        if self.scopes:
+            return
+        raise Denied("this needs a token that may read, such as one with the scope read:REPO", authenticate=True)
+
 
 class Doorkeeper:
     """Turns credentials into callers. Wrong credentials are refused even where none are needed."""

@@ -47,27 +47,28 @@ def build(app: App, doorkeeper: Doorkeeper) -> FastAPI:
     api.add_exception_handler(RequestValidationError, _misread)
     api.add_exception_handler(Exception, _broken)
     may_read = Depends(_needs(doorkeeper, READ_ALL))
+    may_read_some = Depends(_reads_some(doorkeeper))
     may_change = Depends(_needs(doorkeeper, ADMINISTRATION))
-    _status(api, app, doorkeeper, may_read)
+    _status(api, app, doorkeeper, may_read, may_read_some)
     _upkeep(api, app, may_read, may_change)
     _tokens(api, app, may_change)
     return api
 
 
-def _status(api: FastAPI, app: App, doorkeeper: Doorkeeper, may_read: Any) -> None:
+def _status(api: FastAPI, app: App, doorkeeper: Doorkeeper, may_read: Any, may_read_some: Any) -> None:
     may_flush = _needs(doorkeeper, ADMINISTRATION)
 
-    @api.get("/", dependencies=[may_read])
+    @api.get("/", dependencies=[may_read_some])
     async def root() -> Any:
         """Tell the version and the repositories."""
         return {"version": __version__, "remotes": list(app.repositories)}
 
-    @api.get("/health", dependencies=[may_read])
+    @api.get("/health", dependencies=[may_read_some])
     async def health() -> Any:
         """Tell that this worker serves."""
         return {"status": "healthy", "version": __version__, "worker": app.role.number, "flights": len(app.flights)}
 
-    @api.get("/metrics", dependencies=[may_read])
+    @api.get("/metrics", dependencies=[may_read_some])
     async def metrics(request: Request, format: str = "") -> Response:  # noqa: A002 - the contract's parameter
         """Give the metrics: Prometheus text, or JSON when asked for."""
         app.hits.flush()
@@ -150,6 +151,13 @@ def _needs(doorkeeper: Doorkeeper, need: Scope) -> Callable[[Request], Awaitable
         caller = await doorkeeper.caller(request.headers)
         caller.require(need)
         return caller
+
+    return check
+
+
+def _reads_some(doorkeeper: Doorkeeper) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        (await doorkeeper.caller(request.headers)).require_some_reading()
 
     return check
 
