@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,19 @@ def main() -> int:
         if machine.find(program) is None:
             print(f"bench: {program} is not installed: nothing was measured (make bench-peers)", file=sys.stderr)
             return 1
-    told = machine.describe() | {"rounds": options.rounds, "seconds": options.seconds}
-    rows = model.rows_of(_measure(options))
-    if not rows:
-        print("bench: nothing was measured", file=sys.stderr)
-        return 1
-    print(report.markdown(rows, told))
-    if options.json:
-        options.json.write_text(model.as_json(rows, told))
-    if options.out:
-        _publish(options.out, rows, told)
-    return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
+    told = machine.describe(options.peers) | {"rounds": options.rounds, "seconds": options.seconds}
+    samples, failed = _measure(options)
+    rows, told = model.rows_of(samples), told | {"failed": failed}
+    if rows:
+        print(report.markdown(rows, told))
+        if options.json:
+            options.json.write_text(model.as_json(rows, told))
+        if options.out:
+            _publish(options.out, rows, told)
+    for one in failed:
+        machine.say(f"failed: {one}")
+    return 0 if rows and not failed else 1
 
 
 def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> None:
@@ -77,18 +80,22 @@ def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> Non
     (folder / "report.md").write_text(report.markdown(rows, told, picture))
 
 
-def _measure(options: argparse.Namespace) -> Sequence[Sample]:
+def _measure(options: argparse.Namespace) -> tuple[list[Sample], list[str]]:
+    """Run the groups; gives what was measured, and what failed."""
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        folder.chmod(0o755)
+        folder.chmod(0o755)  # servers that give up root read the objects too
         servers = frozenset(options.servers) if options.servers else None
         setting = Setting(folder, Objects(folder / "objects"), options.peers, options.rounds, options.seconds, servers)
         for group in GROUPS:
             if group.name in options.only:
                 machine.say(group.text)
-                samples += group.run(setting)
-    return samples
+                try:
+                    samples.extend(group.run(setting))
+                except (RuntimeError, OSError) as error:  # a server that does not start ends its group only
+                    setting.failed.append(f"{group.name}: {error}")
+    return samples, setting.failed
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,16 @@ def fill(data: Path, repository: str, entries: int, doomed: int = 0) -> None:
     All blobs have `SIZE` bytes. Those of entries are links of few files; doomed ones are files of their own, so that
     removing them is as much work as ever.
     """
-    store = FilesystemStore(data / "storage")
     needed = [_digest(path_of(number)) for number in range(entries)]
     unneeded = [_digest(f"doomed/{number}") for number in range(doomed)]
-    _link(store, needed)
-    for digest in unneeded:
-        _place(store, digest).write_bytes(os.urandom(SIZE))
+    _write_blobs(FilesystemStore(data / "storage"), needed, unneeded)
     now = time.time()
     with closing(sqlite.connect(data / "catalog.sqlite", writing=True)) as connection:
+        connection.execute("PRAGMA cache_size = -500000")  # KiB: indexes of random digests are built in memory
         connection.execute("BEGIN")
         for table, rows in (
-            (BLOBS, ({"digest": one, "size": SIZE, "created_at": now} for one in needed)),
-            (BLOBS, ({"digest": one, "size": SIZE, "doomed_at": now - DOOMED_AGO_S} for one in unneeded)),
+            (BLOBS, ({"digest": one, "size": SIZE, "created_at": now} for one in sorted(needed))),
+            (BLOBS, ({"digest": one, "size": SIZE, "doomed_at": now - DOOMED_AGO_S} for one in sorted(unneeded))),
             (ENTRIES, (_entry(repository, number, digest, now) for number, digest in enumerate(needed))),
         ):
             connection.executemany(_insert(table), _complete(table, rows))
@@ -65,21 +63,21 @@ def _digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _place(store: FilesystemStore, digest: str) -> Path:
-    path = store.path(digest)
-    path.parent.mkdir(exist_ok=True)
-    return path
-
-
-def _link(store: FilesystemStore, digests: Iterable[str]) -> None:
-    source = Path()
-    for number, digest in enumerate(digests):
-        place = _place(store, digest)
+def _write_blobs(store: FilesystemStore, needed: Sequence[str], unneeded: Sequence[str]) -> None:
+    """Write them where the store looks for them; strings, since a million paths as objects take minutes."""
+    folders = {one[:2]: f"{store.path(f'sha256:{one}').parent}/" for one in (f"{n:02x}" + "0" * 62 for n in range(256))}
+    for folder in folders.values():
+        Path(folder).mkdir(exist_ok=True)
+    source = ""
+    for number, digest in enumerate(needed):
+        place = folders[digest[7:9]] + digest[7:]
         if number % LINKS:
             os.link(source, place)
         else:
-            place.write_bytes(os.urandom(SIZE))
+            Path(place).write_bytes(os.urandom(SIZE))
             source = place
+    for digest in unneeded:
+        Path(folders[digest[7:9]] + digest[7:]).write_bytes(os.urandom(SIZE))
 
 
 def _columns(table: sa.Table) -> list[sa.Column[Any]]:
@@ -92,12 +90,12 @@ def _insert(table: sa.Table) -> str:
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
-def _complete(table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+def _complete(table: sa.Table, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """Put rows in the columns' order; what they lack is null where it may be, else empty or zero."""
     columns = _columns(table)
     defaults = {column.name: None if column.nullable else _empty(column) for column in columns}
     for row in rows:
-        yield tuple((defaults | dict(row)).values())
+        yield tuple((defaults | row).values())
 
 
 def _empty(column: sa.Column[Any]) -> str | int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import platform
 import re
@@ -22,7 +23,7 @@ _VERSIONS = {
     "varnish": ["varnishd", "-V"],
     "squid": ["squid", "-v"],
     "docker-registry": ["docker-registry", "--version"],
-    "apt-cacher-ng": ["apt-cacher-ng", "-h"],
+    "apt-cacher-ng": ["dpkg-query", "-W", "-f", "${Version}", "apt-cacher-ng"],
 }
 
 
@@ -73,7 +74,7 @@ def _pss_kib(pid: int) -> int:
     return int(found[1]) if found else 0
 
 
-def describe() -> dict[str, Any]:
+def describe(peers: Path) -> dict[str, Any]:
     """Describe this machine, with no name of it: what a reader needs to set figures beside their own."""
     cpu = re.search(r"(?m)^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text())
     total = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
@@ -87,7 +88,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": _commit(),
         "load_before": round(os.getloadavg()[0], 2),
-        "versions": {name: told for name, argv in _VERSIONS.items() if (told := _version(argv))},
+        "versions": {name: told for name, argv in _VERSIONS.items() if (told := _version(argv))} | _packages(peers),
     }
 
 
@@ -102,8 +103,21 @@ def _version(argv: list[str]) -> str:
     if program is None:
         return ""
     told = subprocess.run([program, *argv[1:]], capture_output=True, text=True, check=False, timeout=20)
+    if told.returncode and "dpkg-query" in argv:
+        return ""
     found = re.search(r"\d+\.\d+(\.\d+)*", told.stdout + told.stderr)
     return found[0] if found else "unknown"
+
+
+def _packages(peers: Path) -> dict[str, str]:
+    """Read the versions of the peers that npm and pip installed."""
+    found = {}
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads((peers / "verdaccio" / "node_modules" / "verdaccio" / "package.json").read_text())
+        found["verdaccio"] = str(told.get("version"))
+    for folder in peers.glob("proxpi/lib/python*/site-packages/proxpi-*.dist-info"):
+        found["proxpi"] = folder.name.removeprefix("proxpi-").removesuffix(".dist-info")
+    return found
 
 
 def _commit() -> str:

@@ -86,6 +86,8 @@ def markdown(rows: Mapping[Key, Row], machine: dict[str, Any], chart: str = "") 
     """Write the report; `chart` is the picture's file name, empty for none."""
     parts = ["# What was measured\n", machine_text(machine)]
     parts.append(f"## To reach\n\n{verdicts(judge(rows))}")
+    if machine.get("failed"):
+        parts.append("## What failed, and counts for nothing\n\n" + "".join(f"- {one}\n" for one in machine["failed"]))
     if chart:
         parts.append(f"![Ratios to nginx]({chart})\n")
     found = {row.group for row in rows.values()}

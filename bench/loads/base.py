@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from bench import machine
+from bench import machine, wrk
 from bench.model import Sample
 from bench.objects import Objects
 from bench.servers.base import Server, Site
@@ -28,6 +29,17 @@ class Setting:
     seconds: float
     servers: frozenset[str] | None
     """Names of the servers to measure; None: all."""
+    failed: list[str] = field(default_factory=list)
+    """What was tried and counts for nothing, and why."""
+
+    def attempt(self, what: str, measure: Callable[[], list[Sample]]) -> list[Sample]:
+        """Measure once; what fails is noted and gives no samples, and the rest goes on."""
+        try:
+            return measure()
+        except (wrk.Failed, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            self.failed.append(f"{what}: {error}"[:500])
+            machine.say(f"{what} counts for nothing: {error}")
+            return []
 
     def wants(self, name: str) -> bool:
         """Whether a server is to be measured."""
@@ -51,7 +63,8 @@ class Group:
 
     name: str
     text: str
-    run: Callable[[Setting], list[Sample]]
+    run: Callable[[Setting], Iterator[Sample]]
+    """Gives samples as they come, so that what was measured before a fault is kept."""
 
 
 def available(kinds: Sequence[type[S]], setting: Setting) -> list[type[S]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from bench import indexes, machine, objects, wrk
 from bench.clients import driving
@@ -32,9 +33,8 @@ PAGES_PER_S = 4
 ACCEPT = "application/vnd.pypi.simple.v1+json"
 
 
-def run(setting: Setting) -> list[Sample]:
+def run(setting: Setting) -> Iterator[Sample]:
     """Measure both."""
-    samples: list[Sample] = []
     fresh = itertools.count()
     with setting.origin() as origin, contextlib.ExitStack() as stack:
         servers: list[Cache] = [
@@ -45,13 +45,14 @@ def run(setting: Setting) -> list[Sample]:
             server.fill([setting.objects.get(objects.SMALL)])
         for turn in range(setting.rounds):
             for server in servers:
-                found = _beside_miss(server, setting, turn)
+                what = f"round {turn + 1}: {server.name}"
+                found = setting.attempt(f"{what} beside misses", partial(_beside_miss, server, setting, turn))
                 if isinstance(server, Millpond):
-                    found += _beside_index(server, origin, setting, fresh)
-                samples += found
+                    index = partial(_beside_index, server, origin, setting, fresh)
+                    found += setting.attempt(f"{what} beside rewrites", index)
                 told = "; ".join(f"{one.metric} {one.value:,.2f} {one.unit}".strip() for one in found)
-                machine.say(f"round {turn + 1}: {server.name}: {told}")
-    return samples
+                machine.say(f"{what}: {told}")
+                yield from found
 
 
 def _beside_miss(server: Cache, setting: Setting, turn: int) -> list[Sample]:
@@ -59,11 +60,13 @@ def _beside_miss(server: Cache, setting: Setting, turn: int) -> list[Sample]:
     alone = _probe(server, setting)
     names = (f"{server.mount}as/{objects.BIG}/{turn}-{number}" for number in range(10_000))
     order = Order(server.port, list(names), 1, seconds=setting.seconds)
-    with LagWatch(server, GROUP, MISS) as lag, Driver(order, machine.load_cores()) as busy:
-        beside = _probe(server, setting)
-        busy.answers()
-    server.empty()
-    server.fill([setting.objects.get(objects.SMALL)])
+    try:
+        with LagWatch(server, GROUP, MISS) as lag, Driver(order, machine.load_cores()) as busy:
+            beside = _probe(server, setting)
+            busy.answers()
+    finally:
+        server.empty()
+        server.fill([setting.objects.get(objects.SMALL)])
     return [
         Sample(GROUP, MISS, server.name, P99, "ms", driving.p99_ms(beside), more_is_better=False),
         Sample(GROUP, ALONE, server.name, P99, "ms", driving.p99_ms(alone), more_is_better=False),

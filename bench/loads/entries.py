@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from bench import filling, machine, wrk
 from bench.clients import driving
@@ -29,10 +30,10 @@ GC, GC_P99, TABLE, GROWTH = "gc of 100,000", "hit p99 beside gc", "memory of 25,
 CONNECTIONS, HIT_CONNECTIONS, GAP_S = 8, 32, 0.008
 
 
-def run(setting: Setting) -> list[Sample]:
+def run(setting: Setting) -> Iterator[Sample]:
     """Fill, start, measure."""
     if not setting.wants(Millpond.name):
-        return []
+        return
     with setting.origin() as origin:
         ponds = [Millpond(setting.site(f"entries-{count}", origin.base)) for count in (FEW, MANY)]
         for pond, count, doomed in zip(ponds, (FEW, MANY), (0, DOOMED), strict=True):
@@ -41,8 +42,10 @@ def run(setting: Setting) -> list[Sample]:
             machine.say(f"filling a pond with {count:,} entries")
             filling.fill(pond.pond.data, "up", count, doomed)
         with ponds[0] as few, ponds[1] as many:
-            samples = [one for turn in range(setting.rounds) for one in _round(few, many, setting, turn)]
-            return [*samples, *_collect(many), *_remember(many)]
+            for turn in range(setting.rounds):
+                yield from setting.attempt(f"round {turn + 1} of look-ups", partial(_round, few, many, setting, turn))
+            yield from setting.attempt(GC, partial(_collect, many))
+            yield from setting.attempt(TABLE, partial(_remember, many))
 
 
 def _round(few: Millpond, many: Millpond, setting: Setting, turn: int) -> list[Sample]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench import machine, objects, wrk
 from bench.loads.base import Group, Setting, available
@@ -48,36 +49,33 @@ LOADS = (
 )
 
 
-def run(setting: Setting) -> list[Sample]:
+def run(setting: Setting) -> Iterator[Sample]:
     """Measure hits, on one core and then on two."""
-    samples: list[Sample] = []
     with setting.origin() as origin:
         for kinds, cores in ((ONE, machine.SERVER_CORES), (TWO, machine.BOTH_CORES)):
-            samples += _measure(setting, origin, kinds, cores)
-    return samples
+            yield from _measure(setting, origin, kinds, cores)
 
 
-def _measure(setting: Setting, origin: Origin, kinds: Sequence[type[Server]], cores: frozenset[int]) -> list[Sample]:
-    samples: list[Sample] = []
+def _measure(
+    setting: Setting, origin: Origin, kinds: Sequence[type[Server]], cores: frozenset[int]
+) -> Iterator[Sample]:
     with contextlib.ExitStack() as stack:
         servers = []
         for kind in available(kinds, setting):
             try:
                 servers.append(stack.enter_context(kind(setting.site(kind.name, origin.base, cores))))
             except RuntimeError as error:
+                setting.failed.append(str(error))
                 machine.say(f"{kind.name} is left out: {error}")
         plan = [(load, _ready(load, servers, setting)) for load in LOADS]
         for turn in range(setting.rounds):
             for load, fit in plan:
                 for server, headers in fit:
-                    try:
-                        found = _ask(load, server, headers, setting, cores)
-                    except wrk.Failed as error:
-                        machine.say(f"round {turn + 1}: {load.name}: {server.name} counts for nothing: {error}")
-                        continue
-                    samples += found
-                    machine.say(f"round {turn + 1}: {load.name}: {server.name} {found[0].value:,.0f} {found[0].unit}")
-    return samples
+                    what = f"round {turn + 1}: {load.name}: {server.name}"
+                    found = setting.attempt(what, partial(_ask, load, server, headers, setting, cores))
+                    for one in found[:1]:
+                        machine.say(f"{what} {one.value:,.0f} {one.unit}")
+                    yield from found
 
 
 def _ready(load: Load, servers: Sequence[Server], setting: Setting) -> list[tuple[Server, Mapping[str, str]]]:

@@ -7,6 +7,8 @@ in the page cache is not the pond's.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from functools import partial
 
 from bench import machine, objects
 from bench.clients import fetch, slow
@@ -14,8 +16,8 @@ from bench.clients.driving import Driver
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
 from bench.model import Sample
+from bench.servers.base import Site
 from bench.servers.millpond import Millpond, MillpondTwo
-from bench.servers.nginx import Origin
 
 GROUP = "memory"
 IDLE = "idle"
@@ -27,34 +29,32 @@ KINDS: tuple[type[Millpond], ...] = (Millpond, MillpondTwo)
 CLIENTS, MANY, RATE, STEP_S, SETTLE_S, PATIENCE = 50, 200, 20_000, 0.05, 2.0, 40
 
 
-def run(setting: Setting) -> list[Sample]:
+def run(setting: Setting) -> Iterator[Sample]:
     """Measure each, with a pond that was just started, since what was held before tells nothing of a load."""
-    samples: list[Sample] = []
     with setting.origin() as origin:
         for turn in range(setting.rounds):
             for kind in available(KINDS, setting):
-                found = _round(kind, origin, setting, turn)
-                samples += found
-                told = "; ".join(f"{one.case} {one.value:,.0f} {one.unit}" for one in found if one.group == GROUP)
-                machine.say(f"round {turn + 1}: {kind.name}: {told}")
-    return samples
+                for number, case in enumerate((IDLE, *LOADS)):
+                    cores = machine.SERVER_CORES if kind.workers == 1 else machine.BOTH_CORES
+                    site = setting.site(f"{kind.name}-memory-{turn}-{number}", origin.base, cores)
+                    what = f"round {turn + 1}: {kind.name}: {case}"
+                    found = setting.attempt(what, partial(_measure, kind, site, case, setting))
+                    for one in found[:1]:
+                        machine.say(f"{what}: {one.value:,.0f} {one.unit}")
+                    yield from found
 
 
-def _round(kind: type[Millpond], origin: Origin, setting: Setting, turn: int) -> list[Sample]:
-    cores = machine.SERVER_CORES if kind.workers == 1 else machine.BOTH_CORES
-    samples: list[Sample] = []
-    for number, case in enumerate((IDLE, *LOADS)):
-        with kind(setting.site(f"{kind.name}-memory-{turn}-{number}", origin.base, cores)) as server:
-            idle = _idle(server)
-            if case == IDLE:
-                samples.append(Sample(GROUP, IDLE, kind.name, HELD, "MiB", idle, more_is_better=False))
-                continue
+def _measure(kind: type[Millpond], site: Site, case: str, setting: Setting) -> list[Sample]:
+    with kind(site) as server:
+        idle = _idle(server)
+        if case == IDLE:
+            return [Sample(GROUP, IDLE, kind.name, HELD, "MiB", idle, more_is_better=False)]
+        try:
             with LagWatch(server, GROUP, case) as lag:
                 most = _most(server, case, setting)
-            samples.append(Sample(GROUP, case, kind.name, GROWTH, "MiB", most - idle, more_is_better=False))
-            samples += lag.samples
+        finally:
             server.empty()
-    return samples
+        return [Sample(GROUP, case, kind.name, GROWTH, "MiB", most - idle, more_is_better=False), *lag.samples]
 
 
 def _idle(server: Millpond) -> float:

@@ -7,8 +7,9 @@ made cold again after each measurement.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bench import machine, objects
 from bench.clients import driving
@@ -18,7 +19,7 @@ from bench.loads.lag import LagWatch
 from bench.model import RATE, Sample
 from bench.servers.base import Cache
 from bench.servers.millpond import Millpond
-from bench.servers.nginx import NginxCache, Origin
+from bench.servers.nginx import OWN, NginxCache, Origin
 
 KINDS: tuple[type[Cache], ...] = (NginxCache, Millpond)
 PINNINGS = (("one core", machine.SERVER_CORES), ("both cores", machine.BOTH_CORES))
@@ -47,22 +48,19 @@ LOADS = (
 )
 
 
-def _run(group: str) -> Callable[[Setting], list[Sample]]:
-    def run(setting: Setting) -> list[Sample]:
-        samples: list[Sample] = []
+def _run(group: str) -> Callable[[Setting], Iterator[Sample]]:
+    def run(setting: Setting) -> Iterator[Sample]:
         loads = [load for load in LOADS if load.group == group]
         with setting.origin() as origin:
             for pinning, cores in PINNINGS:
-                samples += _pinned(setting, origin, loads, (pinning, cores))
-        return samples
+                yield from _pinned(setting, origin, loads, (pinning, cores))
 
     return run
 
 
 def _pinned(
     setting: Setting, origin: Origin, loads: Sequence[Load], pinning: tuple[str, frozenset[int]]
-) -> list[Sample]:
-    samples: list[Sample] = []
+) -> Iterator[Sample]:
     text, cores = pinning
     with contextlib.ExitStack() as stack:
         servers: list[Cache] = [
@@ -74,21 +72,24 @@ def _pinned(
                 for name in load.names:
                     setting.objects.get(name)
                 for server in servers:
-                    found = _measure(load, f"{load.name}, {text}", server, origin)
-                    samples += found
-                    first = found[0]
-                    machine.say(f"round {turn + 1}: {first.case}: {server.name} {first.value:,.0f} {first.unit}")
-    return samples
+                    case = f"{load.name}, {text}"
+                    what = f"round {turn + 1}: {case}: {server.name}"
+                    found = setting.attempt(what, partial(_measure, load, case, server, origin))
+                    for one in found[:1]:
+                        machine.say(f"{what} {one.value:,.0f} {one.unit}")
+                    yield from found
 
 
 def _measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sample]:
-    """Fetch cold objects once; then make them cold again."""
-    own = _fetch(load, origin.port, "/") if load.bytes_count else []
+    """Fetch cold objects once; then make them cold again, whatever happened."""
+    own = _fetch(load, [f"/as/{name}/{OWN}" for name in load.names], origin.port) if load.bytes_count else []
     before = origin.fetches()
-    with LagWatch(server, load.group, case) as lag:
-        answers = _fetch(load, server.port, server.mount)
+    try:
+        with LagWatch(server, load.group, case) as lag:
+            answers = _fetch(load, [server.mount + name for name in load.names], server.port)
+    finally:
+        server.empty()
     fetches = origin.fetches() - before
-    server.empty()
     total, took = sum(one[3] for one in answers), driving.seconds(answers)
 
     def sample(metric: str, unit: str, value: float, *, more_is_better: bool) -> Sample:
@@ -104,9 +105,9 @@ def _measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sampl
     return [*found, *lag.samples]
 
 
-def _fetch(load: Load, port: int, prefix: str) -> list[Answer]:
-    targets = [prefix + name for name in load.names] * (load.clients if load.shared else 1)
-    return driving.fetch(Order(port, targets, load.clients), machine.load_cores())
+def _fetch(load: Load, targets: list[str], port: int) -> list[Answer]:
+    asked = targets * (load.clients if load.shared else 1)
+    return driving.fetch(Order(port, asked, load.clients), machine.load_cores())
 
 
 MISSES = Group("misses", "misses: cold objects of 200 MiB, 100 KiB, 2 KiB, beside nginx's cache", _run("misses"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import socket
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from bench import machine
 from bench.objects import Object, Objects
@@ -40,6 +41,8 @@ class Server:
     """The executable that must be there."""
     mount: ClassVar[str] = "/"
     """Where plain servers have the upstream's tree."""
+    unprivileged: ClassVar[bool] = True
+    """Whether it runs as nobody where the benchmark runs as root. What lies in a user's folders can't."""
 
     def __init__(self, site: Site) -> None:
         self.site, self.folder, self.port = site, site.folder, free_port()
@@ -95,8 +98,11 @@ class Server:
         program = machine.find(argv[0]) or argv[0]
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         environ = {**kept, "HOME": str(self.folder), **self.environ()}
+        user = _given_to_nobody(self.folder) if self.unprivileged and os.geteuid() == 0 else {}
         with log.open("ab") as out, machine.on_cores(self.site.cores):
-            self._process = subprocess.Popen([program, *argv[1:]], stdout=out, stderr=out, env=environ, cwd=self.folder)
+            self._process = subprocess.Popen(
+                [program, *argv[1:]], stdout=out, stderr=out, env=environ, cwd=self.folder, **user
+            )
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until and self._process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -131,3 +137,11 @@ class Cache(Server):
     def empty(self) -> None:
         """Make everything cold again."""
         raise NotImplementedError
+
+
+def _given_to_nobody(folder: Path) -> dict[str, Any]:
+    """Give a folder to nobody; gives what makes a child nobody's too."""
+    nobody = pwd.getpwnam("nobody")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}

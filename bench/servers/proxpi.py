@@ -16,6 +16,7 @@ class Proxpi(Server):
     """proxpi under gunicorn, as its authors run it: one process, threads."""
 
     name: ClassVar[str] = "proxpi"
+    unprivileged: ClassVar[bool] = False
     program: ClassVar[str] = "python3"
 
     @classmethod

@@ -31,6 +31,7 @@ class Verdaccio(Server):
     """verdaccio with its own storage and no upstream."""
 
     name: ClassVar[str] = "verdaccio"
+    unprivileged: ClassVar[bool] = False
     program: ClassVar[str] = "node"
 
     @classmethod

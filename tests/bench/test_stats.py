@@ -23,6 +23,7 @@ def test_the_spread_is_what_lies_between_the_extremes_by_the_median():
 def test_a_percentile_is_a_value_that_was_measured():
     values = list(range(1, 201))
     assert stats.percentile(values, 0.99) == 198
+    assert stats.percentile(values[:150], 0.99) == 149
     assert stats.percentile(values, 1) == 200
     assert stats.percentile(values, 0) == 1
     assert stats.percentile([5], 0.99) == 5
