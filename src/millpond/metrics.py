@@ -64,6 +64,7 @@ class Metrics:
         self._usage_dropped = Gauge(
             "millpond_usage_dropped", "Usage records lost to back-pressure", **(make | {"multiprocess_mode": "livesum"})
         )
+        self._tasks = Gauge("millpond_tasks", "Tasks of the event loop", **(make | {"multiprocess_mode": "livesum"}))
         buckets = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
         self._lag = Histogram("millpond_event_loop_lag_seconds", "Delay of a timer", buckets=buckets, **make)
 
@@ -109,6 +110,10 @@ class Metrics:
     def flying(self, count: int) -> None:
         """Note the number of fetches under way."""
         self._flights.set(count)
+
+    def busy(self, tasks: int) -> None:
+        """Note how many tasks the event loop has."""
+        self._tasks.set(tasks)
 
     def lagged(self, seconds: float) -> None:
         """Note how late the event loop was."""

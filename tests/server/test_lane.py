@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from millpond.api.site import site
 from millpond.app import App, Source, load
 from millpond.server import lane as lanes
+from millpond.server import protocol as heads
 from millpond.server import stalls
 from millpond.server.lane import Lane, protocol
 from millpond.server.protocol import PondProtocol
@@ -258,6 +259,17 @@ async def test_the_same_words_are_not_parsed_again_and_still_judged(two: Two, mo
     await remove(two, "small.bin")
     assert (await answer(reader, writer, GET % (b"small.bin", b""))).startswith(b"HTTP/1.1 404 ")
     assert parsed == [b"/files/small.bin"]
+    writer.close()
+
+
+async def test_known_words_end_the_wait_for_a_request(two: Two, monkeypatch: pytest.MonkeyPatch):
+    for _ in range(2):
+        await converse(two.lane, [GET % (b"tiny.txt", b"")])
+    monkeypatch.setattr(heads, "HEAD_TIMEOUT_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
+    first = await answer(reader, writer, GET % (b"tiny.txt", b""))
+    await asyncio.sleep(0.8)
+    assert await answer(reader, writer, GET % (b"tiny.txt", b"")) == first
     writer.close()
 
 

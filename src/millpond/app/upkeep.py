@@ -65,6 +65,7 @@ class Upkeep:
         await app.usage.flush()
         await app.tokens.flush()
         app.metrics.usage_dropped(app.usage.dropped)
+        app.metrics.busy(len(asyncio.all_tasks()))
 
     def _once(self, name: str, tick: Tick) -> Tick:
         """Run a tick in one worker only."""

@@ -122,6 +122,7 @@ class FastLane(ZeroCopyProtocol):
         if order is not None and self._free():
             now = self.lane.clock.now()
             if self._stands(order, now) and self._give(order, now):
+                self.head_complete()
                 return
         self._order, self._begun = None, 0
         super().data_received(data)

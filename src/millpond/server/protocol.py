@@ -51,7 +51,8 @@ class PondProtocol(HttpToolsProtocol):
     def head_complete(self) -> None:
         """Stop counting and waiting."""
         self._head_bytes = 0
-        self._stop_timer()
+        if self._head_timer is not None:
+            self._stop_timer()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; it does not count as head."""
