@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from millpond.errors import BadRequest, Busy, Conflict, MillpondError, NotFound, OutOfSpace
+from millpond.errors import BadRequest, Busy, ConfigError, Conflict, MillpondError, NotFound, OutOfSpace
 from millpond.server.control import MAX_REQUEST_BYTES, ControlServer, Progress, call
 
 FAULTS = {kind.__name__: kind for kind in (BadRequest, Busy, Conflict, NotFound, OutOfSpace)}
@@ -81,6 +81,18 @@ async def test_it_is_one_json_document_a_line(path: Path):
 async def test_a_fault_comes_back_as_the_same_fault(path: Path, kind: str):
     with pytest.raises(FAULTS[kind], match="this went wrong; do that"):
         await call(path, "fail", {"kind": kind}, silent)
+
+
+async def test_a_refused_configuration_comes_back_with_all_its_mistakes(tmp_path: Path):
+    async def reload(progress: Progress) -> None:
+        raise ConfigError("file: [server] prot: unknown key", "file: [server] host: not an address")
+
+    server = ControlServer(tmp_path / "c.sock", {"reload": reload})
+    await server.start()
+    with pytest.raises(ConfigError) as refused:
+        await call(tmp_path / "c.sock", "reload", {}, silent)
+    await server.close()
+    assert refused.value.problems == ("file: [server] prot: unknown key", "file: [server] host: not an address")
 
 
 async def test_a_mistake_of_ours_is_an_error_for_the_caller_and_the_daemon_serves_on(path: Path):

@@ -84,7 +84,7 @@ def test_who_asked_is_told_when_the_last_one_has_it(reloads, lines, configuratio
     assert not told(lines[0])
     assert configuration.done == ["propose"]
     taken(reloads, 1)
-    assert told(lines[0]) == [{"told": 7, "refused": [], "failed": [], "workers": [0, 1]}]
+    assert told(lines[0]) == [{"told": 7, "refused": [], "failed": []}]
     assert configuration.done == ["propose", "confirm"]
 
 

@@ -228,6 +228,48 @@ def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_what_was_ac
     assert not any(path.exists() for path in holding), "no secret stays behind"
 
 
+def numbered(pond: PondProcess, number: int) -> int:
+    """Give the process id of a worker by its number."""
+    for pid in children(pond.pid):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-3] == b"%d" % number:
+            return pid
+    raise AssertionError(f"no worker {number}")
+
+
+def test_a_reload_is_over_when_the_last_worker_has_taken_it(pond: PondProcess, upstream: ThreadedUpstream):
+    frozen = numbered(pond, 1)
+    os.kill(frozen, signal.SIGSTOP)
+    (pond.folder / "millpond.toml").write_text(config(upstream, "files", "more"))
+    ended: list[int] = []
+    command = threading.Thread(target=lambda: ended.append(pond.command("reload", check=False).returncode))
+    command.start()
+    try:
+        eventually(lambda: '"repositories": ["files", "more"]' in pond.log.read_text(), "the other one has taken it")
+        command.join(1)
+        assert ended == [], "one has not taken it yet"
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    command.join(TIMEOUT_S)
+    assert ended == [0]
+    assert all(b"more" in names(body) for body in of_each_worker(pond, "/").values())
+
+
+def test_a_reload_that_a_worker_refuses_says_which_and_why_and_nothing_has_changed(
+    make_pond: MakePond, upstream: ThreadedUpstream
+):
+    """Whether there is an index to adopt is found out by the workers only."""
+    upstream.put("/file", BODY)
+    pond = make_pond(config(upstream, "files"), workers=2, environ={"PIP_INDEX_URL": "file:///srv/wheels"})
+    of_each_worker(pond, "/health")
+    adopting = '[repositories.py]\npackage = "pypi"\nbase_url = "adopt"\n'
+    (pond.folder / "millpond.toml").write_text(config(upstream, "files", "more") + adopting)
+    refused = pond.command("reload", check=False)
+    assert refused.returncode == 1
+    for worker in ("worker 0: ", "worker 1: "):
+        assert f'{worker}[repositories.py] base_url: "adopt"' in refused.stderr
+    assert all(names(body) == {b"files"} for body in of_each_worker(pond, "/").values())
+
+
 def names(body: bytes) -> set[bytes]:
     listed = body.partition(b'"remotes":[')[2].partition(b"]")[0]
     return {name.strip(b' "') for name in listed.split(b",") if name}

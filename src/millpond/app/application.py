@@ -80,7 +80,7 @@ class App:
         self.loops = Loops()
         self.on_reload: list[Callable[[], None]] = []
         """Called when a reload has changed the configuration."""
-        self.ask_all: Callable[[], Awaitable[list[int]]] | None = None
+        self.ask_all: Callable[[], Awaitable[None]] | None = None
         """Has the supervisor reload every worker; None: this process is the only one."""
         self._adopting: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
@@ -230,15 +230,15 @@ class App:
         except MillpondError as error:
             log.warning("not reloaded; the old configuration goes on", error=str(error))
 
-    async def reload_everywhere(self) -> list[int]:
-        """Read the configuration again, in every worker; gives their numbers.
+    async def reload_everywhere(self) -> None:
+        """Read the configuration again, and wait until every worker has said that it took it.
 
         Raises `ConfigError`, or `MillpondError` naming the workers that did not take it.
         """
         if self.ask_all is not None:
-            return await self.ask_all()
-        await self._apply(read_again(self.source, self.config))
-        return [self.role.number]
+            await self.ask_all()
+        else:
+            await self._apply(read_again(self.source, self.config))
 
     async def take(self, file: Path) -> None:
         """Take the configuration that the supervisor wrote down. Raises `ConfigError`, `OSError`."""

@@ -154,7 +154,10 @@ class Operations:
         }
 
     async def reload(self, progress: Progress) -> dict[str, Any]:
-        """Read the configuration again, in every worker."""
+        """Read the configuration again, in every worker.
+
+        Raises `ConfigError` when it is refused, `MillpondError` naming the workers that did not take it.
+        """
         del progress
         await self._app.reload_everywhere()
         return {"reloaded": True}

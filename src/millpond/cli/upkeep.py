@@ -76,6 +76,9 @@ def usage(
 
 
 def reload(config: ConfigOption = None, data: DataOption = None) -> None:
-    """Make the running daemon read its configuration again; a mistake in it leaves everything as it was."""
+    """Make the running daemon read its configuration again; a mistake in it leaves everything as it was.
+
+    Ends once every worker has taken it; exit code 1 and its reason where one has not.
+    """
     perform("reload", config, data, {})
     out.print("reloaded")

@@ -112,6 +112,8 @@ async def call(path: Path, operation: str, arguments: Mapping[str, Any], progres
 
 def _error(message: Mapping[str, str]) -> MillpondError:
     kind = getattr(errors, message.get("kind", ""), MillpondError)
+    if kind is errors.ConfigError:
+        return errors.ConfigError(*message["error"].split("\n"))
     if kind in {errors.BadRequest, errors.NotFound, errors.Conflict, errors.Busy, errors.OutOfSpace}:
         return kind(message["error"])
     return MillpondError(message["error"])

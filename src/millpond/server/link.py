@@ -80,8 +80,8 @@ class Superior:
             elif (waiting := self._asked.pop(message["told"], None)) is not None and not waiting.done():
                 waiting.set_result(message)
 
-    async def ask(self) -> list[int]:
-        """Have every worker take the configuration as it is now; gives their numbers.
+    async def ask(self) -> None:
+        """Have every worker take the configuration as it is now.
 
         Raises `ConfigError` when it is refused, `MillpondError` naming the workers that did not take it, and why.
         """
@@ -93,7 +93,6 @@ class Superior:
             raise ConfigError(*told["refused"])
         if told["failed"]:
             raise MillpondError("not reloaded: " + "; ".join(told["failed"]))
-        return list(told["workers"])
 
     def _tell(self, message: Message) -> None:
         assert self._writer is not None  # noqa: S101 - `listen` comes first
@@ -105,7 +104,9 @@ class Superior:
             return
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
-        self._writer.close()
+        self._writer.transport.abort()  # nothing is waited for: the supervisor may read no more
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
         for waiting in self._asked.values():
             waiting.cancel()
 

@@ -130,7 +130,7 @@ class Reloads:
             log.warning("not reloaded; the old configuration goes on", error="; ".join(against))
         else:
             log.info("reloaded", workers=len(self.lines))
-        answer = {"refused": refused or [], "failed": failed or [], "workers": sorted(self.lines)}
+        answer = {"refused": refused or [], "failed": failed or []}
         for asker in self._asking:
             if asker.worker in self.lines:
                 self.lines[asker.worker].tell({"told": asker.question, **answer})
