@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: serve test test-fast test-long lint format bench bench-peers bench-compare clean
+.PHONY: serve test test-fast test-long soak lint format bench bench-peers bench-compare clean
 
 serve: $(VENV)/.installed
 	$(BIN)/millpond serve $(ARGS)
@@ -22,6 +22,10 @@ test-fast: $(VENV)/.developing
 # 100,000 steps of the cache against its model, in two halves side by side; docs/testing.md says how far it has come.
 test-long: $(VENV)/.developing
 	MILLPOND_TEST_STEPS=100000 $(BIN)/pytest -n 2 -q tests/artifacts/test_cache_model.py --timeout=14400 $(ARGS)
+
+# An hour of everything at once; two minutes of it are in `make test`. Shows what was done and held.
+soak: $(VENV)/.developing
+	MILLPOND_TEST_SOAK_S=3600 $(BIN)/pytest -q -s tests/faults/test_soak.py $(ARGS)
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check .
