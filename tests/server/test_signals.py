@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,29 @@ def test_a_reload_that_comes_while_it_starts_does_not_end_it(tmp_path, upstream,
         assert "a worker died" not in pond.log.read_text()
     finally:
         pond.kill()
+
+
+def processor_s(pids):
+    """Give the processor time that processes have taken so far."""
+    words = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in words) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_of_an_idle_pond_is_a_small_part_of_the_work_of_its_start(make_pond, upstream, workers):
+    """In processor time, which a busy machine does not stretch as it does seconds."""
+    pond = make_pond(configured(upstream, 30), workers=workers)
+    with contextlib.ExitStack() as connections:
+        for _ in range(8 * workers):  # idle ones, of every worker
+            connections.enter_context(socket.create_connection((pond.host, pond.port)))
+        pids = [pond.pid, *map(int, Path(f"/proc/{pond.pid}/task/{pond.pid}/children").read_text().split())]
+        assert len(pids) == 1 if workers == 1 else 3
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started_s = processor_s(pids)
+        assert pond.stop() == 0
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    stopping_s = usage.ru_utime - ended.ru_utime + usage.ru_stime - ended.ru_stime - started_s
+    assert stopping_s < started_s / 16
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import socket
 from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
-from millpond.server.daemon import bind
+from millpond.server.daemon import bind, leave
 from millpond.server.logs import configure
 from millpond.server.supervisor import Supervisor
 from millpond.server.worker import Job, child_command, metrics_folder, serve
@@ -37,6 +37,7 @@ def run(source: Source) -> int:
             return _many(config, source, sock, port)
     finally:
         lock.release()
+        leave()
 
 
 def _alone(config: Config, source: Source, sock: socket.socket, port: int) -> int:

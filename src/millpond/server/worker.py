@@ -22,7 +22,7 @@ from millpond.config import Config
 from millpond.errors import MillpondError
 from millpond.metrics import Metrics
 from millpond.server.control import ControlServer
-from millpond.server.daemon import Daemon
+from millpond.server.daemon import Daemon, leave
 from millpond.server.lane import Lane, protocol
 from millpond.server.link import Superior
 from millpond.server.logs import configure
@@ -108,6 +108,7 @@ def main(arguments: list[str]) -> None:
     configure(config.server.log_format, config.server.log_level)
     with socket.socket(fileno=job.fd) as sock, socket.socket(fileno=int(arguments[2])) as line:
         uvloop.run(serve(config, job, sock, Superior(line)))
+    leave()
 
 
 def child_command(job: Job) -> list[str]:
