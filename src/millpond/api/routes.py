@@ -19,11 +19,13 @@ from millpond.api.origin import Origins
 from millpond.api.paths import read_path
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
 from millpond.api.publish import Publisher
+from millpond.api.receiving import Incoming
 from millpond.api.sending import Receive, Scope, Send
 from millpond.config import RESERVED
 from millpond.errors import BadRequest, Denied, MillpondError, NotFound
 
 REMOTE = "api/v1/remote/"
+UPLOADING = frozenset({"PUT", "POST"})
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
@@ -46,10 +48,14 @@ class Site:
             await self.control(scope, receive, send)
             return
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        incoming = Incoming(receive) if scope["method"] in UPLOADING else None
         try:
-            await self._route(scope, headers, receive, send)
+            await self._route(scope, headers, incoming or receive, send)
         except MillpondError as error:
-            await _fail(error, scope["method"], send)
+            if incoming is None:
+                await _fail(error, scope["method"], send)
+            else:
+                await _fail_early(error, headers, incoming, send)
         except Exception:  # uvicorn answers 500, or breaks off what has begun; its own log is silent (server/logs.py)
             log.exception("a request failed: a fault of the pond's own", method=scope["method"], path=scope["path"])
             raise
@@ -176,6 +182,22 @@ async def _not_allowed(scope: Scope, send: Send, allowed: str) -> None:
 
 
 async def _fail(error: MillpondError, method: str, send: Send) -> None:
+    status, headers, body = _failure(error)
+    await sending.start(send, status, headers)
+    await sending.finish(send, b"" if method == "HEAD" else body)
+
+
+async def _fail_early(error: MillpondError, headers: Mapping[str, str], incoming: Incoming, send: Send) -> None:
+    """Refuse a request whose body may still be on its way: what is left of it is not read, the connection ends."""
+    status, head, body = _failure(error)
+    await sending.start(send, status, [*head, (b"connection", b"close")])
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await incoming.linger(expects=headers.get("expect", "").lower() == "100-continue")
+    await sending.finish(send)
+
+
+def _failure(error: MillpondError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Give status, head and body of an error's answer."""
     status = status_of(error)
     if status >= 500:  # noqa: PLR2004 - ours
         log.error("request failed", error=str(error))
@@ -185,10 +207,7 @@ async def _fail(error: MillpondError, method: str, send: Send) -> None:
         headers.append((b"www-authenticate", CHALLENGE))
     if status == 503:  # noqa: PLR2004 - it passes
         headers.append((b"retry-after", b"5"))
-    if status >= 400 and method in {"PUT", "POST"}:  # noqa: PLR2004 - the rest of the body is not read
-        headers.append((b"connection", b"close"))
-    await sending.start(send, status, headers)
-    await sending.finish(send, b"" if method == "HEAD" else body)
+    return status, headers, body
 
 
 def _zero_copy(scope: Scope) -> bool:
