@@ -46,6 +46,10 @@ class TooLarge(MillpondError):
     """The caller's body exceeds a limit (HTTP 413)."""
 
 
+class Stalled(MillpondError):
+    """The caller stopped sending in the middle of its body (HTTP 408)."""
+
+
 class UpstreamUnreachable(MillpondError):
     """The upstream gave no usable answer.
 

@@ -1,4 +1,4 @@
-"""Uploads that are refused early."""
+"""Uploads that are refused early, and uploads that stop."""
 
 from __future__ import annotations
 
@@ -78,3 +78,46 @@ def test_who_sends_all_before_it_reads_is_told_the_reason(make_pond, path, token
         assert (answer.status, answer.headers["connection"]) == (status, "close")
         assert json.loads(answer.read())["detail"]
         assert client.recv(1) == b"", "an end, no reset"
+
+
+@pytest.fixture
+async def pond(open_pond):
+    return await open_pond(CONFIG)
+
+
+async def stalled(pond, headers, first):
+    """Begin an upload and say no more; gives the answer's messages."""
+    messages, silent = [{"type": "http.request", "body": first, "more_body": True}], asyncio.Event()
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await silent.wait()
+        raise AssertionError("nobody says anything")
+
+    answers = []
+
+    async def send(message):
+        answers.append(message)
+
+    async with asyncio.timeout(30):
+        await pond.client.application(pond.client._scope("PUT", URL, headers, b""), receive, send)
+    return answers
+
+
+FORM = b'--XyZ\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhalf'
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"), [("application/x-tar", b"half"), ("multipart/form-data; boundary=XyZ", FORM)]
+)
+async def test_an_upload_that_stops_is_ended_and_nothing_of_it_is_left(pond, monkeypatch, kind, first):
+    monkeypatch.setattr(receiving, "IDLE_S", 0.05)
+    monkeypatch.setattr(receiving, "LINGER_S", 0.05)
+    start, body, *_ = await stalled(pond, pond.admin | {"content-type": kind}, first)
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+    assert "upload again" in json.loads(body["body"])["detail"]
+    assert list((pond.app.data / "spool").iterdir()) == []
+    assert (await pond.get(URL)).status == 404
+    assert (await pond.client.put(URL, b"whole", **pond.admin)).status == 201, "its place is free"

@@ -13,6 +13,7 @@ from millpond.errors import (
     MillpondError,
     NotFound,
     OutOfSpace,
+    Stalled,
     TooLarge,
     UpstreamUnreachable,
 )
@@ -21,6 +22,7 @@ CONTENT_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[MillpondError], int], ...] = (
     (BadRequest, 400),
     (NotFound, 404),
+    (Stalled, 408),
     (Conflict, 409),
     (TooLarge, 413),
     (UpstreamUnreachable, 502),

@@ -9,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from millpond.api import sending
 from millpond.api.artifacts import Repository
+from millpond.api.receiving import next_message
 from millpond.api.sending import Receive, Send
 from millpond.artifacts.model import Target
 from millpond.artifacts.policy import Refused
@@ -78,7 +79,7 @@ def _body(headers: Mapping[str, str], receive: Receive) -> tuple[AsyncIterator[b
 
 async def _raw(receive: Receive) -> AsyncIterator[bytes]:
     while True:
-        message = await receive()
+        message = await next_message(receive)
         if message["type"] == "http.disconnect":
             raise BadRequest("the client left before its upload was complete")
         if message.get("body"):

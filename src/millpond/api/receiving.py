@@ -1,4 +1,4 @@
-"""A request's body on its way in: what is done with one that nobody wants.
+"""A request's body on its way in: how long its client may be silent, and what is done with a body that nobody wants.
 
 Who closes a connection while bytes of it are unread makes the kernel reset it (RFC 9112 section 9.6), and a client that
 sends its whole body before it reads would see a broken connection in the place of the reason. So after an early refusal
@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 
 from millpond.api.sending import Message, Receive
+from millpond.errors import Stalled
 
+IDLE_S = 60.0
 LINGER_S = 2.0
 LINGER_BYTES = 1 << 20
 
@@ -45,3 +47,14 @@ class Incoming:
                         dropped += len((await self()).get("body", b""))
                     else:
                         await asyncio.sleep(LINGER_S)
+
+
+async def next_message(receive: Receive) -> Message:
+    """Give the next message of a body. Raises `Stalled` when none comes for `IDLE_S`."""
+    try:
+        async with asyncio.timeout(IDLE_S):
+            return await receive()
+    except TimeoutError as error:
+        raise Stalled(
+            f"nothing of the upload came for {IDLE_S:.0f} s, and nothing of it is kept: upload again"
+        ) from error
