@@ -60,7 +60,7 @@ def draw(rows: Mapping[Key, Row], folder: Path, name: str = "ratios") -> list[Pa
         _panel(place, panel)
     for place in places[len(chosen) :]:
         place.set_axis_off()
-    figure.suptitle("Ratio to nginx on the same machine (longer is better)")
+    figure.suptitle("Ratio to nginx with as many workers, on the same machine (longer is better)")
     figure.tight_layout()
     files = [folder / f"{name}.svg", folder / f"{name}.png"]
     figure.savefig(files[0], metadata={"Date": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench import machine, objects, wrk
@@ -20,6 +20,7 @@ from bench.servers.squid import Squid
 from bench.servers.varnish import Varnish
 
 GROUP = "hits"
+WARM_S = 2.0
 ONE: tuple[type[Server], ...] = (Nginx, NginxCache, Millpond, Varnish, Squid, *PEERS)
 TWO: tuple[type[Server], ...] = (NginxTwo, MillpondTwo)
 RANGES = tuple(f"bytes={n << 20}-{((n + 1) << 20) - 1}" for n in range(objects.LARGE_BYTES >> 20))
@@ -72,7 +73,7 @@ def _measure(
             for load, fit in plan:
                 for server, headers in fit:
                     what = f"round {turn + 1}: {load.name}: {server.name}"
-                    found = setting.attempt(what, partial(_ask, load, server, headers, setting, cores))
+                    found = setting.attempt(what, partial(_ask, load, server, headers, setting))
                     for one in found[:1]:
                         machine.say(f"{what} {one.value:,.0f} {one.unit}")
                     yield from found
@@ -88,7 +89,10 @@ def _ready(load: Load, servers: Sequence[Server], setting: Setting) -> list[tupl
         try:
             server.fill(wanted)
             headers = _headers(load, server, setting)
-        except (OSError, RuntimeError) as error:
+            if len(wanted) > 1:
+                # Every worker comes to know every object, not only the one that met it while filling.
+                _load(load, server, headers, replace(setting, seconds=WARM_S))
+        except (OSError, RuntimeError, wrk.Failed) as error:
             machine.say(f"{server.name} is left out of {load.name}: {error}")
             continue
         found.append((server, headers))
@@ -110,19 +114,24 @@ def _headers(load: Load, server: Server, setting: Setting) -> Mapping[str, str]:
     return headers
 
 
-def _ask(
-    load: Load, server: Server, headers: Mapping[str, str], setting: Setting, cores: frozenset[int]
-) -> list[Sample]:
-    targets = [server.target(setting.objects.get(name)) for name in load.names]
-    requests = [wrk.Asked(target, asked) for target in targets for asked in load.ranges]
+def _ask(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> list[Sample]:
     with LagWatch(server, GROUP, load.name) as lag:
-        told = wrk.run(
-            server.base, requests, connections=load.connections, seconds=setting.seconds,
-            cores=machine.load_cores(cores), headers=headers,
-        )  # fmt: skip
+        told = _load(load, server, headers, setting)
     _check(load, told, setting)
     rate, unit = (told.megabytes, "MB/s") if load.bytes_count else (told.rate, "requests/s")
     return [Sample(GROUP, load.name, server.name, RATE, unit, rate), *lag.samples]
+
+
+def _load(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> wrk.Summary:
+    targets = [server.target(setting.objects.get(name)) for name in load.names]
+    return wrk.run(
+        server.base,
+        [wrk.Asked(target, asked) for target in targets for asked in load.ranges],
+        connections=load.connections,
+        seconds=setting.seconds,
+        cores=machine.load_cores(server.site.cores),
+        headers=headers,
+    )
 
 
 def _check(load: Load, told: wrk.Summary, setting: Setting) -> None:

@@ -26,7 +26,7 @@ events {{ worker_connections 4096; }}
 http {{
   default_type application/octet-stream;
   sendfile on;
-  tcp_nopush on;
+  tcp_nopush {nopush};
   access_log off;
   keepalive_requests 1000000000;
   open_file_cache max=4000 inactive=1h;
@@ -43,6 +43,7 @@ class Nginx(Server):
     name: ClassVar[str] = "nginx"
     program: ClassVar[str] = "nginx"
     workers: ClassVar[int] = 1
+    nopush: ClassVar[str] = "on"
 
     def inside(self) -> str:
         """Give the `http` block's own part."""
@@ -54,6 +55,7 @@ class Nginx(Server):
         pinned = self.workers == len(self.site.cores)
         text = _FRAME.format(
             workers=self.workers,
+            nopush=self.nopush,
             affinity=f"worker_cpu_affinity {masks};" if pinned else "",
             folder=self.folder,
             inside=self.inside(),
@@ -73,6 +75,9 @@ class NginxCache(Nginx, Cache):
     """nginx as a cache (proxy_cache); one fetch for clients of the same object (proxy_cache_lock)."""
 
     name: ClassVar[str] = "nginx-cache"
+    # Each server is measured at its best: with it on, the last part of a cached 100 KiB body waits 40 ms for an ACK (load
+    # b: 1,450 requests/s instead of 8,900). Static files are as fast either way.
+    nopush: ClassVar[str] = "off"
 
     def inside(self) -> str:
         """Cache everything for an hour; the upstream's connections are kept."""
