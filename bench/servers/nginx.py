@@ -75,8 +75,8 @@ class NginxCache(Nginx, Cache):
     """nginx as a cache (proxy_cache); one fetch for clients of the same object (proxy_cache_lock)."""
 
     name: ClassVar[str] = "nginx-cache"
-    # Each server is measured at its best: with it on, the last part of a cached 100 KiB body waits 40 ms for an ACK (load
-    # b: 1,450 requests/s instead of 8,900). Static files are as fast either way.
+    # Each server is measured at its best: with it on, the last part of a cached 100 KiB body waits 40 ms for an
+    # acknowledgement (load b: 1,450 requests/s instead of 8,900). Static files are as fast either way.
     nopush: ClassVar[str] = "off"
 
     def inside(self) -> str:
