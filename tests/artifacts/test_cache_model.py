@@ -611,18 +611,19 @@ class Cache(RuleBasedStateMachine):
         assert not tag or tag in stands, f"the tag {tag} stands for other bytes than {stands}"
         if asked.get("if-none-match", "") in stands and asked.get("if-none-match"):
             assert got.status == 304, got.status
+            self.tally.requests[name, want.how] += 1
             return
         assert got.status != 304, "304 for a tag that does not stand for the current bytes"
         body = self.check_page(key, method, got, copy) if key.page else copy.body
         expected = self.region(asked, got, body, copy, stands) if method == "GET" and not key.page else (200, body)
         assert got.status == expected[0], (got.status, expected[0], asked)
+        self.tally.requests[name, want.how] += 1
         if got.status == 416:
             return
         if method == "HEAD":
             assert key.page or int(got.headers.get("content-length", len(body))) == len(body)
         else:
             assert got.body == expected[1], f"{len(got.body)} wrong bytes instead of {len(expected[1])}"
-        self.tally.requests[name, want.how] += 1
         self.tally.sent[name, want.how] += len(got.body)
         self.noted += method == "GET"
         self.tags.setdefault(key, []).append(tag)

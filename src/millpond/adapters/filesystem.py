@@ -47,13 +47,17 @@ class FilesystemStore:
         except FileNotFoundError:
             return None
 
+    def at_hand(self, spool: Path) -> bool:
+        """Whether the file is on the blobs' file system. Raises `OSError`."""
+        return spool.stat().st_dev == self._device
+
     def stage(self, spool: Path, *, durable: bool = False) -> Path:
         """Do what takes long of `place`: bring the file to the blobs' file system; `durable`: sync its bytes.
 
         Gives the file to `place`: the spool file itself, or a copy of it. Raises `OSError`.
         """
         ready = spool
-        if spool.stat().st_dev != self._device:
+        if not self.at_hand(spool):
             ready = self._staged / uuid.uuid4().hex
             try:
                 shutil.copyfile(spool, ready)

@@ -152,7 +152,7 @@ class App:
             clock=self.clock,
             metrics=self.metrics,
             room_bytes=self.room.bytes,
-            writer=self._writer if (os.cpu_count() or 1) > 1 else None,
+            writer=self._spool_writer,
         )
         self.upkeep = Upkeep(self)
         if not mend and not await self.catalog.owns_storage():
@@ -181,6 +181,10 @@ class App:
         self.config, self.repositories = config, made
         self.hits.clear()
         self.skipped = tuple(f"{one.package}: {one.reason}" for one in found if isinstance(one, Skipped))
+
+    def _spool_writer(self) -> ThreadPoolExecutor | None:
+        """Give the threads that hash and write, if there is a processor for them beside the event loop's."""
+        return self._writer if len(os.sched_getaffinity(0)) > 1 else None
 
     def _repository(
         self, name: str, settings: RepositoryConfig, config: Config, upstreams: list[HttpUpstream]

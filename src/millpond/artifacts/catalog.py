@@ -106,6 +106,10 @@ class Catalog:
                 self._cache.popitem(last=False)
         return entry
 
+    def stamp(self, repository: str, path: str) -> int:
+        """Read a path's stamp: while it stays the same, what `find` gave after it was read still holds."""
+        return self._invalidation.stamp(stamp_key(repository, path))
+
     async def publish(
         self,
         entry: Entry,
@@ -124,7 +128,9 @@ class Catalog:
         """
         if entry.digest is None:
             raise ValueError("what is published has a digest; `update` takes negative entries")
-        staged = None if spool is None else await asyncio.to_thread(self.store.stage, spool, durable=durable)
+        staged = spool
+        if spool is not None and (durable or not self.store.at_hand(spool)):
+            staged = await asyncio.to_thread(self.store.stage, spool, durable=durable)
         work = _Publication(self, entry, entry.digest, staged, local, durable, uploaded_by)
         try:
             await self.db.write(work.run, durable=durable, committed=work.committed)

@@ -66,7 +66,8 @@ class Remote:
 class Pond:
     """What every repository of the pond shares.
 
-    `room_bytes` says how much may still be stored; `writer` writes spool files.
+    `room_bytes` says how much may still be stored; `writer` gives who hashes and writes large pieces (None: whoever
+    brings them, since no processor is left for anybody else).
     """
 
     catalog: Catalog
@@ -75,7 +76,7 @@ class Pond:
     clock: Clock
     metrics: Metrics
     room_bytes: Callable[[], int]
-    writer: Executor | None = None
+    writer: Callable[[], Executor | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,14 @@ class Located:
     url: str
     checksums: tuple[Checksum, ...] = ()
     size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the catalog had of a target, and the path's stamp before it was looked up."""
+
+    entry: Entry | None
+    stamp: int
 
 
 Locate = Callable[[Target], Awaitable[Located | Refused]]
@@ -97,10 +106,16 @@ class Fetcher:
         self._remote, self._pond, self._locate = remote, pond, locate
         self._failing = False
 
-    async def lead(self, target: Target, mount: str, flight: Flight, *, force: bool = False) -> Outcome:
-        """Bring the catalog up to date for `target`. `force`: ask even if the copy is fresh; `mount`: for rewriting."""
+    async def lead(
+        self, target: Target, mount: str, flight: Flight, *, seen: Seen | None = None, force: bool = False
+    ) -> Outcome:
+        """Bring the catalog up to date for `target`.
+
+        `mount`: for rewriting; `seen`: what whoever asked found, so that it isn't looked up again unless it has
+        changed; `force`: ask even if the copy is fresh.
+        """
         now = self._pond.clock.now()
-        entry = await self._pond.catalog.find(self._remote.name, target.path, target.variant)
+        entry = await self._entry(target, seen)
         decision = freshness.decide(entry, target, self._remote.freshness, now)
         if isinstance(decision, Serve):
             if not (force or decision.refresh):
@@ -113,6 +128,11 @@ class Fetcher:
             self._failed(target, str(error))
             fault = Unreachable(str(error), error.kind, error.retry_after_s)
             return await self._conclude(self._settle(decision, fault, target), target, error.kind)
+
+    async def _entry(self, target: Target, seen: Seen | None) -> Entry | None:
+        if seen is not None and seen.stamp == self._pond.catalog.stamp(self._remote.name, target.path):
+            return seen.entry
+        return await self._pond.catalog.find(self._remote.name, target.path, target.variant)
 
     def _failed(self, target: Target, error: str) -> None:
         """Log the first failure of an outage; the others are counted."""
@@ -212,7 +232,7 @@ class _Landing:
         body = self.remote.format.expects(self.target).body
         self._reject(soundness.unsound_head(body, reply.head, self._good))
         room = self.pond.room_bytes() if store.keep or self.target.rewritten else 0
-        spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer)
+        spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer())
         try:
             return await self._received(reply, store, spool, body)
         except BaseException:

@@ -59,6 +59,9 @@ class BlobStore(Protocol):
     def stat(self, digest: Digest) -> Descriptor | None:
         """Describe a stored blob; None: not here."""
 
+    def at_hand(self, spool: Path) -> bool:
+        """Whether `place` takes a spool file at once, by a rename: then only durability needs `stage`."""
+
     def stage(self, spool: Path, *, durable: bool = False) -> Path:
         """Do what takes long of `place`, before any lock is taken: copy across file systems, sync the bytes.
 

@@ -27,7 +27,7 @@ from millpond.artifacts.answer import (
     entry_head,
 )
 from millpond.artifacts.derived import UnsoundDocument
-from millpond.artifacts.fetch import Fetcher, Located, Pond, Remote
+from millpond.artifacts.fetch import Fetcher, Located, Pond, Remote, Seen
 from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Outcome, Passed, Refused
 from millpond.artifacts.formats.base import Described, Rewrites, Varies
 from millpond.artifacts.model import (
@@ -35,7 +35,6 @@ from millpond.artifacts.model import (
     Checksum,
     Decision,
     Entry,
-    Fetch,
     Links,
     Member,
     Moved,
@@ -84,6 +83,7 @@ class Proxy:
 
     async def get(self, target: Target, mount: str) -> Answer:
         """Answer for `target`; `mount` is the repository's absolute URL as the client sees it."""
+        stamp = self._pond.catalog.stamp(self.name, target.path)
         decision = await self.decision(target)
         if isinstance(decision, Serve):
             if decision.refresh:
@@ -93,8 +93,8 @@ class Proxy:
             if answer is not None:
                 return answer
             await self._pond.catalog.missing(decision.entry)
-            decision = Fetch()
-        return await self._fetched(target, decision.entry, mount)
+            return await self._fetched(target, None, mount)
+        return await self._fetched(target, Seen(decision.entry, stamp), mount)
 
     async def missing(self, target: Target) -> None:
         """Take note that the stored file of a target is gone, so that it is fetched again."""
@@ -102,10 +102,11 @@ class Proxy:
         if entry is not None:
             await self._pond.catalog.missing(entry)
 
-    async def _fetched(self, target: Target, good: Entry | None, mount: str) -> Answer:
+    async def _fetched(self, target: Target, seen: Seen | None, mount: str) -> Answer:
         """Join the flight and answer from it; once more when the result was gone before we could read it."""
+        good = None if seen is None else seen.entry
         for attempt in itertools.count():
-            flight, joined = self._join(target, mount)
+            flight, joined = self._join(target, mount, seen=seen)
             answer = None
             try:
                 await self._wait(flight, target, good)
@@ -123,9 +124,13 @@ class Proxy:
                 return answer or self._refusal(target, gone)
         raise AssertionError  # pragma: no cover - the loop returns
 
-    def _join(self, target: Target, mount: str, *, force: bool = False) -> tuple[Flight, bool]:
+    def _join(
+        self, target: Target, mount: str, *, seen: Seen | None = None, force: bool = False
+    ) -> tuple[Flight, bool]:
         key = f"{self.name}\n{target.path}\n{target.variant}"
-        flight, joined = self._pond.flights.join(key, partial(self._fetcher.lead, target, mount, force=force))
+        flight, joined = self._pond.flights.join(
+            key, partial(self._fetcher.lead, target, mount, seen=seen, force=force)
+        )
         if joined:
             self._pond.metrics.joined(self.name)
         return flight, joined

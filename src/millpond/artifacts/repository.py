@@ -103,7 +103,7 @@ class LocalRepository:
         room = self._pond.room_bytes()
         if length is not None and length > room:
             raise OutOfSpace(f"no room for {length} bytes: free some disk space, or raise storage.max_size")
-        spool = Spool(self._pond.flights.spool, room, length, self._pond.writer)
+        spool = Spool(self._pond.flights.spool, room, length, self._pond.writer())
         try:
             digest = await self._receive(spool, chunks, length)
             async with self._turn(target.path):
