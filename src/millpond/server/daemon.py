@@ -21,6 +21,8 @@ import uvicorn
 from millpond.server.control import ControlServer
 from millpond.server.protocol import PondProtocol
 
+LET_GO_S = 10.0
+"""How often connections that are closing are looked at."""
 log = structlog.get_logger(__name__)
 
 
@@ -91,11 +93,12 @@ class Daemon:
         await self._application.started()
         if control is not None:
             await control.start()
-        announcing = asyncio.create_task(self._announce(ready))
+        beside = [asyncio.create_task(self._announce(ready)), asyncio.create_task(self._let_go())]
         try:
             await self._server.serve(sockets=self._sockets)
         finally:
-            announcing.cancel()
+            for task in beside:
+                task.cancel()
             if control is not None:
                 await control.close()
             await self._application.drained(self._left_s())
@@ -118,6 +121,15 @@ class Daemon:
         while not self._server.started:  # noqa: ASYNC110 - uvicorn tells by this flag only
             await asyncio.sleep(0.005)
         await ready()
+
+    async def _let_go(self) -> None:
+        """Look at all connections now and then for those that wait in vain to be closed."""
+        while True:
+            await asyncio.sleep(LET_GO_S)
+            now = asyncio.get_running_loop().time()
+            for connection in list(self._server.server_state.connections):
+                if isinstance(connection, PondProtocol):
+                    connection.let_go(now)
 
     def _reload(self) -> None:
         task = asyncio.ensure_future(self._application.reload())

@@ -1,6 +1,8 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: on the size of a request's head, and on the time it may take.
+"""uvicorn's HTTP protocol with the limits that it lacks.
 
-Without them a client that sends one endless header, or nothing at all, holds memory or a connection for ever.
+They are on the size of a request's head, on the time it may take, and on the time that a connection which is to be
+closed waits for its client to read. Without them a client that sends one endless header, or that sends or reads nothing
+at all, holds memory or a connection for ever.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from millpond.server.stalls import STALL_S, untaken
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
@@ -21,6 +25,8 @@ class PondProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread: int | None = None
+        self._unread_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -58,6 +64,20 @@ class PondProtocol(HttpToolsProtocol):
         """Take a piece of the body; it does not count as head."""
         self._head_bytes = 0
         super().on_body(body)
+
+    def let_go(self, now: float) -> None:
+        """Abort a connection that is closing while its client has taken nothing for `STALL_S`.
+
+        To be called every few seconds; `now` is the loop's time. By itself a transport that was closed waits for what
+        is unsent, however long that takes.
+        """
+        if not self.transport.is_closing():
+            return
+        unread = self.transport.get_write_buffer_size() + untaken(self.transport.get_extra_info("socket"))
+        if self._unread is None or unread < self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since >= STALL_S:
+            self.transport.abort()
 
     def answering(self) -> bool:
         """Whether an answer is under way."""
