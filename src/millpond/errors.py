@@ -6,20 +6,40 @@ happened and, where there is one, the next step.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class MillpondError(Exception):
     """The root of every fault that we raise on purpose."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake in a configuration, in parts; an empty one is not known."""
+
+    wrong: str
+    file: str = ""
+    """The file, variable or command line that it stands in."""
+    key: str = ""
+    """Its place, as it is written in the file: ``[server] port``."""
+    meant: str = ""
+
+    def __str__(self) -> str:
+        """Write the line."""
+        where = [part for part in (self.file, self.key) if part]
+        return ": ".join([*where, self.wrong]) + (f"; {self.meant}" if self.meant else "")
+
+
 class ConfigError(MillpondError):
     """The operator's configuration is wrong; nothing starts (exit code 2).
 
-    `problems` has one line for each mistake: file, key, what is wrong, what was meant.
+    `problems` has one line for each mistake: file, key, what is wrong, what was meant; `mistakes` has them in parts.
     """
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    def __init__(self, *mistakes: Mistake | str) -> None:
+        self.mistakes = tuple(Mistake(one) if isinstance(one, str) else one for one in mistakes)
+        self.problems = tuple(str(one) for one in self.mistakes)
+        super().__init__("\n".join(self.problems))
 
 
 class BadRequest(MillpondError):

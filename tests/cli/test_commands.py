@@ -158,6 +158,24 @@ def test_a_mistake_in_the_configuration_is_named_with_what_was_meant(millpond: R
         assert "Traceback" not in told.stderr
 
 
+def test_check_tells_mistakes_as_json_too(millpond: Run, tmp_path: Path):
+    (tmp_path / "millpond.toml").write_text("[server]\nprot = 1\nport = 70000\n")
+    told = millpond("check", "--json", MILLPOND_SERVER__WORKERS="none")
+    assert told.returncode == 2
+    mistakes = json.loads(told.stdout)
+    assert [(one["file"], one["key"], one["wrong"], one["meant"]) for one in mistakes] == [
+        ("millpond.toml", "[server] port", "must be at most 65535, not 70000", ""),
+        ("millpond.toml", "[server] prot", "unknown key", 'did you mean "port"?'),
+        ("MILLPOND_SERVER__WORKERS", "[server] workers", "must be a whole number, not text", ""),
+    ]
+    assert {(one["what"], one["ok"]) for one in mistakes} == {("configuration", False)}
+    assert [one["told"] for one in mistakes] == told.stderr.splitlines()
+    (tmp_path / "millpond.toml").write_text("[server\n")
+    (broken,) = json.loads(millpond("check", "--json").stdout)
+    assert broken["file"] == "millpond.toml"
+    assert broken["wrong"].startswith("line 1, column 8")
+
+
 def test_off_loopback_without_tokens_it_does_not_start_unless_told(millpond: Run):
     told = millpond("serve", "--host", "0.0.0.0", "--port", "0")
     assert told.returncode == 2

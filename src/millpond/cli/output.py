@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -44,11 +45,13 @@ def fields(values: Mapping[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def failing() -> Iterator[None]:
-    """Turn faults into plain words and an exit code."""
+def failing(*, json_too: bool = False) -> Iterator[None]:
+    """Turn faults into plain words and an exit code; `json_too`: and a wrong configuration's mistakes into JSON."""
     try:
         yield
     except ConfigError as error:
+        if json_too:
+            say_json([{"what": "configuration", "ok": False, "told": str(one)} | asdict(one) for one in error.mistakes])
         for problem in error.problems:
             err.print(problem, markup=False)
         raise typer.Exit(USAGE) from None

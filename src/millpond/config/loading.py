@@ -37,7 +37,7 @@ def load(
     except ValidationError as error:
         problems += [explain(detail) for detail in error.errors(include_url=False)]
     if config is None or problems:
-        raise ConfigError(*(problem.line(gathered.origin(problem.path)) for problem in _in_order(problems)))
+        raise ConfigError(*(problem.mistake(gathered.origin(problem.path)) for problem in _in_order(problems)))
     return config
 
 

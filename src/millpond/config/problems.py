@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from millpond.config.model import Config, RepositoryConfig, Table
+from millpond.errors import Mistake
 
 Path = tuple[str | int, ...]
 _KINDS = {
@@ -48,10 +49,11 @@ class Problem:
     whole_table: bool = False
     """The place is a table that nobody knows, not a key."""
 
-    def line(self, source: str) -> str:
-        """Write the line; `source` is the file, variable or command line that the setting came from."""
+    def mistake(self, source: str) -> Mistake:
+        """Take it apart; `source` is the file, variable or command line that the setting came from."""
         where = f"[{_quoted(self.path[0])}]" if self.whole_table else place(self.path)
-        return f"{source}: {where}: {self.text}"
+        wrong, _, meant = self.text.partition("; ")
+        return Mistake(wrong, source, where, meant)
 
 
 def place(path: Path) -> str:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from millpond.config.problems import Path as Place
 from millpond.config.problems import table_class
-from millpond.errors import ConfigError
+from millpond.errors import ConfigError, Mistake
 
 PREFIX = "MILLPOND_"
 FILE_NAME = "millpond.toml"
@@ -99,18 +99,20 @@ def _read(file: Path, label: str) -> dict[str, Any]:
         with file.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{label}: there is no such file; `millpond init` writes one") from None
+        raise ConfigError(Mistake("there is no such file", label, meant="`millpond init` writes one")) from None
     except OSError as error:
-        raise ConfigError(f"{label}: cannot be read: {error.strerror or error}") from None
+        raise ConfigError(Mistake(f"cannot be read: {error.strerror or error}", label)) from None
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(f"{label}: larger than {MAX_FILE_BYTES} bytes; that is no configuration of ours")
+        raise ConfigError(
+            Mistake(f"larger than {MAX_FILE_BYTES} bytes", label, meant="that is no configuration of ours")
+        )
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{label}: line {line}: not UTF-8 text") from None
+        raise ConfigError(Mistake(f"line {line}: not UTF-8 text", label)) from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{label}: {_syntax(str(error), content)}") from None
+        raise ConfigError(Mistake(_syntax(str(error), content), label)) from None
 
 
 def _syntax(message: str, content: bytes) -> str:
