@@ -172,6 +172,45 @@ async def test_the_api_describes_itself(pond):
     assert {"/", "/health", "/metrics", "/config", "/cache/flush", "/api/v1/gc"} <= set(got["paths"])
 
 
+ARTIFACT = "/api/v1/remote/{repository}/{path}"
+
+
+async def test_so_are_the_artifacts_urls_with_their_answers(pond):
+    paths = (await pond.get("/api/v1/openapi.json")).json()["paths"]
+    assert set(paths["/{repository}/{path}"]) == {"parameters", "get", "head"}
+    assert set(paths[ARTIFACT]) == {"parameters", "get", "head", "put", "delete"}
+    answers = {method: set(paths[ARTIFACT][method]["responses"]) for method in ("get", "put", "delete")}
+    assert {"200", "206", "304", "404", "502"} <= answers["get"]
+    assert {"200", "201", "400", "401", "403", "404", "408", "409", "413", "507"} <= answers["put"]
+    assert {"204", "400", "404"} <= answers["delete"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "admin"),
+    [("GET", "files/a.bin", False), ("GET", "files/gone", False), ("HEAD", "files/a.bin", False),
+     ("HEAD", "local/x", False), ("PUT", "local/x", True), ("PUT", "local/x", False), ("PUT", "files/x", True),
+     ("DELETE", "local/x", True), ("DELETE", "nope/x", True)],
+)  # fmt: skip
+async def test_each_answer_of_theirs_is_a_described_one(pond, method, path, admin):
+    described = (await pond.get("/api/v1/openapi.json")).json()["paths"][ARTIFACT][method.lower()]["responses"]
+    got = await pond.client.ask(method, f"{REMOTE}/{path}", pond.admin if admin else {})
+    assert str(got.status) in described
+    assert got.headers.get("content-type") in {None, *described[str(got.status)].get("content", ())} or method == "HEAD"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/config", "/api/v1/repositories", "/api/v1/tokens"])
+async def test_head_is_get_without_a_body(pond, path):
+    got, head = await pond.get(path, **pond.admin), await pond.client.head(path, **pond.admin)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert "head" in (await pond.get("/api/v1/openapi.json")).json()["paths"][path]
+
+
+async def test_head_tells_of_what_is_not_there_or_not_allowed_too(pond):
+    assert (await pond.client.head("/api/v1/nope")).status == 404
+    assert (await pond.client.head("/api/v1/tokens")).status == 401
+
+
 async def test_tokens_are_made_listed_and_revoked_over_http(pond):
     body = b'{"name": "ci", "scopes": ["read:files"], "expires": "1h"}'
     json_type = {"content-type": "application/json"}

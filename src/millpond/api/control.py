@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from millpond import __version__
 from millpond.access.scopes import ADMINISTRATION, Scope, reading
 from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.described import described
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
 from millpond.app import App
@@ -52,6 +53,8 @@ def build(app: App, doorkeeper: Doorkeeper) -> FastAPI:
     _status(api, app, doorkeeper, may_read, may_read_some)
     _upkeep(api, app, may_read, may_change)
     _tokens(api, app, may_change)
+    document = api.openapi
+    setattr(api, "openapi", lambda: described(document()))  # noqa: B010 - FastAPI's own way; mypy takes it for a mistake
     return api
 
 

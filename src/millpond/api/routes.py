@@ -20,7 +20,7 @@ from millpond.api.paths import read_path
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
 from millpond.api.publish import Publisher
 from millpond.api.receiving import Incoming
-from millpond.api.sending import Receive, Scope, Send
+from millpond.api.sending import Message, Receive, Scope, Send
 from millpond.config import RESERVED
 from millpond.errors import BadRequest, Denied, MillpondError, NotFound
 
@@ -68,9 +68,20 @@ class Site:
         elif first == "v2":
             await self._oci(scope, headers, raw[2:], send)
         elif first in RESERVED or first == "":
-            await self.control(scope, receive, send)
+            await self._controlled(scope, receive, send)
         else:
             await self._mounted(scope, headers, raw, receive, send)
+
+    async def _controlled(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the control API; its HEAD is GET without a body (RFC 9110 section 9.3.2)."""
+
+        async def bodiless(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        if scope["method"] == "HEAD":
+            await self.control({**scope, "method": "GET"}, receive, bodiless)
+        else:
+            await self.control(scope, receive, send)
 
     async def _mounted(
         self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send
