@@ -53,7 +53,7 @@ def test_there_is_no_room_for_odds_and_ends():
 
 def test_tests_mirror_the_tree():
     known = {path.relative_to(ROOT / "src" / "millpond").with_suffix("") for path in SOURCES}
-    extra = {"clients", "faults", "live"}
+    extra = {"bench", "clients", "faults", "live"}
     strays = []
     for test in (ROOT / "tests").rglob("test_*.py"):
         place = test.relative_to(ROOT / "tests")

@@ -6,6 +6,7 @@ another file system is copied to ``blobs/staged`` first.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -47,17 +48,21 @@ class FilesystemStore:
         except FileNotFoundError:
             return None
 
-    def at_hand(self, spool: Path) -> bool:
-        """Whether the file is on the blobs' file system. Raises `OSError`."""
-        return spool.stat().st_dev == self._device
-
-    def stage(self, spool: Path, *, durable: bool = False) -> Path:
+    async def stage(self, spool: Path, *, durable: bool = False) -> Path:
         """Do what takes long of `place`: bring the file to the blobs' file system; `durable`: sync its bytes.
 
         Gives the file to `place`: the spool file itself, or a copy of it. Raises `OSError`.
         """
+        if not durable and self._at_hand(spool):
+            return spool
+        return await asyncio.to_thread(self._stage, spool, durable=durable)
+
+    def _at_hand(self, spool: Path) -> bool:
+        return spool.stat().st_dev == self._device
+
+    def _stage(self, spool: Path, *, durable: bool) -> Path:
         ready = spool
-        if not self.at_hand(spool):
+        if not self._at_hand(spool):
             ready = self._staged / uuid.uuid4().hex
             try:
                 shutil.copyfile(spool, ready)
@@ -74,7 +79,7 @@ class FilesystemStore:
         Raises `OSError`; the blob is then as it was before.
         """
         target = self.path(digest)
-        ready = self.stage(spool, durable=durable)
+        ready = self._stage(spool, durable=durable)
         ready.chmod(MODE)
         new_folder = False
         try:

@@ -128,9 +128,7 @@ class Catalog:
         """
         if entry.digest is None:
             raise ValueError("what is published has a digest; `update` takes negative entries")
-        staged = spool
-        if spool is not None and (durable or not self.store.at_hand(spool)):
-            staged = await asyncio.to_thread(self.store.stage, spool, durable=durable)
+        staged = None if spool is None else await self.store.stage(spool, durable=durable)
         work = _Publication(self, entry, entry.digest, staged, local, durable, uploaded_by)
         try:
             await self.db.write(work.run, durable=durable, committed=work.committed)

@@ -59,13 +59,10 @@ class BlobStore(Protocol):
     def stat(self, digest: Digest) -> Descriptor | None:
         """Describe a stored blob; None: not here."""
 
-    def at_hand(self, spool: Path) -> bool:
-        """Whether `place` takes a spool file at once, by a rename: then only durability needs `stage`."""
-
-    def stage(self, spool: Path, *, durable: bool = False) -> Path:
+    async def stage(self, spool: Path, *, durable: bool = False) -> Path:
         """Do what takes long of `place`, before any lock is taken: copy across file systems, sync the bytes.
 
-        Gives the file to `place`: the spool file, or a copy of it.
+        At once where there is nothing to do. Gives the file to `place`: the spool file, or a copy of it.
         """
 
     def place(self, spool: Path, digest: Digest, *, durable: bool = False) -> None:

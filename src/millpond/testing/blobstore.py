@@ -5,6 +5,7 @@ Subclass `BlobStoreConformance`, say how to make a store, and let pytest collect
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class BlobStoreConformance:
     def test_a_durable_place_and_a_staged_one_end_alike(self, tmp_path: Path) -> None:
         """`stage` then `place` is `place`."""
         store, spool = self.make_store(tmp_path), self._spool(tmp_path, OLD)
-        store.place(store.stage(spool, durable=True), digest_of(OLD), durable=True)
+        store.place(asyncio.run(store.stage(spool, durable=True)), digest_of(OLD), durable=True)
         expect(store.path(digest_of(OLD)).read_bytes() == OLD, "the bytes must be there")
 
     def test_a_missing_spool_file_changes_nothing(self, tmp_path: Path) -> None:
