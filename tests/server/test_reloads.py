@@ -37,9 +37,6 @@ class Configuration:
     def confirm(self):
         self.done.append("confirm")
 
-    def withdraw(self):
-        self.done.append("withdraw")
-
 
 @pytest.fixture
 def configuration():
@@ -103,7 +100,7 @@ def test_where_one_refuses_all_go_back(reloads, lines, configuration):
     started(reloads, lines)
     taken(reloads, 0)
     taken(reloads, 1, error="nothing to adopt")
-    assert configuration.done == ["propose", "withdraw"]
+    assert configuration.done == ["propose"]
     assert told(lines[0])[0]["failed"] == ["worker 1: nothing to adopt"]
     for line in lines.values():
         assert line.said[1] == {"take": 0, "file": HOLDS}

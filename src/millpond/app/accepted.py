@@ -1,27 +1,27 @@
 """The configuration that holds now, written down for the workers: one that is started later takes the same as the rest.
 
 A worker that read millpond.toml itself could not come back while the file is broken, and would differ from the others
-while it is half edited. So the supervisor alone reads it. What it accepted lies in the data directory, in a file that
-only its owner may read: it holds the secrets, as the other credentials there. It is removed when the daemon stops.
+while it is half edited. So the supervisor alone reads it. What it accepted lies in its memory, as a file that only its
+user may open: it holds the secrets, which belong on no command line and, being copies, on no disk; and no full disk
+stops a reload.
 
-A new configuration is *proposed* first; `confirm` makes it the one that holds, `withdraw` forgets it.
+A new configuration is *proposed* first; `confirm` makes it the one that holds.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import BaseModel, SecretStr
 
-from millpond.adopt.atomic import replace_file
 from millpond.app.loading import Source
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
 
-ACCEPTED, PROPOSED = "accepted.json", "proposed.json"
 LASTING = ("server", "storage", "database", "usage")
 """The tables that take a restart to change."""
 log = structlog.get_logger(__name__)
@@ -47,45 +47,48 @@ def read_again(source: Source, current: Config) -> Config:
 
 
 class Accepted:
-    """The supervisor's own: what was accepted last, and what is proposed.
-
-    Raises `OSError` where it can't be written.
-    """
+    """The supervisor's own: what was accepted last, and what is proposed. The names of both stay the same."""
 
     def __init__(self, source: Source, config: Config) -> None:
         self._source, self._holds, self._proposed = source, config, config
-        folder = config.server.data
-        self.file, self._beside = folder / ACCEPTED, folder / PROPOSED
-        write(self.file, config)
+        self._accepted, self._beside = _Memory(), _Memory()
+        self.file = self._accepted.file
+        self._accepted.fill(config)
 
     def propose(self) -> Path:
         """Read the configuration again and write it down for the workers to try. Raises `ConfigError`, `OSError`."""
         self._proposed = read_again(self._source, self._holds)
-        write(self._beside, self._proposed)
-        return self._beside
+        self._beside.fill(self._proposed)
+        return self._beside.file
 
     def confirm(self) -> None:
         """Let what was proposed hold from now on."""
-        self._beside.replace(self.file)
+        self._accepted.become(self._beside)
         self._holds = self._proposed
 
-    def withdraw(self) -> None:
-        """Forget what was proposed."""
-        self._beside.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Leave no secrets behind."""
-        self.withdraw()
-        self.file.unlink(missing_ok=True)
+class _Memory:
+    """A file that has no place on any disk (memfd_create(2)); others of this user open it through /proc."""
 
+    def __init__(self) -> None:
+        self._fd = os.memfd_create("millpond-configuration")
+        self.file = Path(f"/proc/{os.getpid()}/fd/{self._fd}")
 
-def write(file: Path, config: Config) -> None:
-    """Write a configuration down, secrets and all, for its owner's eyes only. Raises `OSError`."""
-    replace_file(file, json.dumps(config.model_dump(), default=_plain).encode())
+    def fill(self, config: Config) -> None:
+        """Replace its content, at once for whoever opens it from now on; who has it open reads the earlier one on."""
+        new = os.memfd_create("millpond-configuration")
+        with open(new, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(json.dumps(config.model_dump(), default=_plain).encode())
+            file.flush()
+            os.dup2(new, self._fd, inheritable=False)
+
+    def become(self, other: _Memory) -> None:
+        """Have the content of another, which may be filled anew later."""
+        os.dup2(other._fd, self._fd, inheritable=False)
 
 
 def read(file: Path) -> Config:
-    """Read what `write` wrote. Raises `OSError`."""
+    """Read what was written down. Raises `OSError`."""
     return Config.model_validate(json.loads(file.read_bytes()))
 
 

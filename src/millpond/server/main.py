@@ -61,10 +61,7 @@ def _many(config: Config, source: Source, sock: socket.socket, port: int) -> int
         environ={"PROMETHEUS_MULTIPROC_DIR": str(folder)},
         metrics=folder,
     )
-    try:
-        return supervisor.run()
-    finally:
-        accepted.remove()
+    return supervisor.run()
 
 
 def _bound(config: Config) -> socket.socket:

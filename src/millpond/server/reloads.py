@@ -36,9 +36,6 @@ class Configuration(Protocol):
     def confirm(self) -> None:
         """Let what was proposed hold."""
 
-    def withdraw(self) -> None:
-        """Forget what was proposed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -112,7 +109,6 @@ class Reloads:
     def _end(self) -> None:
         self._file = None
         if self._errors:
-            self.configuration.withdraw()
             self._take_what_holds(set(self.lines))
         else:
             self.configuration.confirm()
