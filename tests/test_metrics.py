@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from millpond.metrics import Metrics
@@ -72,3 +78,49 @@ def test_two_of_them_do_not_mix():
     one, two = Metrics(), Metrics()
     one.fetched("r", 1)
     assert 'millpond_fetched_bytes_total{repository="r"}' not in two.values()
+
+
+GROWING = """
+import json, pathlib, resource, sys
+from millpond.metrics import Metrics
+folder, limit, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+metrics = Metrics(folder)
+metrics.fetched("first", 1)
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+for number in range(count):
+    metrics.fetched(f"repository-{number:06}", 1)
+metrics.fetched("first", 1)
+seen = {name: value for name, value in metrics.values().items() if name.startswith("millpond_fetched")}
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+metrics.fetched("last", 1)
+told = {name: sum(name in key for key in metrics.values()) for name in ("first", "last")}
+files = [(path.stat().st_size, path.stat().st_blocks * 512) for path in sorted(folder.glob("*.db"))]
+print(json.dumps({"sum": sum(seen.values()), "series": len(seen), "told": told, "files": files}))
+"""
+
+
+def grown(folder: Path, limit: int, count: int) -> dict:
+    """Count for many repositories in a process of its own, whose files may reach `limit` bytes (0: any)."""
+    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    argv = [sys.executable, "-c", GROWING, str(folder), str(limit), str(count)]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.process
+def test_a_file_of_values_that_grows_has_its_disk_behind_it(tmp_path):
+    seen = grown(tmp_path, 0, 12_000)
+    assert seen["sum"] == 12_002
+    assert max(size for size, _ in seen["files"]) > 1 << 20, "it did grow"
+    assert [size for size, written in seen["files"] if written < size] == []
+
+
+@pytest.mark.process
+def test_without_room_for_more_of_it_new_values_are_the_process_s_own_and_the_old_ones_go_on(tmp_path):
+    seen = grown(tmp_path, 1 << 20, 12_000)
+    assert 1_000 < seen["series"] < 12_000
+    assert seen["sum"] == seen["series"] + 1, "the first one counted on"
+    assert seen["told"] == {"first": 1, "last": 1}, "and with room again so do new ones"
+    assert [size for size, written in seen["files"] if written < size] == []

@@ -1,14 +1,16 @@
 """Counters and gauges for Prometheus, per process, summed over the workers when they are read.
 
 Hits, misses, bytes and outcomes are counted per repository. With more than one worker the values live in
-memory-mapped files that
-outlive a worker (`prometheus_client`'s multi-process mode), so that no restart and no flush resets them.
+memory-mapped files that outlive a worker (`prometheus_client`'s multi-process mode), so that no restart and no
+flush resets them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,14 @@ from prometheus_client import (
     generate_latest,
     values,
 )
+from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FILES = ("counter", "gauge_livemax", "gauge_livesum", "histogram")
 _FILE_BYTES = 1 << 20
+_USED = struct.Struct("i")
+"""What a value file begins with: how many of its bytes are in use."""
 _STATES: Mapping[str, int] = {"closed": 0, "half-open": 1, "open": 2}
 
 
@@ -36,8 +41,8 @@ class Metrics:
     """
 
     def __init__(self, shared: Path | None = None) -> None:
-        if shared is not None and not _allocated(shared):
-            values.ValueClass = values.MutexValue
+        if shared is not None:
+            values.ValueClass = _Values(shared, values.ValueClass)
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._shared = shared
@@ -140,18 +145,71 @@ class Metrics:
         return registry
 
 
-def _allocated(folder: Path) -> bool:
-    """Make this process's value files, written out: in a sparse one, a count that meets a full disk is a bus error.
+class _Values:
+    """Makes values: in this process's files where these have room, else for this process alone.
 
-    False: there is no room for them. Such a process counts for itself, and the sums over all workers lack it.
+    A value is written through a memory map, and where that has no disk behind it a full disk is a bus error. So each
+    file is written out as far as it reaches, and before `prometheus_client` doubles a file that is full, so is its
+    second half. Where there is no room for it, new values are counted by this process only, and the sums over all
+    workers lack them, until there is room again.
     """
-    files = [folder / f"{kind}_{os.getpid()}.db" for kind in _FILES]
-    try:
-        for path in files:
-            with path.open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
-    except OSError:
-        for path in files:
-            path.unlink(missing_ok=True)
+
+    def __init__(self, folder: Path, in_files: Any) -> None:
+        self._folder, self._in_files = folder, in_files
+        for kind in _FILES:
+            self._has_room(kind, 0)
+
+    def __call__(
+        self,
+        typ: str,
+        metric_name: str,
+        name: str,
+        labelnames: Sequence[str],
+        labelvalues: Sequence[str],
+        help_text: str,
+        multiprocess_mode: str = "",
+        **more: Any,
+    ) -> Any:
+        """Make one, as `prometheus_client.values` does."""
+        key = mmap_key(metric_name, name, list(labelnames), list(labelvalues), help_text)
+        kind = f"{typ}_{multiprocess_mode}" if typ == "gauge" else typ
+        make = self._in_files if self._has_room(kind, _size_of(key)) else values.MutexValue
+        return make(
+            typ, metric_name, name, labelnames, labelvalues, help_text, multiprocess_mode=multiprocess_mode, **more
+        )
+
+    def _has_room(self, kind: str, size: int) -> bool:
+        """Make sure that so many more bytes of a file are written out."""
+        path = self._folder / f"{kind}_{os.getpid()}.db"
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                _write_out(fd, size)
+            finally:
+                os.close(fd)
+            return True
+        with contextlib.suppress(OSError):
+            if path.stat().st_size < _FILE_BYTES:  # it could not even be begun, and can't be read so
+                path.unlink()
         return False
-    return True
+
+
+def _size_of(key: str) -> int:
+    """Give the bytes that a value takes in its file: a length, the padded key, value and time."""
+    return _USED.size + len(key.encode()) + 8 + 16
+
+
+def _write_out(fd: int, size: int) -> None:
+    """Give a file of values the disk for so many more bytes, in the steps in which it grows. Raises `OSError`."""
+    there = os.fstat(fd).st_size
+    (used,) = _USED.unpack(os.pread(fd, _USED.size, 0) or bytes(_USED.size))
+    wanted = _FILE_BYTES
+    while wanted < used + size:
+        wanted *= 2
+    if wanted <= there:
+        return
+    try:
+        os.posix_fallocate(fd, 0, wanted)
+    except OSError:
+        os.ftruncate(fd, there)  # a part of it would look as if all were there
+        raise

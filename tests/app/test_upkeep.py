@@ -83,10 +83,10 @@ async def test_a_check_finds_nothing_wrong_in_a_sound_store(pond, origin):
 
 async def test_the_loops_start_measure_and_stop(pond):
     await pond.app.started()
-    for _ in range(500):
-        if 'millpond_upstream_state{repository="files"}' in pond.app.metrics.values():
-            break
-        await asyncio.sleep(0.01)
+    measured = {'millpond_upstream_state{repository="files"}', 'millpond_disk_bytes{what="limit"}'}
+    async with asyncio.timeout(30):
+        while not measured <= set(pond.app.metrics.values()):
+            await asyncio.sleep(0.01)
     values = pond.app.metrics.values()
     assert values['millpond_disk_bytes{what="limit"}'] == 1_000_000
     assert values['millpond_disk_bytes{what="free"}'] > 0
