@@ -37,12 +37,13 @@ _STATES: Mapping[str, int] = {"closed": 0, "half-open": 1, "open": 2}
 class Metrics:
     """All of this process's metrics; `shared` is the folder of the multi-process files, None with one worker.
 
-    With `shared`, the environment's ``PROMETHEUS_MULTIPROC_DIR`` must name it before this module is imported.
+    With `shared`, the process is set to `prometheus_client`'s multi-process mode for good.
     """
 
     def __init__(self, shared: Path | None = None) -> None:
         if shared is not None:
-            values.ValueClass = _Values(shared, values.ValueClass)
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)  # where it looks
+            values.ValueClass = _Values(shared, values.MultiProcessValue())  # type: ignore[no-untyped-call]
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._shared = shared

@@ -228,7 +228,7 @@ def test_a_worker_that_dies_while_the_file_is_broken_comes_back_with_what_was_ac
 def numbered(pond: PondProcess, number: int) -> int:
     """Give the process id of a worker by its number."""
     for pid in children(pond.pid):
-        if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-3] == b"%d" % number:
+        if Path(f"/proc/{pid}/comm").read_text() == f"millpond {number}\n":
             return pid
     raise AssertionError(f"no worker {number}")
 

@@ -63,8 +63,6 @@ class Role:
 
     number: int = 0
     count: int = 1
-    supervisor: int = 0
-    """The process that this one dies with; 0: none."""
 
 
 class App:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
+from functools import partial
 
 from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
 from millpond.config import Config, open_network_problem
@@ -12,7 +12,7 @@ from millpond.errors import ConfigError
 from millpond.server.daemon import bind, leave
 from millpond.server.logs import configure
 from millpond.server.supervisor import Supervisor
-from millpond.server.worker import Job, child_command, metrics_folder, serve
+from millpond.server.worker import Job, metrics_folder, serve, work
 
 
 def run(source: Source) -> int:
@@ -43,24 +43,17 @@ def run(source: Source) -> int:
 def _alone(config: Config, source: Source, sock: socket.socket, port: int) -> int:
     import uvloop
 
-    uvloop.run(serve(config, Job(source, sock.fileno(), port, Role()), sock))
+    uvloop.run(serve(config, Job(source, port, Role()), sock))
     return 0
 
 
 def _many(config: Config, source: Source, sock: socket.socket, port: int) -> int:
     prepare_catalog(config)
     folder = metrics_folder(config.server.data)
-    role = Role(count=config.server.workers, supervisor=os.getpid())
+    role = Role(count=config.server.workers)
     accepted = Accepted(source, config)
-    job = Job(source, sock.fileno(), port, role, str(folder), str(accepted.file))
-    supervisor = Supervisor(
-        child_command(job),
-        config.server.workers,
-        [sock],
-        accepted,
-        environ={"PROMETHEUS_MULTIPROC_DIR": str(folder)},
-        metrics=folder,
-    )
+    begin = partial(work, Job(source, port, role, folder), accepted.file, sock)
+    supervisor = Supervisor(begin, config.server.workers, [sock], accepted, metrics=folder)
     return supervisor.run()
 
 

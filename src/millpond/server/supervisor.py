@@ -2,40 +2,37 @@
 
 The supervisor itself serves nothing and opens no data. It alone reads the configuration, and hands what it accepted to
 its children (`reloads`), so that a worker that dies comes back while the file is broken. SIGTERM and SIGINT are handed
-down, to drain. A child dies with its parent (PR_SET_PDEATHSIG), so that a killed daemon leaves nothing that holds its
-port or its locks.
+down, to drain. A child dies with its parent (`forking`), so that a killed daemon leaves nothing that holds its port or
+its locks.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from millpond.server.forking import Forked, fork
 from millpond.server.link import Line
 from millpond.server.reloads import ANSWER_S, Configuration, Reloads
 
 MIN_UPTIME_S = 5.0
 MAX_BACKOFF_S = 10.0
 TURN_S = 0.05
-_PR_SET_PDEATHSIG = 1
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Child:
     number: int
-    process: subprocess.Popen[bytes]
+    process: Forked
     started_at: float
     failures: int = 0
 
@@ -50,16 +47,15 @@ class _Restart:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Keeps `count` children of the command `argv` + [number, descriptor of its line] alive.
+    """Keeps `count` children alive, each of which does `work` with its number and its line.
 
     `sockets` are what they share; `configuration` is what they are handed, at their start and at a reload.
     """
 
-    argv: Sequence[str]
+    work: Callable[[int, socket.socket], None]
     count: int
     sockets: Sequence[socket.socket]
     configuration: Configuration
-    environ: dict[str, str] = field(default_factory=dict)
     metrics: Path | None = None
     answer_s: float = ANSWER_S
     _children: dict[int, _Child] = field(default_factory=dict)
@@ -72,6 +68,7 @@ class Supervisor:
         """Run until told to stop; gives the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked since the start: see `main.run`
         reloads = Reloads(self.configuration, self._lines, self.answer_s)
         for worker in range(self.count):
             self._restarts[worker] = _Restart(0, 0.0)
@@ -96,19 +93,12 @@ class Supervisor:
                 reloads.began(worker)
 
     def _start(self, number: int, failures: int) -> None:
-        # A child is born with SIGHUP blocked, and lets it in once it can reload: before, it would end it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         mine, its = socket.socketpair()
         with its:
-            process = subprocess.Popen(  # noqa: S603 - our own executable
-                [*self.argv, str(number), str(its.fileno())],
-                pass_fds=[sock.fileno() for sock in (*self.sockets, its)],
-                env=os.environ | self.environ,
-                stdin=subprocess.DEVNULL,
-            )
+            keep = [sock.fileno() for sock in (*self.sockets, its)]
+            process = fork(partial(self.work, number, its), keep, f"millpond {number}")
         self._lines[number] = Line(mine)
         self._children[number] = _Child(number, process, time.monotonic(), failures)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         if self._stopping:  # the signal came while this one was being born, and did not reach it
             process.send_signal(signal.SIGTERM)
 
@@ -162,10 +152,3 @@ class Supervisor:
         self._stopping = True
         for child in self._children.values():
             child.process.send_signal(number)
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies; leave at once if it has already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit("the supervisor is gone")

@@ -6,12 +6,11 @@ In this process with one worker, as the supervisor's child with more.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from millpond.api.site import site
@@ -22,47 +21,22 @@ from millpond.config import Config
 from millpond.errors import MillpondError
 from millpond.metrics import Metrics
 from millpond.server.control import ControlServer
-from millpond.server.daemon import Daemon, leave
+from millpond.server.daemon import Daemon
 from millpond.server.lane import Lane, protocol
 from millpond.server.link import Superior
 from millpond.server.logs import configure
-from millpond.server.supervisor import die_with_parent
 
 SOCKET = "control.sock"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to do, as the supervisor writes it to the child's command line."""
+    """What a worker is to do; `metrics` is the folder that several workers share."""
 
     source: Source
-    fd: int
     port: int
     role: Role
-    metrics: str = ""
-    accepted: str = ""
-    """The file with the configuration to begin with; a path, since a command line is for everybody to see."""
-
-    def text(self) -> str:
-        """Write it."""
-        source = {
-            "path": str(self.source.path) if self.source.path else None,
-            "overrides": dict(self.source.overrides),
-            "cwd": str(self.source.cwd),
-        }
-        role = {"number": self.role.number, "count": self.role.count, "supervisor": self.role.supervisor}
-        rest = {"fd": self.fd, "port": self.port, "metrics": self.metrics, "accepted": self.accepted}
-        return json.dumps({"source": source, "role": role, **rest})
-
-    @classmethod
-    def read(cls, text: str, number: int) -> Job:
-        """Read it, for one worker."""
-        told = json.loads(text)
-        source = told["source"]
-        path = Path(source["path"]) if source["path"] else None
-        role = Role(**told["role"] | {"number": number})
-        where = Source(path, source["overrides"], Path(source["cwd"]))
-        return cls(where, told["fd"], told["port"], role, told["metrics"], told["accepted"])
+    metrics: Path | None = None
 
 
 async def serve(config: Config, job: Job, sock: socket.socket, superior: Superior | None = None) -> None:
@@ -75,7 +49,7 @@ async def serve(config: Config, job: Job, sock: socket.socket, superior: Superio
         config.model_copy(update={"server": server}),
         job.source,
         role=job.role,
-        metrics=Metrics(Path(job.metrics) if job.metrics else None),
+        metrics=Metrics(job.metrics),
         wait=False,
     )
     first = job.role.number == 0
@@ -98,22 +72,14 @@ async def serve(config: Config, job: Job, sock: socket.socket, superior: Superio
         await superior.close()
 
 
-def main(arguments: list[str]) -> None:
-    """Be the supervisor's child: ``worker JOB NUMBER LINE``."""
+def work(job: Job, accepted: Path, sock: socket.socket, number: int, line: socket.socket) -> None:
+    """Be one of several workers: `line` leads to the supervisor."""
     import uvloop
 
-    job = Job.read(arguments[0], int(arguments[1]))
-    die_with_parent(job.role.supervisor)
-    config = read(Path(job.accepted))
+    config = read(accepted)
     configure(config.server.log_format, config.server.log_level)
-    with socket.socket(fileno=job.fd) as sock, socket.socket(fileno=int(arguments[2])) as line:
-        uvloop.run(serve(config, job, sock, Superior(line)))
-    leave()
-
-
-def child_command(job: Job) -> list[str]:
-    """Give the command of a child; the supervisor adds the number and the line."""
-    return [sys.executable, "-m", "millpond", "worker", job.text()]
+    mine = replace(job, role=replace(job.role, number=number))
+    uvloop.run(serve(config, mine, sock, Superior(line)))
 
 
 def metrics_folder(data: Path) -> Path:
