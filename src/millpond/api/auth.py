@@ -62,13 +62,12 @@ class Doorkeeper:
 
     def token_for(self, authorization: str, repository: str) -> str | None:
         """Give the caller's name (empty: anonymous) if it may read, without I/O; None: ask `caller`."""
-        caller = self._anonymous
-        if authorization:
-            principal = self._tokens.cached(read_secret(authorization))
-            if principal is None:
-                return None
-            caller = Caller(principal.name, principal.scopes)
-        return caller.name if allows(caller.scopes, reading(repository)) else None
+        if not authorization:
+            return "" if self._anonymous.scopes else None  # all that anonymous ever gets is reading, everywhere
+        principal = self._tokens.cached(read_secret(authorization))
+        if principal is None:
+            return None
+        return principal.name if allows(principal.scopes, reading(repository)) else None
 
 
 def read_secret(value: str) -> str:
