@@ -39,15 +39,15 @@ format: $(VENV)/.developing
 
 # Everything, on a machine that does nothing else (docs/benchmarks says how long); ARGS="--list" shows the parts, and
 # ARGS="--out docs/benchmarks" writes the report that is committed.
-bench: $(VENV)/.measuring
+bench: $(VENV)/.developing
 	$(BIN)/python -m bench $(ARGS)
 
 # What it is measured beside: without them the benchmark has fewer rows.
-bench-peers: $(VENV)/.measuring
+bench-peers: $(VENV)/.developing
 	@sh bench/install-peers.sh $(VENV)/.bench $(BIN)/python
 
 # The pond and nginx only, beside the committed figures; fails when something costs more than a tenth.
-bench-compare: $(VENV)/.measuring
+bench-compare: $(VENV)/.developing
 	$(BIN)/python -m bench --only hits,misses,herd,beside,startup --servers nginx,nginx-2,nginx-cache,millpond-1,millpond-2 \
 	  --json $(VENV)/bench.json $(ARGS) >/dev/null
 	$(BIN)/python -m bench.compare docs/benchmarks/figures.json $(VENV)/bench.json
@@ -67,10 +67,6 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.developing: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
-
-$(VENV)/.measuring: $(VENV)/.developing
-	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
-	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -76,7 +76,7 @@ def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> Non
         if chart.draw(rows, folder):
             picture = "ratios.svg"
     except ImportError:
-        machine.say("no chart: matplotlib is not installed (the extra `bench`)")
+        machine.say("no chart: matplotlib is not installed (the extra `dev`)")
     (folder / "report.md").write_text(report.markdown(rows, told, picture))
 
 

@@ -42,7 +42,7 @@ def _base(group: str) -> str:
 def draw(rows: Mapping[Key, Row], folder: Path, name: str = "ratios") -> list[Path]:
     """Draw as SVG and PNG; gives the files, none where there is nothing to draw.
 
-    Raises `ImportError` without matplotlib (the extra `bench`).
+    Raises `ImportError` without matplotlib (the extra `dev`).
     """
     chosen = panels(rows)
     if not chosen:

@@ -29,7 +29,6 @@ def test_without_ratios_nothing_is_drawn(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_chart_is_drawn_twice_and_the_same_each_time(tmp_path):
-    pytest.importorskip("matplotlib")
     svg, png = chart.draw(ROWS, tmp_path)
     first = svg.read_bytes()
     assert b"millpond-1" in first or b"<path" in first
