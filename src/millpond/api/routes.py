@@ -20,13 +20,12 @@ from millpond.api.paths import read_path
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
 from millpond.api.publish import Publisher
 from millpond.api.receiving import Incoming
-from millpond.api.sending import Message, Receive, Scope, Send
+from millpond.api.sending import Asgi, Message, Receive, Scope, Send
 from millpond.config import RESERVED
 from millpond.errors import BadRequest, Denied, MillpondError, NotFound
 
 REMOTE = "api/v1/remote/"
 UPLOADING = frozenset({"PUT", "POST"})
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = structlog.get_logger(__name__)
 
 

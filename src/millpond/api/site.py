@@ -6,10 +6,11 @@ from typing import cast
 
 from millpond.api.artifacts import ArtifactServer
 from millpond.api.auth import Doorkeeper
-from millpond.api.control import build
+from millpond.api.late import Late
 from millpond.api.origin import Origins
 from millpond.api.publish import Publisher
-from millpond.api.routes import Asgi, Site
+from millpond.api.routes import Site
+from millpond.api.sending import Asgi
 from millpond.app import App
 
 
@@ -18,12 +19,18 @@ def site(app: App) -> Site:
     config = app.config
     doorkeeper = Doorkeeper(app.tokens, anonymous_read=config.access.anonymous == "read")
     app.on_reload.append(lambda: doorkeeper.open_to_read(app.config.access.anonymous == "read"))
+
+    def control() -> Asgi:
+        from millpond.api.control import build  # FastAPI: heavy, and not needed for artifacts
+
+        return cast("Asgi", build(app, doorkeeper))
+
     return Site(
         repositories=lambda: app.repositories,
         artifacts=ArtifactServer(app.usage, app.metrics, app.clock, app.hits),
         publisher=Publisher(),
         doorkeeper=doorkeeper,
         origins=Origins(config.server.public_url, config.server.trusted_proxies),
-        control=cast("Asgi", build(app, doorkeeper)),
+        control=Late(control),
         adopted=app.adopted,
     )
