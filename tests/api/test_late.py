@@ -28,7 +28,7 @@ class Maker:
             raise OSError("not now")
         return self.app
 
-    async def app(self, scope, receive, send):
+    async def app(self, *_):
         self.served += 1
 
 

@@ -31,9 +31,10 @@ class Late:
     async def _first(self) -> Asgi:
         if self._making is None:
             self._making = asyncio.create_task(asyncio.to_thread(self._make))
-        try:
-            self._made = await asyncio.shield(self._making)  # it serves all who wait, whoever leaves
-        finally:
-            if self._making is not None and self._making.done():
-                self._making = None
-        return self._made
+            self._making.add_done_callback(self._tried)
+        return await asyncio.shield(self._making)  # it serves all who wait, whoever leaves
+
+    def _tried(self, making: asyncio.Task[Asgi]) -> None:
+        self._making = None
+        if not making.cancelled() and making.exception() is None:
+            self._made = making.result()
