@@ -165,6 +165,21 @@ async def test_a_crashs_orphans_go_after_the_grace(storage: Storage, clock: Fake
     assert storage.has(b"abc")
 
 
+async def test_orphans_are_told_from_their_neighbours_in_batches_of_any_size(storage, clock, monkeypatch):
+    known = [f"known {number}".encode() for number in range(40)]
+    orphans = [f"orphan {number}".encode() for number in range(25)]
+    for number, content in enumerate(known):
+        await storage.put(f"a{number}", content)
+    for content in orphans:
+        storage.store.place(storage.spool(content), digest_of(content))
+    clock.advance(7200)
+    for size in (1, 7, 1000):
+        monkeypatch.setattr("millpond.artifacts.collector.READ_BATCH", size)
+        assert (await collector(storage).gc(dry_run=True)).orphans == len(orphans)
+    assert (await collector(storage).gc()).orphans == len(orphans)
+    assert list(storage.store.walk()) == sorted(map(digest_of, known))
+
+
 async def test_orphans_that_an_uploads_record_names_stay(storage: Storage, clock: FakeClock):
     await storage.upload("u", b"mine")
     await storage.db.write(lambda c: [c.exec_driver_sql(f"DELETE FROM {name}") for name in ("entries", "blobs")])

@@ -58,7 +58,7 @@ class Inside:
 
     def blobs(self) -> set[str]:
         """The digests of the stored files."""
-        return {blob.digest for blob in self.app.store.walk()}
+        return set(self.app.store.walk())
 
     def spooled(self) -> list[str]:
         """What lies in the spool folder."""

@@ -103,23 +103,24 @@ class FilesystemStore:
             return False
         return True
 
-    def walk(self) -> Iterator[Descriptor]:
-        """List every blob; holds one of 256 folders in memory."""
+    def walk(self) -> Iterator[Digest]:
+        """List every blob's name, in order; holds one of 256 folders in memory."""
         for number in range(256):
             yield from self._folder(self._blobs / f"{number:02x}")
 
-    def _folder(self, folder: Path) -> Iterator[Descriptor]:
+    @staticmethod
+    def _folder(folder: Path) -> list[Digest]:
         try:
             with os.scandir(folder) as found:
-                files = [entry for entry in found if _HEX.fullmatch(entry.name) and entry.name.startswith(folder.name)]
+                return sorted(
+                    f"sha256:{entry.name}"
+                    for entry in found
+                    if entry.name.startswith(folder.name)
+                    and _HEX.fullmatch(entry.name)
+                    and entry.is_file(follow_symlinks=False)  # the folder tells; nothing is looked at
+                )
         except FileNotFoundError:
-            return
-        for entry in files:
-            try:
-                if entry.is_file(follow_symlinks=False):
-                    yield _described(f"sha256:{entry.name}", entry.stat(follow_symlinks=False))
-            except FileNotFoundError:
-                continue
+            return []
 
     def sweep(self, older_than_s: float, *, dry_run: bool = False) -> tuple[int, int]:
         """Remove copies that a crash left behind; gives their number and bytes."""

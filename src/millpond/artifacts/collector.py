@@ -26,7 +26,7 @@ from millpond.artifacts.eviction import Candidate, Limits, choose, excess
 from millpond.artifacts.findings import FsckReport
 from millpond.artifacts.fsck import Fsck, FsckOptions
 from millpond.artifacts.model import Counts, Digest
-from millpond.artifacts.pacing import BATCH, Tell, in_batches, pause, silent
+from millpond.artifacts.pacing import BATCH, READ_BATCH, Tell, in_batches, pause, silent
 from millpond.artifacts.ports import Descriptor
 from millpond.artifacts.rows import Doom
 from millpond.artifacts.uploads import UploadCheck
@@ -217,11 +217,10 @@ class Collector:
             await self._unfinished(report, limit)
         orphans: list[Descriptor] = []
         seen = 0
-        async for batch in in_batches(self._catalog.store.walk()):
+        async for batch in in_batches(self._catalog.store.walk(), READ_BATCH):
             seen += len(batch)
-            old = {blob.digest: blob for blob in batch if blob.stored_at <= limit}
-            unknown = await self._catalog.db.read(partial(leftovers.unknown, digests=list(old)))
-            orphans.extend(old[digest] for digest in unknown)
+            unknown = await self._catalog.db.read(partial(leftovers.unknown_in_order, digests=batch))
+            orphans += await asyncio.to_thread(self._older, unknown, limit)
             tell("look for orphans", seen, None)
             if len(orphans) >= ORPHANS:
                 await self._remove_orphans(orphans, report)
@@ -259,6 +258,11 @@ class Collector:
             return unknown
 
         return await self._catalog.db.write(run)
+
+    def _older(self, digests: Sequence[Digest], limit: float) -> list[Descriptor]:
+        """Describe those of some files that came before then (epoch seconds)."""
+        found = (self._catalog.store.stat(digest) for digest in digests)
+        return [blob for blob in found if blob is not None and blob.stored_at <= limit]
 
     def _recorded(self, digests: Collection[Digest]) -> set[Digest]:
         """Find out which of these an upload's record names."""

@@ -24,7 +24,6 @@ from millpond.artifacts.findings import DAMAGED, DATABASE, LOST, MISSING, QUARAN
 from millpond.artifacts.inventory import BlobRow
 from millpond.artifacts.model import Digest
 from millpond.artifacts.pacing import BATCH, Tell, in_batches, silent
-from millpond.artifacts.ports import Descriptor
 from millpond.artifacts.rows import Doom, Held
 from millpond.artifacts.uploads import UploadCheck
 from millpond.artifacts.verify import Bad, Gone, Sound, Verifier, still
@@ -158,38 +157,38 @@ class Fsck:
     async def _files(self, report: FsckReport, tell: Tell, *, repair: bool) -> None:
         seen = 0
         async for batch in in_batches(self._catalog.store.walk()):
-            for blob in await self._unknown(batch):
-                await self._unknown_file(blob, report, repair=repair)
+            for digest in await self._unknown(batch):
+                await self._unknown_file(digest, report, repair=repair)
             seen += len(batch)
             tell("files", seen, None)
 
-    async def _unknown(self, batch: list[Descriptor]) -> list[Descriptor]:
+    async def _unknown(self, batch: list[Digest]) -> list[Digest]:
         """Find files without rows; under the write lock, since one that is being published has its file first."""
-        by_digest = {blob.digest: blob for blob in batch}
-        maybe = await self._catalog.db.read(lambda connection: leftovers.unknown(connection, list(by_digest)))
+        maybe = await self._catalog.db.read(lambda connection: leftovers.unknown(connection, batch))
         if maybe:
             maybe = await self._catalog.db.write(lambda connection: leftovers.unknown(connection, maybe))
-        return [by_digest[digest] for digest in maybe]
+        return maybe
 
-    async def _unknown_file(self, blob: Descriptor, report: FsckReport, *, repair: bool) -> None:
-        path = self._catalog.store.path(blob.digest)
-        verdict = await asyncio.to_thread(self._verifier.examine, path, blob.digest, None)
+    async def _unknown_file(self, digest: Digest, report: FsckReport, *, repair: bool) -> None:
+        path = self._catalog.store.path(digest)
+        verdict = await asyncio.to_thread(self._verifier.examine, path, digest, None)
         if isinstance(verdict, Gone):
             return
         if isinstance(verdict, Bad):
             detail = verdict.why
             if repair:
-                detail = f"{detail}; set aside as {await self._set_aside(blob.digest, verdict)}"
+                detail = f"{detail}; set aside as {await self._set_aside(digest, verdict)}"
         else:
             detail = "the catalog does not know it"
             if repair:
-                await self._register(blob)
-        report.add(UNKNOWN, blob.digest, detail, repaired=repair)
+                await self._register(digest)
+        report.add(UNKNOWN, digest, detail, repaired=repair)
 
-    async def _register(self, blob: Descriptor) -> None:
+    async def _register(self, digest: Digest) -> None:
         def run(connection: Connection) -> None:
             now = self._catalog.clock.now()
-            if self._catalog.store.stat(blob.digest) is not None:
-                inventory.register(connection, blob.digest, blob.size, now, now + self._options.keep_s)
+            blob = self._catalog.store.stat(digest)
+            if blob is not None:
+                inventory.register(connection, digest, blob.size, now, now + self._options.keep_s)
 
         await self._catalog.db.write(run)

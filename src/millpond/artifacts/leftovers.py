@@ -85,6 +85,19 @@ def unknown(connection: Connection, digests: Sequence[Digest]) -> list[Digest]:
     return [digest for digest in digests if digest not in known]
 
 
+def unknown_in_order(connection: Connection, digests: Sequence[Digest]) -> list[Digest]:
+    """Tell which of these blobs, in ascending order, the catalog does not know.
+
+    The catalog's own are read along from the first to the last: for thousands of neighbours that is faster than to ask
+    for each.
+    """
+    left = dict.fromkeys(digests)
+    query = sa.select(B.digest).where(B.digest >= digests[0], B.digest <= digests[-1])
+    for digest in connection.execute(query).scalars():
+        left.pop(digest, None)
+    return list(left)
+
+
 def expired_negatives(connection: Connection, now: float, limit: int) -> list[tuple[str, str]]:
     """Delete "there is no such object" entries whose time is over; gives their repositories and paths."""
     some = sa.select(E.id).where(E.digest.is_(None), E.fresh_until < now).limit(limit)

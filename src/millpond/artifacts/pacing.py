@@ -11,6 +11,8 @@ from typing import TypeAlias, TypeVar
 T = TypeVar("T")
 BATCH = 500
 """Rows and files that one write transaction changes at most."""
+READ_BATCH = 4000
+"""What is looked at only, at a time."""
 MAX_PAUSE_S = 0.05
 
 Tell: TypeAlias = Callable[[str, int, int | None], None]
@@ -21,9 +23,9 @@ def silent(_what: str, _done: int, _total: int | None) -> None:
     """Tell nobody."""
 
 
-async def in_batches(items: Iterator[T]) -> AsyncIterator[list[T]]:
-    """Read an iterator that does I/O in a thread, `BATCH` at a time."""
-    while batch := await asyncio.to_thread(lambda: list(itertools.islice(items, BATCH))):
+async def in_batches(items: Iterator[T], size: int = BATCH) -> AsyncIterator[list[T]]:
+    """Read an iterator that does I/O in a thread, `size` at a time."""
+    while batch := await asyncio.to_thread(lambda: list(itertools.islice(items, size))):
         yield batch
 
 

@@ -71,8 +71,8 @@ class BlobStore(Protocol):
     def delete(self, digest: Digest) -> bool:
         """Remove a blob; False: was not there. Readers that have it open keep it."""
 
-    def walk(self) -> Iterator[Descriptor]:
-        """List every blob."""
+    def walk(self) -> Iterator[Digest]:
+        """List every blob, by name alone and in ascending order."""
 
 
 class Stamps(Protocol):

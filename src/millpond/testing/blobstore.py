@@ -91,13 +91,12 @@ class BlobStoreConformance:
             expect(reader.read() == OLD, "who has it open must read it to its end")
 
     def test_walking_lists_every_blob_once(self, tmp_path: Path) -> None:
-        """Walk gives what is stored, with sizes."""
+        """Walk gives the names of what is stored, in order."""
         store = self.make_store(tmp_path)
         contents = [str(number).encode() * 10 for number in range(100)]
         for content in contents:
             store.place(self._spool(tmp_path, content), digest_of(content))
-        found = sorted((blob.digest, blob.size) for blob in store.walk())
-        expect(found == sorted((digest_of(content), len(content)) for content in contents), "walk must list all")
+        expect(list(store.walk()) == sorted(map(digest_of, contents)), "walk must list all, in order")
 
     def test_only_digests_are_keys(self, tmp_path: Path) -> None:
         """Nothing but a well-formed digest ever becomes a path."""
@@ -118,4 +117,4 @@ class BlobStoreConformance:
         for thread in threads:
             thread.join()
         expect(store.path(digest_of(NEW)).read_bytes() == NEW, "the blob must be whole")
-        expect([blob.digest for blob in store.walk()] == [digest_of(NEW)], "there must be one blob")
+        expect(list(store.walk()) == [digest_of(NEW)], "there must be one blob")
