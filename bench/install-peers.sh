@@ -9,7 +9,7 @@ python=${2:-python3}
 
 missing=""
 for pair in wrk:wrk nginx:nginx-light varnishd:varnish squid:squid docker-registry:docker-registry \
-    apt-cacher-ng:apt-cacher-ng npm:npm; do
+    apt-cacher-ng:apt-cacher-ng npm:npm perf:linux-perf; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ] && [ "$(id -u)" != 0 ]; then

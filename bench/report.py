@@ -16,6 +16,7 @@ TITLES = {
     "beside": "Hits beside other work",
     "memory": "Memory",
     "startup": "Start-up",
+    "turns": "Turns of the event loop",
     "entries": "One million entries",
     "lag": "Event-loop lag of the pond during the loads",
 }

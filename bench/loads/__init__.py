@@ -7,5 +7,6 @@ from bench.loads.hits import HITS
 from bench.loads.memory import MEMORY
 from bench.loads.misses import HERD, MISSES
 from bench.loads.startup import STARTUP
+from bench.loads.turns import TURNS
 
-GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, STARTUP, ENTRIES)
+GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, STARTUP, TURNS, ENTRIES)

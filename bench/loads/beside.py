@@ -48,7 +48,7 @@ def run(setting: Setting) -> Iterator[Sample]:
                 what = f"round {turn + 1}: {server.name}"
                 found = setting.attempt(f"{what} beside misses", partial(_beside_miss, server, setting, turn))
                 if isinstance(server, Millpond):
-                    index = partial(_beside_index, server, origin, setting, fresh)
+                    index = partial(beside_index, server, origin, setting, fresh)
                     found += setting.attempt(f"{what} beside rewrites", index)
                 told = "; ".join(f"{one.metric} {one.value:,.2f} {one.unit}".strip() for one in found)
                 machine.say(f"{what}: {told}")
@@ -80,7 +80,7 @@ def _probe(server: Cache, setting: Setting) -> Sequence[Answer]:
     return driving.fetch(order, machine.load_cores())
 
 
-def _beside_index(server: Millpond, origin: Origin, setting: Setting, fresh: Iterator[int]) -> list[Sample]:
+def beside_index(server: Millpond, origin: Origin, setting: Setting, fresh: Iterator[int]) -> list[Sample]:
     """Load a alone, and while pages are fetched and rewritten that nobody asked for before."""
     projects = [f"bench{next(fresh)}" for _ in range(round(PAGES_PER_S * setting.seconds) + 1)]
     for project in projects:

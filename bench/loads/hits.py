@@ -68,7 +68,7 @@ def _measure(
             except RuntimeError as error:
                 setting.failed.append(str(error))
                 machine.say(f"{kind.name} is left out: {error}")
-        plan = [(load, _ready(load, servers, setting)) for load in LOADS]
+        plan = [(load, ready(load, servers, setting)) for load in LOADS]
         for turn in range(setting.rounds):
             for load, fit in plan:
                 for server, headers in fit:
@@ -79,7 +79,7 @@ def _measure(
                     yield from found
 
 
-def _ready(load: Load, servers: Sequence[Server], setting: Setting) -> list[tuple[Server, Mapping[str, str]]]:
+def ready(load: Load, servers: Sequence[Server], setting: Setting) -> list[tuple[Server, Mapping[str, str]]]:
     """Fill the servers, and look whether each answers as the load means it; gives those that do."""
     found = []
     wanted = [setting.objects.get(name) for name in load.names]
@@ -91,7 +91,7 @@ def _ready(load: Load, servers: Sequence[Server], setting: Setting) -> list[tupl
             headers = _headers(load, server, setting)
             if len(wanted) > 1:
                 # Every worker comes to know every object, not only the one that met it while filling.
-                _load(load, server, headers, replace(setting, seconds=WARM_S))
+                drive(load, server, headers, replace(setting, seconds=WARM_S))
         except (OSError, RuntimeError, wrk.Failed) as error:
             machine.say(f"{server.name} is left out of {load.name}: {error}")
             continue
@@ -116,13 +116,13 @@ def _headers(load: Load, server: Server, setting: Setting) -> Mapping[str, str]:
 
 def _ask(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> list[Sample]:
     with LagWatch(server, GROUP, load.name) as lag:
-        told = _load(load, server, headers, setting)
+        told = drive(load, server, headers, setting)
     _check(load, told, setting)
     rate, unit = (told.megabytes, "MB/s") if load.bytes_count else (told.rate, "requests/s")
     return [Sample(GROUP, load.name, server.name, RATE, unit, rate), *lag.samples]
 
 
-def _load(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> wrk.Summary:
+def drive(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> wrk.Summary:
     targets = [server.target(setting.objects.get(name)) for name in load.names]
     return wrk.run(
         server.base,

@@ -74,13 +74,13 @@ def _pinned(
                 for server in servers:
                     case = f"{load.name}, {text}"
                     what = f"round {turn + 1}: {case}: {server.name}"
-                    found = setting.attempt(what, partial(_measure, load, case, server, origin))
+                    found = setting.attempt(what, partial(measure, load, case, server, origin))
                     for one in found[:1]:
                         machine.say(f"{what} {one.value:,.0f} {one.unit}")
                     yield from found
 
 
-def _measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sample]:
+def measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sample]:
     """Fetch cold objects once; then make them cold again, whatever happened."""
     own = _fetch(load, [f"/as/{name}/{OWN}" for name in load.names], origin.port) if load.bytes_count else []
     before = origin.fetches()

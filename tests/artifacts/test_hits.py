@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from millpond.adapters.stamps import MappedStamps
-from millpond.artifacts.hits import SMALL_BYTES, Hit, Hits
+from millpond.artifacts.hits import SMALL_BYTES, TALLIES_PER_TURN, Hit, Hits
 from millpond.artifacts.model import Use
 from millpond.testing.clock import FakeClock
 
@@ -136,12 +137,12 @@ def test_open_files_are_bounded_and_stay_open_while_they_are_sent(hits: Hits, tm
     assert first.fd == -1
 
 
-def test_a_removed_file_gives_its_disk_space_back(hits: Hits, stamps: MappedStamps, tmp_path: Path):
+async def test_a_removed_file_gives_its_disk_space_back(hits: Hits, stamps: MappedStamps, tmp_path: Path):
     made = put(hits, tmp_path, "a", SMALL_BYTES + 1)
     file = hits.opened(made)
     assert file is not None
     stamps.touch("r/a")
-    hits.flush()
+    await hits.note()
     assert (hits.open_files, file.fd, len(hits)) == (0, -1, 0)
 
 
@@ -169,7 +170,23 @@ def test_what_was_served_is_written_down_once_for_each_caller(hits: Hits, notes:
     hits.flush()
     hits.flush()
     assert [(use.path, use.token, use.size, use.count) for use in notes.uses] == [("a", "ci", 30, 3), ("a", "", 10, 1)]
-    assert notes.counted == [("r", "hit", 30, 3), ("r", "hit", 10, 2)]
+    assert notes.counted == [("r", "hit", 40, 5)]
+
+
+async def test_much_is_written_down_in_several_turns_and_nothing_is_lost_between_them(hits, notes, tmp_path):
+    tallies = [hits.tally(put(hits, tmp_path, f"a{number}"), "ci") for number in range(TALLIES_PER_TURN * 2 + 1)]
+    for tally in tallies:
+        hits.served(tally, 10, 1)
+    noting = asyncio.create_task(hits.note())
+    await asyncio.sleep(0)
+    assert len(notes.uses) == TALLIES_PER_TURN
+    for tally in tallies:
+        hits.served(tally, 10, 1)  # some of them are written down by now, others not
+    await noting
+    hits.flush()
+    assert {use.path: 0 for use in notes.uses}.keys() == {f"a{number}" for number in range(len(tallies))}
+    assert sum(use.count for use in notes.uses) == 2 * len(tallies)
+    assert sum(count for *_, count in notes.counted) == 2 * len(tallies)
 
 
 def test_an_answer_without_a_body_is_counted_and_no_use(hits: Hits, notes: Notes, tmp_path: Path):

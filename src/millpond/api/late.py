@@ -7,6 +7,7 @@ So it is left until somebody asks it something, and done in a thread: artifacts 
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 from millpond.api.sending import Asgi, Receive, Scope, Send
@@ -38,3 +39,4 @@ class Late:
         self._making = None
         if not making.cancelled() and making.exception() is None:
             self._made = making.result()
+            gc.freeze()  # as what was imported before: no full collection need look at it

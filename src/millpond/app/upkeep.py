@@ -61,7 +61,7 @@ class Upkeep:
 
     async def _note(self) -> None:
         app = self._app
-        app.hits.flush()
+        await app.hits.note()
         await app.usage.flush()
         await app.tokens.flush()
         app.metrics.usage_dropped(app.usage.dropped)

@@ -12,6 +12,7 @@ a second: at the speed of the lane a record for each request would cost more tha
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from millpond.artifacts.ports import Invalidation
 from millpond.clock import Clock
 
 SMALL_BYTES = 32 * 1024
+TALLIES_PER_TURN = 50
 Key: TypeAlias = tuple[bytes, bytes, bytes]
 
 
@@ -227,29 +229,46 @@ class Hits:
         tally.bodies += bodies
         tally.sent += sent
 
-    def flush(self) -> None:
-        """Write down what was served, and let go of files whose hit does not stand any more; once a second."""
+    async def note(self) -> None:
+        """Write down what was served by now, a few at a time, so that hits go on; once a second.
+
+        Lets go of files, too, whose hit does not stand any more.
+        """
+        for _ in range(0, len(self._counted), TALLIES_PER_TURN):
+            self._write_down(TALLIES_PER_TURN)
+            await asyncio.sleep(0)
         now = self._clock.now()
-        counted, self._counted = self._counted, []
-        for tally in counted:
-            self._write_down(tally, now)
         for hit in list(self._files.values()):
             if now >= hit.fresh_until or hit.stamp != self._stamps[hit.slot]:
                 self._forget(hit)
+
+    def flush(self) -> None:
+        """Write down all that was served, at once: for who wants to read it."""
+        self._write_down(len(self._counted))
 
     def clear(self) -> None:
         """Forget everything: settings have changed."""
         while self._hits:
             self._forget(next(iter(self._hits.values())))
 
-    def _write_down(self, tally: Tally, now: float) -> None:
-        hit = tally.hit
-        hit.tallies.pop(tally.token, None)
-        self._counters.served(hit.repository, hit.outcome, tally.sent, tally.count)
-        if tally.bodies:
-            use = Use(now, hit.repository, hit.path, hit.digest, tally.token, hit.outcome, tally.sent, tally.bodies)
-            self._usage.note(use)
-        tally.count = tally.bodies = tally.sent = 0
+    def _write_down(self, limit: int) -> None:
+        """Turn at most so many tallies into usage records, and count what they hold together."""
+        now = self._clock.now()
+        cut = max(len(self._counted) - limit, 0)
+        tallies = self._counted[cut:]
+        del self._counted[cut:]
+        sums: dict[tuple[str, str], tuple[int, int]] = {}
+        for tally in tallies:
+            hit = tally.hit
+            hit.tallies.pop(tally.token, None)
+            sent, count = sums.get((hit.repository, hit.outcome), (0, 0))
+            sums[hit.repository, hit.outcome] = sent + tally.sent, count + tally.count
+            if tally.bodies:
+                what = hit.repository, hit.path, hit.digest, tally.token, hit.outcome
+                self._usage.note(Use(now, *what, tally.sent, tally.bodies))
+            tally.count = tally.bodies = tally.sent = 0
+        for (repository, outcome), (sent, count) in sums.items():
+            self._counters.served(repository, outcome, sent, count)
 
     def _forget(self, hit: Hit) -> None:
         if not hit.known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,11 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes. [default: 1]")] = None,
 ) -> None:
     """Run the daemon. Without any configuration it adopts what this machine's own package managers use."""
+    gc.disable()  # what is imported stays: to look through it for garbage, again and again, finds none
     from millpond.server.main import run
 
+    gc.freeze()
+    gc.enable()
     with failing():
         where = source(
             config,

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from millpond.server.control import ControlServer
 from millpond.server.protocol import PondProtocol
 
 LET_GO_S = 10.0
+SWITCH_S = 0.0005
 """How often connections that are closing are looked at."""
 log = structlog.get_logger(__name__)
 
@@ -90,6 +92,7 @@ class Daemon:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked since the start: see `main.run`
+        _favour_the_loop()
         await self._application.started()
         if control is not None:
             await control.start()
@@ -135,6 +138,18 @@ class Daemon:
         task = asyncio.ensure_future(self._application.reload())
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
+
+
+def _favour_the_loop() -> None:
+    """Let nothing hold up the event loop for long that shares its interpreter.
+
+    A thread that runs Python (the catalog's writer, say) keeps the interpreter for a switch interval each time the loop
+    has given it up, which it does at every send: 5 ms by default, and so a few hundred hits a second. And a full
+    collection of cyclic garbage looks at all that the imports left, for a tenth of a second; what is frozen is passed
+    over.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
 
 
 def leave() -> None:

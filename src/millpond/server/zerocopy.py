@@ -12,12 +12,13 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from millpond.server import stalls
 from millpond.server.protocol import PondProtocol
+from millpond.server.turnstile import Turnstile
 
 EXTENSION = "http.response.zerocopysend"
 BYTES_PER_CALL = 1 << 20
@@ -27,6 +28,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 class ZeroCopyProtocol(PondProtocol):
     """One connection whose application may send regions of files."""
+
+    turnstile: ClassVar = Turnstile()
+    """All connections pass through it with a new request, and with a region to send."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a duplicate of the socket."""
@@ -77,6 +81,7 @@ class ZeroCopyProtocol(PondProtocol):
             cycle.expected_content_length -= count
 
     async def _send_region(self, fd: int, offset: int, count: int) -> None:
+        await self.turnstile.enter()
         while count > 0 and self._sock is not None:
             try:
                 taken = os.sendfile(self._sock.fileno(), fd, offset, min(count, BYTES_PER_CALL))
@@ -136,6 +141,7 @@ class _Offering:
             if not message.get("more_body", False):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+        await self._protocol.turnstile.enter()
         return await self._app(scope, receive, send_any)  # type: ignore[no-any-return]
 
 
