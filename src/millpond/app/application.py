@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from millpond.access.admin import ensure_admin
+from millpond.access.pulls import PullTokens
 from millpond.access.tokens import Tokens
 from millpond.adapters.filesystem import FilesystemStore
 from millpond.adapters.flightlock import FileFlightLock
@@ -26,17 +27,17 @@ from millpond.adapters.upstream import HttpUpstream
 from millpond.adopt import Skipped
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt
-from millpond.app.loading import Source, freshness_of, rules_of, shown, upstream_options
+from millpond.app.loading import Source, format_of, freshness_of, rules_of, shown, upstream_options
 from millpond.app.operations import Operation, Operations
 from millpond.app.room import Room
 from millpond.app.upkeep import BACKUPS, Upkeep
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.compute import Compute
 from millpond.artifacts.derived import Derived
-from millpond.artifacts.fetch import Pond, Remote
 from millpond.artifacts.flights import Flights
 from millpond.artifacts.formats import FORMATS
 from millpond.artifacts.hits import Hits
+from millpond.artifacts.landing import Pond, Remote
 from millpond.artifacts.proxy import Proxy
 from millpond.artifacts.repository import LocalOptions, LocalRepository
 from millpond.artifacts.sidecars import Sidecars
@@ -158,6 +159,7 @@ class App:
 
     async def _open_access(self, *, admin: bool) -> None:
         self.tokens = Tokens(self.db, self.clock, self._stamps)
+        self.pulls = PullTokens.at(self.data / "pull-token-key", self.clock)
         if admin:
             self.new_admin_token = await ensure_admin(self.tokens, self.data / "admin-token")
 
@@ -187,7 +189,7 @@ class App:
     def _repository(
         self, name: str, settings: RepositoryConfig, config: Config, upstreams: list[HttpUpstream]
     ) -> Repository:
-        format_ = FORMATS[settings.package]
+        format_ = format_of(settings)
         rules = rules_of(settings)
         if settings.type == "local":
             options = LocalOptions(name, format_, rules, settings.allow_overwrite, settings.max_upload)
