@@ -1,4 +1,4 @@
-"""Secrets that the pond makes for itself and keeps in its data directory: whole, and its owner's only, from the start."""
+"""Secrets that the pond makes for itself and keeps in its data directory: whole, and for its owner's eyes only."""
 
 from __future__ import annotations
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from millpond.adapters.upstream import UpstreamOptions
+from pydantic import SecretStr
+
+from millpond.adapters.registry_auth import Credentials, RegistryUpstream
+from millpond.adapters.upstream import HttpUpstream, UpstreamOptions
 from millpond.artifacts.formats import FORMATS
 from millpond.artifacts.formats.base import Format
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.docker.repository import HUB_NAMESPACE
 from millpond.artifacts.model import Freshness
 from millpond.artifacts.policy import Rules, compile_patterns
+from millpond.clock import Clock
 from millpond.config import HUB, Config, Kinds, PackageKind, RepositoryConfig
 from millpond.config import load as load_config
 
 TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
 GENERIC, DOCKER = "generic", "docker"
 ADOPTABLE = frozenset({"pypi"})
+AnyUpstream = HttpUpstream | RegistryUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,8 @@ def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> U
     return UpstreamOptions(
         name=name,
         base_url=_base_url(settings),
-        username=settings.username.get_secret_value() if settings.username else "",
-        password=settings.password.get_secret_value() if settings.password else "",
+        username=_plain(settings.username),
+        password=_plain(settings.password),
         trusted_origins=tuple(settings.trusted_origins),
         connect_timeout_s=asked.connect_timeout_s,
         read_timeout_s=asked.read_timeout_s,
@@ -111,6 +116,20 @@ def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> U
         circuit_open_s=asked.circuit_open_s,
         circuit_max_open_s=asked.circuit_max_open_s,
     )
+
+
+def upstream_of(name: str, settings: RepositoryConfig, config: Config, clock: Clock) -> AnyUpstream:
+    """Make a remote repository's upstream. Raises `ConfigError`."""
+    options = upstream_options(name, settings, config)
+    if settings.package != DOCKER:
+        return HttpUpstream(options, clock)
+    credentials = Credentials(options.username, options.password)
+    inner = replace(options, username="", password="") if options.username else options
+    return RegistryUpstream(HttpUpstream(inner, clock), credentials, clock)
+
+
+def _plain(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def shown(config: Config) -> dict[str, dict[str, Any]]:

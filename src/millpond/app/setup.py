@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millpond import connect
-from millpond.adapters.upstream import HttpUpstream
 from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt
 from millpond.app.guide import base_url
-from millpond.app.loading import Source, load, upstream_options
+from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import Config, init_text, open_network_problem, with_adopted
 from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
@@ -71,9 +70,11 @@ async def try_everything(source: Source) -> list[Tried]:
 
 
 async def _try(name: str, config: Config) -> Tried:
-    upstream = HttpUpstream(upstream_options(name, config.repositories[name], config), SystemClock())
+    settings = config.repositories[name]
+    upstream = upstream_of(name, settings, config, SystemClock())
+    root = upstream.base_url + ("v2/" if settings.package == DOCKER else "")
     try:
-        async with upstream.request("HEAD", upstream.base_url, {"Accept": "*/*"}) as reply:
+        async with upstream.request("GET" if settings.package == DOCKER else "HEAD", root, {"Accept": "*/*"}) as reply:
             status = reply.head.status
     except UpstreamUnreachable as error:
         return Tried(name, ok=False, told=str(error))
