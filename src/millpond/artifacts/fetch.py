@@ -28,7 +28,7 @@ from millpond.artifacts.model import (
     Target,
     Unreachable,
 )
-from millpond.artifacts.probing import Moved, Prober
+from millpond.artifacts.probing import Prober
 from millpond.errors import MillpondError, UpstreamUnreachable
 
 log = structlog.get_logger(__name__)
@@ -106,33 +106,30 @@ class Fetcher:
         if kept is not None:
             return Landed(kept, "hit")
         probed = await self._probed(target, decision, located)
-        if not isinstance(probed, Located):
+        if probed is not None:
             return await self._conclude(probed, target, "status-head", "unchanged")
         headers = {"Accept": target.accept}
-        if isinstance(decision, Revalidate) and probed is located:
+        if isinstance(decision, Revalidate):
             headers |= freshness.validators(decision.entry)
             self._pond.metrics.revalidating(self._remote.name)
-        async with self._remote.upstream.request("GET", probed.url, headers) as reply:
+        async with self._remote.upstream.request("GET", located.url, headers) as reply:
             settlement = self._settle(decision, reply.head, target)
             self._heard(settlement, target)
             if not isinstance(settlement, Store):
                 return await self._conclude(settlement, target, f"status-{reply.head.status}")
-            promised = (*probed.checksums, *self._prober.promised(target, reply.head))
-            sure = replace(probed, checksums=promised)
+            promised = (*located.checksums, *self._prober.promised(target, reply.head))
+            sure = replace(located, checksums=promised)
             landing = Landing(self._remote, self._pond, flight, target, decision.entry, sure, mount)
             return await landing.receive(reply, settlement)
 
-    async def _probed(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Located | Settlement:
-        """Ask first whether a name still points at the good copy; else say where what it points at now lies."""
+    async def _probed(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Settlement | None:
+        """Ask first whether a name still points at the good copy; None: fetch."""
         good = decision.entry
         if good is None or good.negative:
-            return located
+            return None
         found = await self._prober.look(target, good, located.url, self._pond.clock.now())
-        if found is None:
-            return located
-        if isinstance(found, Moved):
-            return Located(found.url, (found.checksum,))
-        self._heard(found, target)
+        if found is not None:
+            self._heard(found, target)
         return found
 
     async def _taken_back(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Entry | None:

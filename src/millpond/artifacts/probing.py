@@ -1,8 +1,7 @@
 """Names that point at content (a registry's tags): asked by HEAD whether they have moved, before anything is fetched.
 
-The upstream's HEAD tells the digest. Is it that of the good copy, the copy is fresh again and nothing was fetched; else
-exactly that content is fetched. An upstream that counts what is fetched (`ports.Rationed`) is spared when little is
-left.
+The upstream's HEAD tells the digest. Is it that of the good copy, the copy is fresh again and nothing was fetched. An
+upstream that counts what is fetched (`ports.Rationed`) is spared when little is left.
 """
 
 from __future__ import annotations
@@ -19,14 +18,6 @@ NOT_HEADED = (405, 501)
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """The name points at other content now: its URL, and what it must be."""
-
-    url: str
-    checksum: Checksum
-
-
-@dataclass(frozen=True, slots=True)
 class Prober:
     """Asks one repository's upstream."""
 
@@ -34,12 +25,12 @@ class Prober:
     upstream: Upstream
     policy: Freshness
 
-    async def look(self, target: Target, good: Entry, url: str, now: float) -> Settlement | Moved | None:
-        """Ask whether `good` is still what the name points at; None: that can't be told, so fetch.
+    async def look(self, target: Target, good: Entry, url: str, now: float) -> Settlement | None:
+        """Ask whether `good` is still what the name points at; None: it is not, or that can't be told, so fetch.
 
         Raises `UpstreamUnreachable`.
         """
-        if not isinstance(self.format, Pinned) or not self.format.pinned(target, Checksum("sha256", "")):
+        if not isinstance(self.format, Pinned) or not self.format.moves(target):
             return None
         async with self.upstream.request("HEAD", url, {"Accept": target.accept}) as reply:
             head = reply.head
@@ -55,7 +46,7 @@ class Prober:
         short = self.upstream.short() if isinstance(self.upstream, Rationed) else ""
         if short:
             return self._settled(good, Unreachable(f"it has changed; {short}", "quota"), target, now)
-        return Moved(self.upstream.base_url + self.format.pinned(target, promised), promised)
+        return None
 
     def promised(self, target: Target, head: Reply) -> tuple[Checksum, ...]:
         """Give what the head of a body promises of it."""

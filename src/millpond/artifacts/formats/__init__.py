@@ -17,7 +17,7 @@ from millpond.artifacts.formats.pypi import PyPI
 from millpond.errors import ConfigError
 
 GROUP = "millpond.formats"
-BUILT_IN: tuple[Format, ...] = (Docker(), Generic(), PyPI())
+BUILT_IN: tuple[Format, ...] = (Generic(), Docker(), PyPI())
 
 
 class Formats(Mapping[str, Format]):

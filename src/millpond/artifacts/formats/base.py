@@ -79,8 +79,8 @@ class Pinned(Protocol):
     def told(self, target: Target, headers: Mapping[str, str]) -> Checksum | None:
         """Read the digest that an answer's head promises for its body; None: there is none that can be checked."""
 
-    def pinned(self, target: Target, promised: Checksum) -> str:
-        """Give the upstream path of exactly that content; empty: the target is no name that is asked by HEAD first."""
+    def moves(self, target: Target) -> bool:
+        """Whether a target is such a name, to be asked for by HEAD first."""
 
 
 @runtime_checkable

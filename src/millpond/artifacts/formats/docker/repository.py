@@ -69,11 +69,9 @@ class Docker:
         sound = len(digits) == _HEX.get(algorithm, 0) and not digits.strip("0123456789abcdef")
         return Checksum(algorithm, digits) if sound and digits else None
 
-    def pinned(self, target: Target, promised: Checksum) -> str:
-        """Give the upstream path of exactly that content; empty: a target that is not asked for by HEAD first."""
-        if not target.mutable or _kind(target) != MANIFESTS:
-            return ""
-        return f"{target.upstream_path.rpartition('/')[0]}/{promised.algorithm}:{promised.hex}"
+    def moves(self, target: Target) -> bool:
+        """Whether a target is a tag."""
+        return target.mutable and _kind(target) == MANIFESTS
 
     def media_type(self, target: Target, told: str, body: bytes) -> str:
         """Give a document's own media type. Raises `ValueError` for a manifest that is none."""
