@@ -122,3 +122,27 @@ async def test_it_goes_on_while_the_registry_is_down_and_says_how_old_it_is(pond
     other_form = await pond.get(PATH, accept="application/vnd.oci.image.index.v1+json")
     assert other_form.body == OLD.index, "another form that the client reads stands in"
     assert (await pond.get(PATH, accept=MANIFEST)).status == 502
+
+
+async def test_with_little_of_a_quota_left_a_tag_that_moved_is_not_fetched(pond, origin, clock):
+    clock.advance(61)
+    NEW.offer(origin, "demo")
+    headers = {**origin._resources[PLACE].headers, "ratelimit-limit": "100;w=3600", "ratelimit-remaining": "3;w=3600"}
+    origin.put(PLACE, NEW.index, headers=headers)
+    answered = await pond.get(PATH)
+    assert answered.body == OLD.index
+    assert 'detail="it has changed; only 3 of 100 pulls are left in 1 h"' in answered.headers["cache-status"]
+    assert asked(origin) == [("HEAD", PLACE)]
+    shown = (await pond.get("/api/v1/repositories/reg")).json()["upstream"]
+    assert (shown["quota_remaining"], shown["quota_limit"]) == (3, 100)
+    clock.advance(3600)
+    origin.put(PLACE, NEW.index, headers={**headers, "ratelimit-remaining": "100;w=3600"})
+    assert (await pond.get(PATH)).body == NEW.index
+
+
+async def test_with_nothing_stored_the_last_pulls_are_spent(pond, origin):
+    NEW.offer(origin, "other")
+    place = "/v2/other/manifests/latest"
+    headers = {**origin._resources[place].headers, "ratelimit-limit": "100;w=3600", "ratelimit-remaining": "1;w=3600"}
+    origin.put(place, NEW.index, headers=headers)
+    assert (await pond.get("/v2/reg/other/manifests/latest")).status == 200

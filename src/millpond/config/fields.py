@@ -34,6 +34,8 @@ def _host(value: str) -> str:
 
 def _listen(value: str) -> str:
     host, colon, port = value.rpartition(":")
+    if not value:
+        return value
     if not colon or not _HOST.fullmatch(host.strip("[]")) or not port.isdigit() or int(port) > _MAX_PORT:
         raise ValueError('not an address to listen on; write host and port, such as "127.0.0.1:8081" or "[::1]:8081"')
     return value

@@ -48,7 +48,7 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
 
 def open_network_problem(config: Config) -> str | None:
     """Say why the daemon must not listen where it is told to, with ways out; None: it may."""
-    mirror = config.server.mirror_listen or ""
+    mirror = config.server.mirror_listen
     places = {"host": config.server.host} | ({"mirror_listen": mirror.rpartition(":")[0].strip("[]")} if mirror else {})
     outside = [(key, host) for key, host in places.items() if not is_loopback(host)]
     if not outside or config.access.anonymous == "none" or config.access.allow_open_network:

@@ -28,7 +28,7 @@ def mirror_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(("repositories", name, "mirror_of"), text)
         standing.setdefault(host, name)
     listen = server.get("mirror_listen") if isinstance(server, Mapping) else None
-    if listen is None:
+    if not listen:
         return
     if tables and HUB not in standing:
         text = f'no repository stands for Docker Hub; write mirror_of = "{HUB}" into the one that does'

@@ -44,8 +44,8 @@ class ServerConfig(Table):
     port: f.Port = _about(8080, "The port to listen on; 0 takes a free one.")
     data: f.Location = _about(Path("millpond-data"), "Catalog, spool, tokens, backups. Always on a local disk.")
     public_url: f.PublicUrl = _about("", "The address in rewritten URLs. Empty: the one that the client used.")
-    mirror_listen: f.Listen | None = _about(
-        None, "A second address, for Docker Engines' registry-mirrors: the repository with mirror_of = docker.io."
+    mirror_listen: f.Listen = _about(
+        "", "A second address (HOST:PORT) for Docker Engines' registry-mirrors: the repository of docker.io."
     )
     workers: Annotated[int, Field(ge=1, le=64)] = _about(1, "Worker processes.")
     trusted_proxies: f.Networks = _about((), "Networks of proxies whose X-Forwarded-Host and -Proto are believed.")
