@@ -42,11 +42,6 @@ def test_another_key_signs_another_token(pulls, clock):
     assert PullTokens(b"x" * 32, clock).read(pulls.issue("", [])) is None
 
 
-@pytest.mark.parametrize
-def test_what_is_none(pulls, secret):
-    assert pulls.read(secret) is None
-
-
 NONE = ("", PREFIX, f"{PREFIX}.", f"{PREFIX}a.b", "mp_x", f"{PREFIX}é.x", PREFIX + "a" * 9000)
 
 
