@@ -40,7 +40,7 @@ class Target:
     """The type to answer with; None: the upstream's own, else by suffix."""
     rewritten: bool = False
     """Served through the format's `Rewrites`; such a document is answered only when it is complete."""
-    whole: bool = False
+    complete: bool = False
     """Small, and answered only when it is complete and checked: its head tells its true length and digest."""
 
 

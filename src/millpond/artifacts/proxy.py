@@ -140,7 +140,7 @@ class Proxy:
         else:
             await flight.ready()
             unshared = isinstance(flight.tape, Spool) and not flight.tape.shared
-            if (target.rewritten or target.whole) and not unshared:
+            if (target.rewritten or target.complete) and not unshared:
                 await flight.ended()
 
     @staticmethod

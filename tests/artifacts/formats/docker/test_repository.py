@@ -21,7 +21,7 @@ def target(path: str, query: str = "", accept: str = "", format_: Docker = PLAIN
 def test_a_tag_changes_and_has_a_variant():
     found = target("a/b/manifests/latest", accept=FORMS["v2"])
     assert found.mutable
-    assert found.whole
+    assert found.complete
     assert (found.upstream_path, found.variant, found.accept) == ("v2/a/b/manifests/latest", "v2", FORMS["v2"])
 
 

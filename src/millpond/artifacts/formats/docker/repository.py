@@ -102,9 +102,9 @@ def _manifest(place: Place, accept: str) -> Target:
     upstream = _PREFIX + place.path
     if place.digest:
         everything = f"{accept_of(ALL)}, */*"
-        return Target(place.path, upstream, mutable=False, accept=everything, digest=place.reference, whole=True)
+        return Target(place.path, upstream, mutable=False, accept=everything, digest=place.reference, complete=True)
     variant = variant_of(accept)
-    return Target(place.path, upstream, mutable=True, variant=variant, accept=accept_of(variant), whole=True)
+    return Target(place.path, upstream, mutable=True, variant=variant, accept=accept_of(variant), complete=True)
 
 
 def _list(place: Place, query: str) -> Resolution:
@@ -113,7 +113,7 @@ def _list(place: Place, query: str) -> Resolution:
         return Absent(f"n is a number, and the query has at most {MAX_QUERY_CHARS} characters")
     key = f"{place.path}?{sent}" if sent else place.path
     kind = "application/json" if place.kind == TAGS else INDEX
-    return Target(key, _PREFIX + key, mutable=True, accept=kind, content_type=kind, whole=True)
+    return Target(key, _PREFIX + key, mutable=True, accept=kind, content_type=kind, complete=True)
 
 
 def _sent(query: str) -> str | None:
