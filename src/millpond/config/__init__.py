@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from millpond.config.adopting import packages_to_adopt, with_adopted
 from millpond.config.checks import RESERVED, Kinds, PackageKind
+from millpond.config.fields import HUB
 from millpond.config.loading import load, open_network_problem
-from millpond.config.mirrors import HUB
 from millpond.config.model import (
     AccessConfig,
     Config,

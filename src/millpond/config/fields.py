@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 
 from millpond.config.units import parse_size
 
+HUB = "docker.io"
+"""Docker Hub's name in the reference grammar: what Docker Engines' registry-mirrors are mirrors of."""
 MAX_SECRET_BYTES = 64 * 1024
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _REGISTRY = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")

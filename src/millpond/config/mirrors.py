@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from millpond.config.fields import HUB
 from millpond.config.problems import Problem
-
-HUB = "docker.io"
-"""Docker Hub's name in the reference grammar: what Docker Engines' registry-mirrors are mirrors of."""
 
 
 def mirror_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
@@ -20,7 +18,7 @@ def mirror_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
     tables = repositories if isinstance(repositories, Mapping) else {}
     standing: dict[str, str] = {}
     for name, one in tables.items():
-        host = one.get("mirror_of") if isinstance(one, Mapping) else None
+        host = _stands_for(one) if isinstance(one, Mapping) else None
         if not isinstance(host, str) or not host:
             continue
         if host in standing:
@@ -35,3 +33,9 @@ def mirror_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("server", "mirror_listen"), text)
     if isinstance(server, Mapping) and str(listen).rpartition(":")[2] == str(server.get("port", 8080)) != "0":
         yield Problem(("server", "mirror_listen"), "its port is that of [server] port; choose another one")
+
+
+def _stands_for(repository: Mapping[str, Any]) -> Any:
+    """Give the registry's name; an adopted one is Docker Hub's unless it says otherwise."""
+    adopted = repository.get("package") == "docker" and repository.get("base_url") == "adopt"
+    return repository.get("mirror_of", HUB if adopted else None)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from millpond.config import fields as f
+from millpond.config.fields import HUB
 
 MASK = "********"
 UPSTREAM_KEYS = (
@@ -136,7 +137,8 @@ class RepositoryConfig(Table):
     @classmethod
     def _adopted_ones_check(cls, table: Any) -> Any:
         if isinstance(table, Mapping) and table.get("base_url") == "adopt":
-            return {"check_mutable_updates": True, **table}
+            standing = {"mirror_of": HUB} if table.get("package") == "docker" else {}
+            return {"check_mutable_updates": True, **standing, **table}
         return table
 
     @property
