@@ -15,6 +15,7 @@ TITLES = {
     "herd": "Herds: many clients, one cold object",
     "beside": "Hits beside other work",
     "memory": "Memory",
+    "image": "A cold image",
     "startup": "Start-up",
     "entries": "One million entries",
     "lag": "Event-loop lag of the pond during the loads",

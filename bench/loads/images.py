@@ -68,14 +68,8 @@ def _measure(server: Millpond, layers: list[str], setting: Setting) -> list[Samp
     server.fill([setting.objects.get(objects.SMALL)])
     idle = settled(server)
     targets = [f"/v2/hub/bench/image/blobs/{digest}" for digest in layers]
-    hits = Order(
-        server.port,
-        [server.mount + objects.SMALL] * 1_000_000,
-        PROBES,
-        gap_s=GAP_S,
-        seconds=setting.seconds,
-        urgent=True,
-    )
+    paced = [server.mount + objects.SMALL] * 1_000_000
+    hits = Order(server.port, paced, PROBES, gap_s=GAP_S, seconds=setting.seconds, urgent=True)
     with contextlib.ExitStack() as stack:
         lag = stack.enter_context(LagWatch(server, GROUP, PULL))
         pull = stack.enter_context(Driver(Order(server.port, targets, AT_A_TIME), machine.load_cores()))
