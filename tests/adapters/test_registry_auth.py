@@ -132,11 +132,17 @@ async def test_credentials_go_to_the_realm_and_only_tokens_to_the_registry(regis
     assert BASIC not in {one.headers.get("authorization") for one in registry.requests if one.path != "/token"}
 
 
-async def test_wrong_credentials_are_said_to_be_wrong(registry, make):
-    Realm.at(registry, registry, basic="Basic other")
-    error = await failure(make(credentials=True))
-    assert error.kind == "status-401"
-    assert "username and password" in str(error)
+async def test_wrong_credentials_are_said_to_be_wrong_and_not_tried_again_and_again(registry, make, clock):
+    realm = Realm.at(registry, registry, basic="Basic other")
+    upstream = make(credentials=True)
+    for _ in range(5):
+        error = await failure(upstream)
+        assert error.kind == "status-401"
+        assert "username and password" in str(error)
+    assert len(realm.asked) == 1, "many wrong tries lock accounts"
+    clock.advance(30)
+    realm.basic = BASIC
+    assert (await get(upstream))[0] == 200
 
 
 async def test_a_realm_of_another_domain_gets_no_credentials(registry, desk, make, clock, monkeypatch):

@@ -34,6 +34,8 @@ UNAUTHORIZED, OK = 401, 200
 MAX_NAMES = MAX_TOKENS = 1024
 MAX_ANSWER_BYTES, MAX_TOKEN_CHARS = 64 * 1024, 16 * 1024
 DEFAULT_LIFETIME_S, MAX_LIFETIME_S, MARGIN_S = 60.0, 3600.0, 10.0
+REFUSED, REFUSED_S = (401, 403), 30.0
+"""A realm that refuses the credentials is not asked for the same again so soon: many wrong tries lock accounts."""
 SPARED_SHARE, SPARED_PULLS = 0.1, 5
 """With less than this of a quota left (the share, or the number if that is more) a tag that moved is not fetched."""
 
@@ -93,6 +95,7 @@ class RegistryUpstream:
         self._demands: OrderedDict[str, Demand] = OrderedDict()
         self._tokens: OrderedDict[Demand, _Token] = OrderedDict()
         self._fetching: dict[Demand, asyncio.Lock] = {}
+        self._refusals: OrderedDict[Demand, tuple[float, UpstreamUnreachable]] = OrderedDict()
         self._quota: Quota | None = None
 
     def __repr__(self) -> str:
@@ -177,6 +180,9 @@ class RegistryUpstream:
 
     async def _fetched(self, demand: Demand) -> _Token:
         """Get a token from the realm. Raises `UpstreamUnreachable`."""
+        until, refusal = self._refusals.get(demand, (0.0, None))
+        if refusal is not None and self._clock.monotonic() < until:
+            raise UpstreamUnreachable(str(refusal), kind=refusal.kind, retry_after_s=refusal.retry_after_s)
         location = self._checked(demand)
         headers = {"Accept": "application/json"}
         if self._credentials.username:
@@ -187,7 +193,12 @@ class RegistryUpstream:
             hint = " (check the repository's username and password)" if self._credentials.username else ""
             wish_s = retry_after_s(head.headers, self._clock.now())
             why = f"the token realm answered {head.status}{hint}"
-            raise self._failed(location.origin, why, f"status-{head.status}", wish_s)
+            failure = self._failed(location.origin, why, f"status-{head.status}", wish_s)
+            if head.status in REFUSED:
+                self._refusals[demand] = (self._clock.monotonic() + REFUSED_S, failure)
+                if len(self._refusals) > MAX_TOKENS:
+                    self._refusals.popitem(last=False)
+            raise failure
         return self._read(location.origin, body)
 
     def _checked(self, demand: Demand) -> Location:

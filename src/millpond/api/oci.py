@@ -50,7 +50,8 @@ class Registries:
     def of(cls, config: Config) -> Registries:
         """Read them from a configuration."""
         docker = {name: one for name, one in config.repositories.items() if one.package == DOCKER}
-        hosts = {urlsplit(one.base_url).netloc.lower(): name for name, one in docker.items() if one.base_url}
+        first = reversed(docker.items())  # of two with one host the first counts
+        hosts = {urlsplit(one.base_url).netloc.lower(): name for name, one in first if one.base_url}
         mirrored = {one.mirror_of: name for name, one in docker.items() if one.mirror_of}
         packages = {name: one.package for name, one in config.repositories.items()}
         uploading = any(one.type == "local" for one in docker.values())
