@@ -15,6 +15,7 @@ TITLES = {
     "herd": "Herds: many clients, one cold object",
     "beside": "Hits beside other work",
     "memory": "Memory",
+    "image": "A cold image",
     "startup": "Start-up",
     "turns": "Turns of the event loop",
     "entries": "One million entries",

@@ -5,6 +5,12 @@ missing=""
 command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
 command -v faketime >/dev/null 2>&1 || missing="$missing faketime"
+command -v skopeo >/dev/null 2>&1 || missing="$missing skopeo"
+command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
+command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
+command -v dockerd >/dev/null 2>&1 || missing="$missing docker.io"
+command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+command -v nsenter >/dev/null 2>&1 || missing="$missing util-linux"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "tests: not root, so these are not installed:$missing (the tests that need them are skipped)"

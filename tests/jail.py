@@ -43,6 +43,10 @@ class Jail:
         """Make a command that runs inside."""
         return [_ip_path(), "netns", "exec", self.name, *argv]
 
+    def entering(self, argv: Sequence[str]) -> list[str]:
+        """Make a command that has the network of the inside, and all else of this machine (a daemon with cgroups)."""
+        return ["nsenter", f"--net=/var/run/netns/{self.name}", "--", *argv]
+
     def run(
         self, argv: Sequence[str], *, environ: Mapping[str, str], cwd: Path, timeout_s: float = 90.0
     ) -> subprocess.CompletedProcess[str]:

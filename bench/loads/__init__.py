@@ -4,9 +4,10 @@ from bench.loads.base import Group
 from bench.loads.beside import BESIDE
 from bench.loads.entries import ENTRIES
 from bench.loads.hits import HITS
+from bench.loads.images import IMAGE
 from bench.loads.memory import MEMORY
 from bench.loads.misses import HERD, MISSES
 from bench.loads.startup import STARTUP
 from bench.loads.turns import TURNS
 
-GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, STARTUP, TURNS, ENTRIES)
+GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, IMAGE, STARTUP, TURNS, ENTRIES)

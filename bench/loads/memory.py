@@ -46,7 +46,7 @@ def run(setting: Setting) -> Iterator[Sample]:
 
 def _measure(kind: type[Millpond], site: Site, case: str, setting: Setting) -> list[Sample]:
     with kind(site) as server:
-        idle = _idle(server)
+        idle = settled(server)
         if case == IDLE:
             return [Sample(GROUP, IDLE, kind.name, HELD, "MiB", idle, more_is_better=False)]
         try:
@@ -57,7 +57,7 @@ def _measure(kind: type[Millpond], site: Site, case: str, setting: Setting) -> l
         return [Sample(GROUP, case, kind.name, GROWTH, "MiB", most - idle, more_is_better=False), *lag.samples]
 
 
-def _idle(server: Millpond) -> float:
+def settled(server: Millpond) -> float:
     """Let it come to rest, and see what it holds then."""
     time.sleep(SETTLE_S)
     return machine.memory(server.pids())
@@ -72,21 +72,21 @@ def _most(server: Millpond, case: str, setting: Setting) -> float:
     targets = [server.target(one) if stored else f"{server.mount}as/{one.name}/{n}" for n in range(CLIENTS)]
     if case in {STREAMS, COLD_STREAMS}:
         with Driver(fetch.Order(server.port, targets, CLIENTS), machine.load_cores()) as driver:
-            most = _watch(server, driver, setting)
+            most = watch(server, driver, setting)
             if not driver.running:
                 driver.answers()
             return most
     clients = MANY if stored else CLIENTS
     order = slow.Order(server.port, targets, clients, RATE, max(setting.seconds, SETTLE_S))
     with Driver(order, machine.load_cores(), "bench.clients.slow") as driver:
-        most = _watch(server, driver, setting)
+        most = watch(server, driver, setting)
         served = driver.output().split()[-1:]
     if served != [str(clients)]:
         raise RuntimeError(f"{case}: {served} of {clients} clients were served")
     return most
 
 
-def _watch(server: Millpond, driver: Driver, setting: Setting) -> float:
+def watch(server: Millpond, driver: Driver, setting: Setting) -> float:
     """Look again and again what it holds, until the driver is done, or for 40 times a round's seconds."""
     until, most = time.monotonic() + PATIENCE * setting.seconds, 0.0
     while driver.running and time.monotonic() < until:

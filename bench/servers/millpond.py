@@ -20,6 +20,9 @@ immutable_patterns = ["."]
 package = "pypi"
 base_url = "{upstream}/simple/"
 mutable_ttl_s = 3600
+[repositories.hub]
+package = "docker"
+base_url = "{upstream}"
 """
 
 

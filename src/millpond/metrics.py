@@ -65,6 +65,7 @@ class Metrics:
         self._upstream_latency = Gauge(
             "millpond_upstream_latency_seconds", "Time to first byte, smoothed", repo, **gauge
         )
+        self._quota = Gauge("millpond_upstream_quota_remaining", "Pulls that an upstream's quota leaves", repo, **gauge)
         self._disk = Gauge("millpond_disk_bytes", "Disk use", ["what"], **gauge)
         self._flights = Gauge("millpond_flights", "Fetches under way", **(make | {"multiprocess_mode": "livesum"}))
         self._usage_dropped = Gauge(
@@ -104,6 +105,10 @@ class Metrics:
         """Note an upstream's circuit and latency."""
         self._upstream_state.labels(repository).set(_STATES.get(state, 0))
         self._upstream_latency.labels(repository).set(latency_s)
+
+    def quota(self, repository: str, remaining: int) -> None:
+        """Note how many pulls an upstream's quota leaves."""
+        self._quota.labels(repository).set(remaining)
 
     def disk(self, what: str, size: int) -> None:
         """Note disk use: ``used``, ``limit``, ``free``."""

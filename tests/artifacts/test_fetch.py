@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from millpond.artifacts.fetch import public
+from millpond.artifacts.landing import public
 from millpond.errors import OutOfSpace
 from millpond.testing.behaviours import Chunked, CloseDelimited, NeedsBasic, Raw, Slow, WrongBytes, redirect
 

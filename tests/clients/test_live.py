@@ -61,7 +61,8 @@ def live(make_pond: MakePond, jail: Jail) -> Live:
         pytest.skip(f"nothing was adopted: {pond.log.read_text()}")
     if probe.status != 200:
         pytest.skip(f"the adopted index does not answer: {probe.status} {probe.body.decode()}")
-    return Live(pond, json.loads(file.read_bytes())["adopted"][0]["base_url"])
+    adopted = {one["package"]: one["base_url"] for one in json.loads(file.read_bytes())["adopted"]}
+    return Live(pond, adopted["pypi"])
 
 
 @pytest.fixture

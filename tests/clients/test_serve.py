@@ -138,7 +138,8 @@ def test_a_second_start_does_not_look_again(serve: Serve, machine: Mapping[str, 
     first = serve(machine)
     first.told()
     kept = (first.folder / "millpond-data/adopted.json").read_bytes()
-    assert json.loads(kept)["adopted"][0]["base_url"] == f"{upstream.url}/simple"
+    adopted = {one["package"]: one for one in json.loads(kept)["adopted"]}
+    assert adopted["pypi"]["base_url"] == f"{upstream.url}/simple"
     assert first.stop() == 0
     told = serve({**machine, "PIP_INDEX_URL": "http://127.0.0.1:9/other"}, port=first.port).told()
     assert f"from {upstream.url}/simple" in told

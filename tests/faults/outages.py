@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.faults.inside import Inside
 from tests.faults.traffic import Seen, content
+from tests.images import digest_of, image
 from tests.wheels import JSON_TYPE, Wheel, json_page
 
+from millpond.artifacts.formats.docker.negotiation import ALL
 from millpond.testing.behaviours import Behaviour, Chunked, Fixed, Hang, Slow, portal, reset, status, truncate
 from millpond.testing.resources import Answer
 from millpond.testing.upstream import FakeUpstream
@@ -19,6 +21,7 @@ READ_TIMEOUT_S = 1.0
 PATIENCE_S = 0.1
 RETRY_AFTER_S = 90
 NEGATIVE_TTL_S = 30
+JSON = "application/json"
 REFUSED, BROKEN, FINE = "refused", "broken", "fine"
 CONFIG = """
 [upstream]
@@ -29,6 +32,10 @@ circuit_failures = 100000
 [repositories.files]
 package = "generic"
 base_url = "{upstream}/files"
+mutable_ttl_s = {ttl}
+[repositories.docker]
+package = "docker"
+base_url = "{upstream}"
 mutable_ttl_s = {ttl}
 [repositories.pypi]
 package = "pypi"
@@ -79,6 +86,11 @@ FAULTS = [
     Fault("hang", lambda _: Hang(), "timeout"),
     Fault("hang in the body", lambda body: Hang(after=half(body)), "timeout", BROKEN),
 ]
+BLOB_FAULTS = [
+    # A page of HTML can be a blob; but it is not the one that was asked for.
+    *(replace(fault, cold=BROKEN, kind="mismatch") if fault.name == "portal" else fault for fault in FAULTS),
+    Fault("wrong digest", wrong_digest, "mismatch", BROKEN),
+]
 WRONG = Fault("wrong digest", wrong_digest, "mismatch", BROKEN)
 
 
@@ -94,6 +106,9 @@ class Thing:
     new: bytes
     kind: str = ""
     accept: str = ""
+    errors: str = "application/problem+json"
+    probed: bool = False
+    """Whether it is asked by HEAD first."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -113,6 +128,17 @@ class World:
     def index(self) -> Thing:
         old, new = (json_page("demo", self.wheels(count), f"{self.host.url}/packages") for count in (3, 4))
         return Thing("/pypi/simple/demo/", "pypi", "simple/demo/#json", "/simple/demo/", old, new, JSON_TYPE, JSON_TYPE)
+
+    def manifest(self) -> Thing:
+        old, new = image("old").index, image("new").index
+        key = f"demo/manifests/latest#{ALL}"
+        place = "/v2/demo/manifests/latest"
+        return Thing("/v2/docker/demo/manifests/latest", "docker", key, place, old, new, errors=JSON, probed=True)
+
+    def blob(self) -> Thing:
+        body = content("blob", 300_000)
+        key = f"demo/blobs/{digest_of(body)}"
+        return Thing(f"/v2/docker/{key}", "docker", key, f"/v2/{key}", body, b"", errors=JSON)
 
     def file(self) -> Thing:
         wheel = self.wheels(1)[0]
@@ -134,6 +160,8 @@ class World:
 
     def offer(self, thing: Thing, body: bytes) -> None:
         headers = {"content-type": thing.kind or "application/octet-stream"}
+        if thing.repository == "docker":
+            headers["docker-content-digest"] = digest_of(body)
         self.server(thing).put(thing.place, body, headers=headers)
 
     async def breaks(self, thing: Thing, fault: Fault, body: bytes) -> None:

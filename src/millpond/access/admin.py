@@ -7,12 +7,11 @@ mend. A token that was revoked stays revoked, though its file remains.
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from contextlib import suppress
 from pathlib import Path
 
+from millpond.access import secretfile
 from millpond.access.tokens import PREFIX, Tokens
 from millpond.errors import ConfigError, Conflict
 
@@ -29,7 +28,7 @@ async def ensure_admin(tokens: Tokens, path: Path) -> str | None:
         if await tokens.list():
             return None
         secret = PREFIX + secrets.token_urlsafe(32)
-        new = _write_once(path, secret)
+        new = secretfile.write_once(path, secret)
         await _enrol(tokens, _read(path))
         return secret if new else None
     secret = _read(path)
@@ -43,27 +42,8 @@ async def _enrol(tokens: Tokens, secret: str) -> None:
         await tokens.enrol(NAME, ["admin"], secret)
 
 
-def _write_once(path: Path, secret: str) -> bool:
-    """Make the file, complete from its first moment; False: another process was first."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w") as file:
-            file.write(secret + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(partial, path)
-    except FileExistsError:
-        return False
-    finally:
-        partial.unlink()
-    return True
-
-
 def _read(path: Path) -> str:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        path.chmod(0o600)
-    secret = path.read_text(encoding="utf-8", errors="replace").strip()
+    secret = secretfile.read(path)
     if not secret.startswith(PREFIX) or len(secret) < _MIN_LENGTH or not secret.isascii() or " " in secret:
         raise ConfigError(f"{path} holds no token: remove the file, and `millpond token create` makes a new one")
     return secret

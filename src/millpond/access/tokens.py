@@ -32,6 +32,8 @@ MAX_AGE_S = 60.0
 """How long a look-up is believed without a sign of change: the bound for a process that died before it could tell."""
 MAX_NAME = 100
 MAX_SECRET = 512
+_BY_ID = "id:"
+"""What ids are remembered under, beside the hashes of secrets."""
 
 METADATA = sa.MetaData()
 TOKENS = sa.Table(
@@ -140,8 +142,23 @@ class Tokens:
         known = self._known(hashed)
         if known is None:
             stamp = self._stamps.stamp(KEY)
-            principal = await self._db.read(lambda connection: _find(connection, hashed))
+            principal = await self._db.read(lambda connection: _find(connection, TOKENS.c.secret_sha256, hashed))
             known = self._remember(hashed, _Known(principal, stamp, self._clock.monotonic() + MAX_AGE_S))
+        return self._used_now(known)
+
+    def cached_id(self, token_id: str) -> Principal | None:
+        """Give what is remembered of a token's id, without I/O; None: unknown, gone, or to be looked up by `of_id`."""
+        known = self._known(_BY_ID + token_id)
+        return self._used_now(known) if known is not None else None
+
+    async def of_id(self, token_id: str) -> Principal | None:
+        """Give the token of an id while it is good; None: there is none, or it was revoked or has expired."""
+        known = self._known(_BY_ID + token_id)
+        if known is None:
+            stamp = self._stamps.stamp(KEY)
+            principal = await self._db.read(lambda connection: _find(connection, TOKENS.c.id, token_id))
+            until = self._clock.monotonic() + MAX_AGE_S
+            known = self._remember(_BY_ID + token_id, _Known(principal, stamp, until))
         return self._used_now(known)
 
     async def list(self) -> tuple[Token, ...]:
@@ -216,14 +233,14 @@ def _live(now: float) -> sa.ColumnElement[bool]:
     return sa.and_(TOKENS.c.revoked_at.is_(None), in_time)
 
 
-def _find(connection: Connection, hashed: str) -> Principal | None:
-    """Look a hash up.
+def _find(connection: Connection, column: sa.Column[Any], value: str) -> Principal | None:
+    """Look a hash (or an id) up.
 
     The index compares hashes of random secrets, whose timing tells nothing; the last word is constant in time all the
     same.
     """
-    row = connection.execute(sa.select(TOKENS).where(TOKENS.c.secret_sha256 == hashed)).one_or_none()
-    if row is None or row.revoked_at is not None or not hmac.compare_digest(row.secret_sha256, hashed):
+    row = connection.execute(sa.select(TOKENS).where(column == value)).one_or_none()
+    if row is None or row.revoked_at is not None or not hmac.compare_digest(getattr(row, column.name), value):
         return None
     token = _token(row)
     return Principal(token.id, token.name, token.scopes, token.expires_at)

@@ -195,6 +195,28 @@ class HttpUpstream:
             self._in_flight -= 1
             self._slots.release()
 
+    async def once(self, location: Location, headers: Mapping[str, str], max_bytes: int) -> tuple[Reply, bytes]:
+        """Ask one place for something small (GET), with just these headers, following nothing; gives head and body.
+
+        For who has decided what that origin may be told. Raises `UpstreamUnreachable`.
+        """
+        await self._take_slot()
+        try:
+            own = {"accept-encoding": "identity", "user-agent": f"millpond/{__version__}"}
+            response, ticket = await self._hop("GET", location, {**own, **headers})
+            reply = self._reply("GET", location, response, ticket)
+            body = b""
+            try:
+                async for chunk in reply.chunks(max_bytes):
+                    body += chunk
+                    if len(body) > max_bytes:
+                        raise UpstreamUnreachable(f"{location.origin}: its answer is too large", kind="unsound")
+            finally:
+                response.close()
+            return reply.head, body
+        finally:
+            self._slots.release()
+
     def status(self) -> Mapping[str, object]:
         """Tell how it goes; times are epoch seconds or None. `others`: circuits of other origins, if not closed."""
         now, monotonic = self._clock.now(), self._clock.monotonic()

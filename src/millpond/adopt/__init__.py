@@ -5,6 +5,7 @@ A file per ecosystem (`pypi`), what they share (`machine`), and what is remember
 
 from __future__ import annotations
 
+from millpond.adopt.docker import adopt_docker
 from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt
 from millpond.adopt.machine import Adopted, Found, Machine, Pond, Run, Skipped, run_tool
 from millpond.adopt.pypi import adopt_pypi, public_index
@@ -17,6 +18,7 @@ __all__ = [
     "Pond",
     "Run",
     "Skipped",
+    "adopt_docker",
     "adopt_pypi",
     "load_or_adopt",
     "public_index",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond.adopt.atomic import replace_file
+from millpond.adopt.docker import adopt_docker
 from millpond.adopt.machine import Adopted, Found, Machine
 from millpond.adopt.pypi import adopt_pypi
 from millpond.errors import ConfigError
@@ -19,6 +20,7 @@ from millpond.errors import ConfigError
 FILE_NAME = "adopted.json"
 VERSION = 1
 ECOSYSTEMS: Mapping[str, Callable[[Machine], tuple[Found, ...]]] = {
+    "docker": lambda machine: (adopt_docker(machine),),
     "pypi": lambda machine: (adopt_pypi(machine),),
 }
 """By package: what looks for its upstreams; a machine may have several (one for each URI of a package list)."""

@@ -57,16 +57,26 @@ class Pond:
     public_url: str = ""
     written: frozenset[str] = frozenset()
     """The URLs that `connect` has written into clients' settings."""
+    mirror_port: int = 0
+    """That of the listener for registry mirrors; 0: there is none."""
 
     @classmethod
     def at(
-        cls, host: str, port: int, *, public_url: str = "", names: Iterable[str] = (), written: Iterable[str] = ()
+        cls,
+        host: str,
+        port: int,
+        *,
+        public_url: str = "",
+        names: Iterable[str] = (),
+        written: Iterable[str] = (),
+        mirror_port: int = 0,
     ) -> Pond:
         """Describe the pond that listens on `host` and `port`; `names` are this machine's names."""
         everywhere = host in _ANY
         hosts = {name.lower() for name in names if name} | ({host.lower()} - _ANY)
         return cls(
             port=port,
+            mirror_port=mirror_port,
             hosts=frozenset(hosts if everywhere or not is_loopback(host) else {host.lower()}),
             loopback=everywhere or is_loopback(host),
             public_url=public_url.rstrip("/"),

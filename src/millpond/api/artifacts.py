@@ -23,10 +23,9 @@ from millpond.api.conditional import (
     select_range,
     wants_range,
 )
-from millpond.api.problems import CONTENT_TYPE as PROBLEM
-from millpond.api.problems import problem
+from millpond.api.manners import PROBLEMS, Manner
 from millpond.api.sending import OpenFile, Receive, Send
-from millpond.artifacts.answer import LOCAL, MISS, SOURCES, Answer, hit_status
+from millpond.artifacts.answer import LOCAL, MISS, SOURCES, Answer, Head, hit_status
 from millpond.artifacts.catalog import stamp_key
 from millpond.artifacts.flights import Flight
 from millpond.artifacts.hits import Hit, Hits, UsageLog
@@ -99,6 +98,7 @@ class Request:
     attachment: bool = False
     target: bytes = b""
     """The raw request target, as it came; empty: its answers are not remembered."""
+    manner: Manner = PROBLEMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,15 @@ class ArtifactServer:
     async def refuse(
         self, repository: str, status: int, reason: str, exchange: Exchange, *more: tuple[bytes, bytes]
     ) -> None:
-        """Answer with a problem."""
+        """Answer with an error, in the client's own manner."""
         self.metrics.refused(repository, status)
-        body = problem(status, reason, repository=repository, path=exchange.request.path)
-        headers = [(b"content-type", PROBLEM.encode()), (b"content-length", str(len(body)).encode()), *more]
-        await sending.start(exchange.send, status, headers)
-        await sending.finish(exchange.send, b"" if exchange.request.method == "HEAD" else body)
+        manner = exchange.request.manner
+        told = manner.refusal(status, reason, repository, exchange.request.path)
+        dressed = [(key.encode(), value.encode()) for key, value in manner.headers(Head()).items() if value]
+        length = str(len(told.body)).encode()
+        headers = [(b"content-type", told.content_type.encode()), (b"content-length", length), *dressed, *more]
+        await sending.start(exchange.send, told.status, headers)
+        await sending.finish(exchange.send, b"" if exchange.request.method == "HEAD" else told.body)
 
     async def _serve_target(self, repository: Repository, target: Target, exchange: Exchange) -> None:
         slot = self.hits.slot(stamp_key(repository.name, target.path))
@@ -197,13 +200,14 @@ class ArtifactServer:
             return
         size = file.size if file is not None else answer.head.size
         chosen: Selection = Whole()
-        if request.method == "GET" and answer.rewriter is None and wants_range(request.headers, answer.head):
+        ranged = request.method == "GET" and answer.rewriter is None and wants_range(request.headers, answer.head)
+        if ranged or (request.method == "HEAD" and request.manner.exact and answer.rewriter is None):
             try:
                 size = await _known_size(answer, size)
             except Aborted as error:  # nothing was promised yet: it can be said in words
                 await self.refuse(repository.name, 502, str(error), exchange)
                 return
-            chosen = select_range(request.headers["range"], size)
+            chosen = select_range(request.headers["range"], size) if ranged else Whole()
         if isinstance(chosen, Unsatisfiable):
             await self._without_body(416, [*headers, (b"content-range", f"bytes */{size}".encode())], send)
             self.metrics.served(repository.name, answer.outcome, 0)
@@ -246,6 +250,8 @@ class ArtifactServer:
     def _remember(self, repository: str, answer: Answer, request: Request, slot: int, stamp: int) -> None:
         """Let the fast lane give this answer from now on, while it stands."""
         if not request.target or request.method != "GET" or not answer.fresh_until or not isinstance(answer.body, Path):
+            return
+        if answer.head.next_page:  # its Link depends on where it was asked
             return
         key = (request.target, request.headers.get("accept", "").encode("latin-1"), _host(request))
         hit = Hit(
@@ -290,6 +296,7 @@ class ArtifactServer:
             named["content-security-policy"] = "default-src 'none'; sandbox"
         if request.attachment:
             named["content-disposition"] = disposition(answer.path)
+        named.update(request.manner.headers(head))
         return [(key.encode(), value.encode("latin-1", "replace")) for key, value in named.items() if value]
 
     def _note(self, repository: Repository, answer: Answer, request: Request, sent: int) -> None:

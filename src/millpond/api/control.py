@@ -20,8 +20,10 @@ from millpond import __version__
 from millpond.access.scopes import ADMINISTRATION, Scope, reading
 from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
 from millpond.api.described import described
+from millpond.api.oci import Registries
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
+from millpond.api.tokens import add_token_endpoint
 from millpond.app import App
 from millpond.errors import Denied, MillpondError
 from millpond.metrics import CONTENT_TYPE as PROMETHEUS
@@ -38,7 +40,7 @@ class NewToken(BaseModel):
     expires: str | None = None
 
 
-def build(app: App, doorkeeper: Doorkeeper) -> FastAPI:
+def build(app: App, doorkeeper: Doorkeeper, registries: Callable[[], Registries]) -> FastAPI:
     """Make the control API of one application."""
     api = FastAPI(
         title="Millpond", version=__version__, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None
@@ -53,6 +55,7 @@ def build(app: App, doorkeeper: Doorkeeper) -> FastAPI:
     _status(api, app, doorkeeper, may_read, may_read_some)
     _upkeep(api, app, may_read, may_change)
     _tokens(api, app, may_change)
+    add_token_endpoint(api, doorkeeper, registries)
     document = api.openapi
     setattr(api, "openapi", lambda: described(document()))  # noqa: B010 - FastAPI's own way; mypy takes it for a mistake
     return api

@@ -11,6 +11,7 @@ from typing import Any
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 
 Document = dict[str, Any]
+OCI = "application/json"
 
 _PARAMETERS = [
     {"name": "repository", "in": "path", "required": True, "schema": {"type": "string"}},
@@ -40,6 +41,7 @@ _REMOTE_HEAD: Mapping[int, str] = {
     **_READ,
     405: "HEAD here is for local repositories; the native mount has it for all.",
 }
+_PULL: Mapping[int, str] = {status: told for status, told in _READ.items() if status not in {301, 412}}
 _WRITE: Mapping[int, str] = {
     400: "The repository is not local, or the request is not sound.",
     401: "Writing takes a token.",
@@ -75,7 +77,13 @@ def described(document: Document) -> Document:
 
 
 def _artifacts() -> Document:
-    registry = {"get": _operation("Tell that this is an OCI registry", {200: "It is.", 401: "The token is not good."})}
+    registry = {
+        "get": _operation(
+            "Tell that this is an OCI registry",
+            {200: "It is.", 401: "Show a token: the challenge says where to get one."},
+            errors=OCI,
+        )
+    }
     return {
         "/{repository}/{path}": {
             "parameters": _PARAMETERS,
@@ -92,6 +100,13 @@ def _artifacts() -> Document:
             },
             "delete": _operation("Remove an artifact from a local repository", _DELETE),
         },
+        "/v2/{repository}/{path}": {
+            "parameters": _PARAMETERS,
+            "get": _operation(
+                "Get a manifest, a blob or a list of an image (OCI distribution)", _PULL, ok=_BYTES, errors=OCI
+            ),
+            "head": _operation("Get the head of one", _PULL, errors=OCI),
+        },
         "/v2/": {**registry, "head": _head_of(registry["get"])},
     }
 
@@ -103,13 +118,15 @@ def _head_of(operation: Document) -> Document:
     return {"summary": f"{operation['summary']}: the head only", **kept, "responses": answers}
 
 
-def _operation(summary: str, answers: Mapping[int, str], ok: Document | None = None) -> Document:
-    return {"summary": summary, "responses": {str(status): _answer(status, answers[status], ok) for status in answers}}
+def _operation(summary: str, answers: Mapping[int, str], ok: Document | None = None, errors: str = PROBLEM) -> Document:
+    """Describe one; `errors` is the media type of what is 400 and above."""
+    told = {str(status): _answer(status, answers[status], ok, errors) for status in answers}
+    return {"summary": summary, "responses": told}
 
 
-def _answer(status: int, description: str, ok: Document | None) -> Document:
+def _answer(status: int, description: str, ok: Document | None, errors: str) -> Document:
     if status >= 400:  # noqa: PLR2004 - a problem (RFC 9457)
-        return {"description": description, "content": {PROBLEM: {"schema": {"type": "object"}}}}
+        return {"description": description, "content": {errors: {"schema": {"type": "object"}}}}
     content = ok if status in {200, 201, 206} else None
     return {"description": description, "content": content} if content else {"description": description}
 

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from millpond.errors import BadRequest
 
@@ -36,6 +37,12 @@ class Origins:
         if not _HOST.fullmatch(host) or scheme not in {"http", "https"}:
             raise BadRequest("the Host header is not a host name; set server.public_url if a proxy changes it")
         return f"{scheme}://{host}"
+
+    def of_scope(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+        """Give it for an ASGI request. Raises `BadRequest`."""
+        peer = (scope.get("client") or ("", 0))[0]
+        host, port = (scope.get("server") or ("localhost", 80))[:2]
+        return self.of(headers, scope["scheme"], peer, f"{host}:{port}")
 
     def _trusted(self, peer: str) -> bool:
         try:

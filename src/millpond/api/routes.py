@@ -15,6 +15,7 @@ from millpond.access.scopes import reading, writing
 from millpond.api import sending
 from millpond.api.artifacts import ArtifactServer, Exchange, Repository, Request
 from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.oci import Asked, Registry
 from millpond.api.origin import Origins
 from millpond.api.paths import read_path
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
@@ -22,7 +23,7 @@ from millpond.api.publish import Publisher
 from millpond.api.receiving import Incoming
 from millpond.api.sending import Asgi, Message, Receive, Scope, Send
 from millpond.config import RESERVED
-from millpond.errors import BadRequest, Denied, MillpondError, NotFound
+from millpond.errors import Denied, MillpondError, NotFound
 
 REMOTE = "api/v1/remote/"
 UPLOADING = frozenset({"PUT", "POST"})
@@ -36,6 +37,7 @@ class Site:
     repositories: Callable[[], Mapping[str, Repository]]
     artifacts: ArtifactServer
     publisher: Publisher
+    registry: Registry
     doorkeeper: Doorkeeper
     origins: Origins
     control: Asgi
@@ -46,7 +48,7 @@ class Site:
         if scope["type"] != "http":
             await self.control(scope, receive, send)
             return
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        headers = _headers(scope)
         incoming = Incoming(receive) if scope["method"] in UPLOADING else None
         try:
             await self._route(scope, headers, incoming or receive, send)
@@ -65,7 +67,7 @@ class Site:
         if raw.startswith(REMOTE.encode()):
             await self._remote(scope, headers, raw[len(REMOTE) :], receive, send)
         elif first == "v2":
-            await self._oci(scope, headers, raw[2:], send)
+            await self.registry.serve(Asked(scope, headers, raw[2:]), self._repository, receive, send)
         elif first in RESERVED or first == "":
             await self._controlled(scope, receive, send)
         else:
@@ -114,25 +116,6 @@ class Site:
         request = self._request(scope, headers, name, path, caller, attachment=True)
         await self.artifacts.serve(repository, Exchange(request, receive, send, _zero_copy(scope)))
 
-    async def _oci(self, scope: Scope, headers: Mapping[str, str], raw: bytes, send: Send) -> None:
-        """Serve the root of the OCI API; repositories of other packages are none of its business."""
-        if scope["method"] not in {"GET", "HEAD"}:
-            await _not_allowed(scope, send, "GET, HEAD")
-            return
-        if raw in {b"", b"/"}:
-            await self.doorkeeper.caller(headers)
-            head = [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"2"),
-                (b"docker-distribution-api-version", b"registry/2.0"),
-            ]
-            await sending.start(send, 200, head)
-            await sending.finish(send, b"" if scope["method"] == "HEAD" else b"{}")
-            return
-        name, _ = _split(raw[1:])
-        await self._repository(name)
-        raise BadRequest(f"{name} is no docker repository: use /{name}/...")
-
     async def _reader(self, headers: Mapping[str, str], name: str) -> Caller:
         caller = await self.doorkeeper.caller(headers)
         caller.require(reading(name))
@@ -157,19 +140,25 @@ class Site:
         *,
         attachment: bool = False,
     ) -> Request:
-        peer = (scope.get("client") or ("", 0))[0]
-        host, port = (scope.get("server") or ("localhost", 80))[:2]
-        origin = self.origins.of(headers, scope["scheme"], peer, f"{host}:{port}")
         return Request(
             method=scope["method"],
             headers=headers,
             path=path,
             query=scope["query_string"].decode("latin-1"),
-            mount=f"{origin}/{name}",
+            mount=f"{self.origins.of_scope(scope, headers)}/{name}",
             token=caller.name,
             attachment=attachment,
             target=_target(scope),
         )
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Give the header fields; Docker Engines send one Accept line for each type."""
+    headers: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        name, text = key.decode("latin-1"), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name == "accept" and name in headers else text
+    return headers
 
 
 def _target(scope: Scope) -> bytes:

@@ -23,5 +23,7 @@ def adopt(config: Config, data: Path, *, renew: bool = False) -> tuple[Found, ..
     if not wanted:
         return ()
     server = config.server
-    pond = Pond.at(server.host, server.port, public_url=server.public_url, names=(socket.gethostname(),))
+    mirror_port = int(server.mirror_listen.rpartition(":")[2] or 0)
+    names = (socket.gethostname(),)
+    pond = Pond.at(server.host, server.port, public_url=server.public_url, names=names, mirror_port=mirror_port)
     return load_or_adopt(data, this_machine(os.environ, Path.home(), pond), wanted, renew=renew)

@@ -18,25 +18,25 @@ from typing import Any
 import structlog
 
 from millpond.access.admin import ensure_admin
+from millpond.access.pulls import PullTokens
 from millpond.access.tokens import Tokens
 from millpond.adapters.filesystem import FilesystemStore
 from millpond.adapters.flightlock import FileFlightLock
 from millpond.adapters.stamps import MappedStamps
-from millpond.adapters.upstream import HttpUpstream
 from millpond.adopt import Skipped
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt
-from millpond.app.loading import Source, freshness_of, rules_of, shown, upstream_options
+from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
 from millpond.app.room import Room
 from millpond.app.upkeep import BACKUPS, Upkeep
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.compute import Compute
 from millpond.artifacts.derived import Derived
-from millpond.artifacts.fetch import Pond, Remote
 from millpond.artifacts.flights import Flights
 from millpond.artifacts.formats import FORMATS
 from millpond.artifacts.hits import Hits
+from millpond.artifacts.landing import Pond, Remote
 from millpond.artifacts.proxy import Proxy
 from millpond.artifacts.repository import LocalOptions, LocalRepository
 from millpond.artifacts.sidecars import Sidecars
@@ -82,8 +82,8 @@ class App:
         """Has the supervisor reload every worker; None: this process is the only one."""
         self._adopting: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
-        self._upstreams: list[HttpUpstream] = []
-        self._retired: list[tuple[float, HttpUpstream]] = []
+        self._upstreams: list[AnyUpstream] = []
+        self._retired: list[tuple[float, AnyUpstream]] = []
         self.operations: dict[str, Operation] = Operations(self).all()
 
     @classmethod
@@ -158,6 +158,7 @@ class App:
 
     async def _open_access(self, *, admin: bool) -> None:
         self.tokens = Tokens(self.db, self.clock, self._stamps)
+        self.pulls = PullTokens.at(self.data / "pull-token-key", self.clock)
         if admin:
             self.new_admin_token = await ensure_admin(self.tokens, self.data / "admin-token")
 
@@ -169,7 +170,7 @@ class App:
         """Adopt what is to be adopted, then make every repository; a mistake leaves the present ones in place."""
         found = await asyncio.to_thread(adopt, config, self.data)
         config = with_adopted(config, found)
-        upstreams: list[HttpUpstream] = []
+        upstreams: list[AnyUpstream] = []
         made = {
             name: self._repository(name, settings, config, upstreams) for name, settings in config.repositories.items()
         }
@@ -185,14 +186,14 @@ class App:
         return self._writer if len(os.sched_getaffinity(0)) > 1 else None
 
     def _repository(
-        self, name: str, settings: RepositoryConfig, config: Config, upstreams: list[HttpUpstream]
+        self, name: str, settings: RepositoryConfig, config: Config, upstreams: list[AnyUpstream]
     ) -> Repository:
-        format_ = FORMATS[settings.package]
+        format_ = format_of(settings)
         rules = rules_of(settings)
         if settings.type == "local":
             options = LocalOptions(name, format_, rules, settings.allow_overwrite, settings.max_upload)
             return LocalRepository(options, self.pond, self.lock)
-        upstream = HttpUpstream(upstream_options(name, settings, config), self.clock)
+        upstream = upstream_of(name, settings, config, self.clock)
         upstreams.append(upstream)
         patience_s = config.upstream_of(settings).patience_s
         return Proxy(Remote(name, format_, upstream, freshness_of(settings, format_), rules, patience_s), self.pond)

@@ -89,4 +89,6 @@ def upstream_facts(status: Mapping[str, Any], now: float) -> dict[str, Any]:
         "open": f"left alone for {max(float(status['open_until'] or now) - now, 0):.0f} s after {failures} failures",
     }
     told = {"upstream": words.get(str(status["state"]), str(status["state"]))}
+    if "quota_remaining" in status:
+        told["quota"] = f"{status['quota_remaining']} of {status['quota_limit']} pulls left"
     return told | ({"last error": status["last_error"]} if status["last_error"] and failures else {})

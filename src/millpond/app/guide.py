@@ -28,6 +28,8 @@ def guide(app: App) -> str:
         origin = f" from {settings.base_url}" if settings.base_url else ""
         found = f" (found in {settings.found_in})" if settings.found_in else ""
         lines.append(f"  {url}/{name}/  {settings.package}, {settings.type}{origin}{found}")
+        if settings.package == "docker":
+            lines.append(f"    docker pull {url.partition('://')[2]}/{name}/IMAGE")
         if settings.package == "pypi":
             plans = (connect.plan(tool, url, {}, app.data, repository=name) for tool in connect.TOOLS)
             lines += [f"    {plan.command} PACKAGE" for plan in plans]

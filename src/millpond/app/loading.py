@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from millpond.adapters.upstream import UpstreamOptions
+from pydantic import SecretStr
+
+from millpond.adapters.registry_auth import Credentials, RegistryUpstream
+from millpond.adapters.upstream import HttpUpstream, UpstreamOptions
 from millpond.artifacts.formats import FORMATS
 from millpond.artifacts.formats.base import Format
+from millpond.artifacts.formats.docker import Docker
+from millpond.artifacts.formats.docker.repository import HUB_NAMESPACE
 from millpond.artifacts.model import Freshness
 from millpond.artifacts.policy import Rules, compile_patterns
-from millpond.config import Config, Kinds, PackageKind, RepositoryConfig
+from millpond.clock import Clock
+from millpond.config import HUB, Config, Kinds, PackageKind, RepositoryConfig
 from millpond.config import load as load_config
 
 TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
-GENERIC = "generic"
-ADOPTABLE = frozenset({"pypi"})
+GENERIC, DOCKER = "generic", "docker"
+ADOPTABLE = frozenset({"docker", "pypi"})
+AnyUpstream = HttpUpstream | RegistryUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ def kinds() -> Kinds:
                 default_ttl_s=format_.default_ttl_s,
                 types=TYPES.get(name, ("remote",)),
                 adoptable=name in ADOPTABLE,
+                mirrors=name == DOCKER,
                 takes_digests=name == GENERIC,
             )
             for name, format_ in FORMATS.items()
@@ -70,8 +79,24 @@ def rules_of(settings: RepositoryConfig) -> Rules:
         immutable=compile_patterns(settings.immutable_patterns),
         mutable=compile_patterns(settings.mutable_patterns),
         everything_mutable=settings.package == GENERIC,
+        bind_mutable=settings.package == DOCKER,
         digests=dict(settings.digests),
     )
+
+
+def format_of(settings: RepositoryConfig) -> Format:
+    """Give a repository's format; on Docker Hub images of one component are those of a namespace."""
+    host = urlsplit(settings.base_url).hostname or ""
+    hub = HUB in {settings.mirror_of, host} or host.endswith(f".{HUB}")
+    if settings.package == DOCKER and hub:
+        return Docker(HUB_NAMESPACE)
+    return FORMATS[settings.package]
+
+
+def _base_url(settings: RepositoryConfig) -> str:
+    """Give the upstream's URL with a slash; a registry's is often written with the ``/v2`` of its paths."""
+    url = settings.base_url.rstrip("/")
+    return (url.removesuffix("/v2") if settings.package == DOCKER else url) + "/"
 
 
 def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> UpstreamOptions:
@@ -79,9 +104,9 @@ def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> U
     asked = config.upstream_of(settings)
     return UpstreamOptions(
         name=name,
-        base_url=settings.base_url.rstrip("/") + "/",
-        username=settings.username.get_secret_value() if settings.username else "",
-        password=settings.password.get_secret_value() if settings.password else "",
+        base_url=_base_url(settings),
+        username=_plain(settings.username),
+        password=_plain(settings.password),
         trusted_origins=tuple(settings.trusted_origins),
         connect_timeout_s=asked.connect_timeout_s,
         read_timeout_s=asked.read_timeout_s,
@@ -91,6 +116,20 @@ def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> U
         circuit_open_s=asked.circuit_open_s,
         circuit_max_open_s=asked.circuit_max_open_s,
     )
+
+
+def upstream_of(name: str, settings: RepositoryConfig, config: Config, clock: Clock) -> AnyUpstream:
+    """Make a remote repository's upstream. Raises `ConfigError`."""
+    options = upstream_options(name, settings, config)
+    if settings.package != DOCKER:
+        return HttpUpstream(options, clock)
+    credentials = Credentials(options.username, options.password)
+    inner = replace(options, username="", password="") if options.username else options
+    return RegistryUpstream(HttpUpstream(inner, clock), credentials, clock)
+
+
+def _plain(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def shown(config: Config) -> dict[str, dict[str, Any]]:

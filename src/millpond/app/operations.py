@@ -176,7 +176,7 @@ def _reference(ref: str) -> tuple[str, str, str]:
     """Read an artifact's URL or ``REPOSITORY/PATH``."""
     parts = urlsplit(ref)
     path = unquote(parts.path).lstrip("/")
-    path = path.removeprefix("api/v1/remote/")
+    path = path.removeprefix("api/v1/remote/").removeprefix("v2/")
     name, _, rest = path.partition("/")
     if not name:
         raise BadRequest(f"{ref!r} names no artifact; give its URL, or REPOSITORY/PATH")

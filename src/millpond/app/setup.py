@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millpond import connect
-from millpond.adapters.upstream import HttpUpstream
 from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt
 from millpond.app.guide import base_url
-from millpond.app.loading import Source, load, upstream_options
+from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
-from millpond.config import Config, init_text, open_network_problem, with_adopted
+from millpond.config import HUB, Config, init_text, open_network_problem, with_adopted
+from millpond.connect import containers, saved
 from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
 
 REFUSED = (401, 403)
@@ -71,9 +71,11 @@ async def try_everything(source: Source) -> list[Tried]:
 
 
 async def _try(name: str, config: Config) -> Tried:
-    upstream = HttpUpstream(upstream_options(name, config.repositories[name], config), SystemClock())
+    settings = config.repositories[name]
+    upstream = upstream_of(name, settings, config, SystemClock())
+    root = upstream.base_url + ("v2/" if settings.package == DOCKER else "")
     try:
-        async with upstream.request("HEAD", upstream.base_url, {"Accept": "*/*"}) as reply:
+        async with upstream.request("GET" if settings.package == DOCKER else "HEAD", root, {"Accept": "*/*"}) as reply:
             status = reply.head.status
     except UpstreamUnreachable as error:
         return Tried(name, ok=False, told=str(error))
@@ -91,10 +93,15 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
     config = with_adopted(config, found)
     where = url or base_url(config)
     upstreams = [settings.base_url for settings in config.repositories.values() if settings.base_url]
+    engines = [tool for tool in tools if tool in connect.ENGINES]
+    told = _engines(engines, config, where, write=write, undo=undo) if engines else []
+    tools = [tool for tool in tools if tool not in connect.ENGINES]
+    if not tools:
+        return told
     names = [name for name, settings in config.repositories.items() if settings.package == "pypi"]
     if not names:
         raise MillpondError("this pond has no pypi repository: write one into millpond.toml, or `millpond init`")
-    lines: list[str] = []
+    lines = told
     for tool in tools:
         if undo:
             done = connect.undo(tool, os.environ, Path.home())
@@ -104,6 +111,31 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
             lines += [f"{tool}: {done.file} {'points' if done.changed else 'pointed already'} at the pond", *done.notes]
         else:
             lines += _printed(connect.plan(tool, where, os.environ, Path.home(), repository=names[0]))
+    return lines
+
+
+def _engines(tools: list[str], config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
+    """Do the same for container engines, which are pointed at the repository of Docker Hub."""
+    records = saved.folder(os.environ, Path.home())
+    if undo:
+        return [f"{tool}: {containers.undo(tool, records)} is as it was before" for tool in tools]
+    hubs = [name for name, one in config.repositories.items() if one.mirror_of == HUB]
+    if not hubs:
+        raise MillpondError(f'this pond has no repository with mirror_of = "{HUB}": write one, or `millpond init`')
+    mirror = f"http://{config.server.mirror_listen}" if config.server.mirror_listen else ""
+    address = containers.Address(where, mirror, hubs[0])
+    lines: list[str] = []
+    for tool in tools:
+        plan = containers.plan(tool, address)
+        if write:
+            file, changed = containers.write(tool, address, records)
+            lines += [f"{tool}: {file} {'points' if changed else 'pointed already'} at the pond", f"  {plan.after}"]
+        else:
+            lines += [
+                f"{tool}: in {plan.file}:",
+                *(f"    {line}" for line in plan.text.splitlines()),
+                f"  {plan.after}",
+            ]
     return lines
 
 

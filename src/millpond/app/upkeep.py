@@ -142,3 +142,5 @@ class Upkeep:
             if isinstance(repository, Proxy):
                 status = repository.remote.upstream.status()
                 app.metrics.upstream(name, str(status["state"]), float(str(status["latency_s"] or 0.0)))
+                if "quota_remaining" in status:
+                    app.metrics.quota(name, int(str(status["quota_remaining"])))

@@ -29,6 +29,8 @@ class Head:
     last_modified: str = ""
     size: int | None = None
     digest: Digest | None = None
+    next_page: str = ""
+    """The query of the list's next page."""
 
 
 @dataclass(slots=True)
@@ -72,7 +74,9 @@ def entry_head(entry: Entry) -> Head:
     tags = (digest_tag(entry.digest),) if entry.digest else ()
     if entry.etag and not entry.etag.startswith("W/"):
         tags = (*tags, entry.etag)
-    return Head(entry.content_type, entry.content_encoding, tags, entry.last_modified, entry.size, entry.digest)
+    return Head(
+        entry.content_type, entry.content_encoding, tags, entry.last_modified, entry.size, entry.digest, entry.next_page
+    )
 
 
 def arriving_head(arriving: Arriving) -> Head:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.artifacts.compute import Compute
-from millpond.artifacts.deriving import PARTIAL, find_member, write_members, write_rewritten
-from millpond.artifacts.formats.base import Described, Format, Rewrites
+from millpond.artifacts.deriving import PARTIAL, find_member, read_media_type, write_members, write_rewritten
+from millpond.artifacts.formats.base import Described, Format, Rewrites, Typed
 from millpond.artifacts.model import Digest, Links, Member, Target
 from millpond.artifacts.ports import BlobStore
 from millpond.clock import Clock, SystemClock
@@ -138,6 +138,13 @@ class Derived:
             except FileNotFoundError:  # swept by another process since it was last looked at
                 self._forget(path)
         raise self._swept()
+
+    async def media_type(self, format_name: str, target: Target, told: str, blob: Path) -> str:
+        """Say what a large document is by its own word; `told` came with it. Raises `ValueError`, `OSError`."""
+        format_ = self._formats[format_name]
+        if not isinstance(format_, Typed):
+            raise TypeError(f"the documents of the format {format_name!r} do not tell their type")
+        return await self._compute.run(read_media_type, format_, target, told, blob)
 
     def _swept(self) -> OSError:
         return OSError(

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from millpond.artifacts.formats.base import Described, Rewrites
+from millpond.artifacts.formats.base import Described, Rewrites, Typed
 from millpond.artifacts.model import Checksum, Links, Member, Target
 
 CHUNK_BYTES = 256 * 1024
@@ -34,6 +34,11 @@ def _rewritten(format_: Rewrites, target: Target, content_type: str, blob: Path,
     for chunk in _chunks(blob):
         yield rewriter.feed(chunk)
     yield rewriter.close()
+
+
+def read_media_type(format_: Typed, target: Target, told: str, blob: Path) -> str:
+    """Say what a document is by its own word. Raises `ValueError` for what is none."""
+    return format_.media_type(target, told, blob.read_bytes())
 
 
 def write_members(format_: Described, target: Target, content_type: str, blob: Path, source: str, to: Path) -> None:

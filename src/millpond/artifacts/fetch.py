@@ -1,31 +1,23 @@
-"""The leader's part of a flight: locate, ask upstream, settle, receive, store.
+"""The leader's part of a flight: locate, ask upstream, settle; `landing` receives and stores.
 
 The decisions are in `freshness` and `soundness`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import structlog
 
-from millpond.artifacts import freshness, refound, soundness
-from millpond.artifacts.catalog import Catalog
-from millpond.artifacts.derived import Derived, UnsoundDocument
-from millpond.artifacts.flights import Arriving, Flight, Flights, Kept, Landed, Outcome, Passed, Refused
-from millpond.artifacts.formats.base import Format
+from millpond.artifacts import freshness, refound
+from millpond.artifacts.flights import Flight, Kept, Landed, Outcome, Refused
+from millpond.artifacts.landing import Landing, Located, Pond, Remote, public
 from millpond.artifacts.model import (
-    Body,
-    Checksum,
     Entry,
     Fetch,
     Freshen,
-    Freshness,
-    Links,
     Relay,
     Reply,
     Revalidate,
@@ -36,56 +28,10 @@ from millpond.artifacts.model import (
     Target,
     Unreachable,
 )
-from millpond.artifacts.policy import Rules
-from millpond.artifacts.ports import Upstream, UpstreamReply
-from millpond.artifacts.spool import Spool
-from millpond.clock import Clock
+from millpond.artifacts.probing import Prober
 from millpond.errors import MillpondError, UpstreamUnreachable
-from millpond.metrics import Metrics
 
-CHUNK_BYTES = 256 * 1024
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A remote repository, ready to be asked.
-
-    `patience_s`: how long a refetch may take while a stale copy is at hand.
-    """
-
-    name: str
-    format: Format
-    upstream: Upstream
-    freshness: Freshness
-    rules: Rules
-    patience_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pond:
-    """What every repository of the pond shares.
-
-    `room_bytes` says how much may still be stored; `writer` gives who hashes and writes large pieces (None: whoever
-    brings them, since no processor is left for anybody else).
-    """
-
-    catalog: Catalog
-    flights: Flights
-    derived: Derived
-    clock: Clock
-    metrics: Metrics
-    room_bytes: Callable[[], int]
-    writer: Callable[[], Executor | None] = lambda: None
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where a target's bytes lie and what they must be, as far as is known."""
-
-    url: str
-    checksums: tuple[Checksum, ...] = ()
-    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +42,7 @@ class Seen:
     stamp: int
 
 
-Locate = Callable[[Target], Awaitable[Located | Refused]]
+Locate: TypeAlias = Callable[[Target], Awaitable[Located | Refused]]
 
 
 class Fetcher:
@@ -104,6 +50,7 @@ class Fetcher:
 
     def __init__(self, remote: Remote, pond: Pond, locate: Locate) -> None:
         self._remote, self._pond, self._locate = remote, pond, locate
+        self._prober = Prober(remote.format, remote.upstream, remote.freshness)
         self._failing = False
 
     async def lead(
@@ -158,6 +105,9 @@ class Fetcher:
         kept = await self._taken_back(target, decision, located)
         if kept is not None:
             return Landed(kept, "hit")
+        probed = await self._probed(target, decision, located)
+        if probed is not None:
+            return await self._conclude(probed, target, "status-head", "unchanged")
         headers = {"Accept": target.accept}
         if isinstance(decision, Revalidate):
             headers |= freshness.validators(decision.entry)
@@ -167,8 +117,20 @@ class Fetcher:
             self._heard(settlement, target)
             if not isinstance(settlement, Store):
                 return await self._conclude(settlement, target, f"status-{reply.head.status}")
-            landing = _Landing(self._remote, self._pond, flight, target, decision.entry, located, mount)
+            promised = (*located.checksums, *self._prober.promised(target, reply.head))
+            sure = replace(located, checksums=promised)
+            landing = Landing(self._remote, self._pond, flight, target, decision.entry, sure, mount)
             return await landing.receive(reply, settlement)
+
+    async def _probed(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Settlement | None:
+        """Ask first whether a name still points at the good copy; None: fetch."""
+        good = decision.entry
+        if good is None or good.negative:
+            return None
+        found = await self._prober.look(target, good, located.url, self._pond.clock.now())
+        if found is not None:
+            self._heard(found, target)
+        return found
 
     async def _taken_back(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Entry | None:
         """Find a file again that was cached before the catalog was lost, by the digest that its index promises."""
@@ -176,7 +138,19 @@ class Fetcher:
         if promised is None or target.mutable or decision.entry is not None:
             return None
         url = public(located.url)
-        return await refound.take_back(self._pond.catalog, self._remote.name, target, f"sha256:{promised}", url)
+        catalog, digest = self._pond.catalog, f"sha256:{promised}"
+        if target.digest is not None and target.path not in self._remote.rules.digests:
+            own = await refound.take_own(catalog, self._remote.name, target, digest)
+            if own is not None or not await self._vouched(target, digest, located.url):
+                return own
+        return await refound.take_back(catalog, self._remote.name, target, digest, url)
+
+    async def _vouched(self, target: Target, digest: str, url: str) -> bool:
+        """Whether what the client named is here since the catalog was lost, and the upstream has it for us too."""
+        if not target.content_type or not await refound.waits(self._pond.catalog, digest):
+            return False
+        async with self._remote.upstream.request("HEAD", url, {"Accept": target.accept}) as reply:
+            return reply.head.status == freshness.OK
 
     def _settle(self, decision: Revalidate | Fetch, answer: Reply | Unreachable, target: Target) -> Settlement:
         return freshness.settle(decision.entry, answer, target, self._remote.freshness, self._pond.clock.now())
@@ -187,12 +161,14 @@ class Fetcher:
         fault = Unreachable(refused.reason, refused.kind, refused.retry_after_s)
         return await self._conclude(self._settle(decision, fault, target), target, refused.kind)
 
-    async def _conclude(self, settlement: Settlement, target: Target, kind: str) -> Outcome:
-        """Record everything that brings no new body."""
+    async def _conclude(
+        self, settlement: Settlement, target: Target, kind: str, unchanged: str = "revalidated"
+    ) -> Outcome:
+        """Record everything that brings no new body; `unchanged`: how it was found out that there is none."""
         match settlement:
             case Freshen(entry):
                 await self._record(entry)
-                return Landed(entry, "revalidated")
+                return Landed(entry, unchanged)
             case ServeStale(entry):
                 await self._record(entry)
                 return Kept(entry)
@@ -210,164 +186,3 @@ class Fetcher:
             await self._pond.catalog.update(entry)
         except (OSError, MillpondError) as error:
             log.warning("not recorded", repository=entry.repository, path=entry.path, error=str(error))
-
-
-@dataclass(slots=True)
-class _Landing:
-    """One body on its way into the store."""
-
-    remote: Remote
-    pond: Pond
-    flight: Flight
-    target: Target
-    before: Entry | None
-    located: Located
-    mount: str
-
-    async def receive(self, reply: UpstreamReply, store: Store) -> Outcome:
-        """Stream the body to the spool and the clients; store it when it is whole and right.
-
-        Raises `UpstreamUnreachable`.
-        """
-        body = self.remote.format.expects(self.target).body
-        self._reject(soundness.unsound_head(body, reply.head, self._good))
-        room = self.pond.room_bytes() if store.keep or self.target.rewritten else 0
-        spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer())
-        try:
-            return await self._received(reply, store, spool, body)
-        except BaseException:
-            if self.flight.tape is not spool:
-                spool.close()
-            raise
-
-    async def _received(self, reply: UpstreamReply, store: Store, spool: Spool, body: Body) -> Outcome:
-        verifier = soundness.Verifier(self.located.checksums)
-        async for chunk in _probed(reply.chunks(CHUNK_BYTES)):
-            if spool.written == 0:
-                self._reject(soundness.unsound_start(body, chunk[: soundness.PROBE_BYTES], self._good))
-                self.flight.arrive(self._arriving(reply.head, spool, store), spool)
-            await spool.write(chunk, verifier)
-            self._watch(spool, body)
-            await asyncio.sleep(0)  # or hits would starve beside a fast upstream
-        if spool.written == 0:
-            self._reject(soundness.unsound_start(body, b"", self._good))
-            self.flight.arrive(self._arriving(reply.head, spool, store), spool)
-        self._verify(spool, verifier, body)
-        self.pond.metrics.fetched(self.remote.name, spool.written)
-        outcome = await self._store(reply.head, store, spool, verifier.digest())
-        spool.complete(spool.written)
-        return outcome
-
-    @property
-    def _good(self) -> Entry | None:
-        return self.before if self.before is not None and not self.before.negative else None
-
-    def _arriving(self, head: Reply, spool: Spool, store: Store) -> Arriving:
-        promised = next((f"sha256:{c.hex}" for c in self.located.checksums if c.algorithm == "sha256"), None)
-        return Arriving(
-            content_type=self.target.content_type or head.headers.get("content-type", ""),
-            content_encoding=_encoding(head),
-            etag=head.headers.get("etag", ""),
-            last_modified=head.headers.get("last-modified", ""),
-            length=head.length,
-            digest=promised,
-            spool=spool.path.name if store.keep and spool.path is not None else "",
-            age_s=max(self.pond.clock.now() - store.validated_at, 0.0),
-        )
-
-    def _watch(self, spool: Spool, body: Body) -> None:
-        """Tell the followers, and stop what can't end well."""
-        if body.max_bytes is not None and spool.written > body.max_bytes:
-            self._reject(f"it has more than the {body.max_bytes} bytes that such a document may have")
-        if not spool.shared and self.flight.unwanted:
-            self._reject("the disk is full and nobody waits for it any more")
-        self.flight.told()
-
-    def _verify(self, spool: Spool, verifier: soundness.Verifier, body: Body) -> None:
-        if spool.length is not None and spool.written != spool.length:
-            raise UpstreamUnreachable(f"{spool.written} of {spool.length} bytes came", kind="truncated")
-        if self.located.size is not None and spool.written != self.located.size:
-            self._reject(f"it has {spool.written} bytes, the index says {self.located.size}", kind="mismatch")
-        self._reject(verifier.mismatch(), kind="mismatch")
-        if body.suffixes:
-            self._reject(soundness.unsound_end(body, spool.end_bytes(soundness.PROBE_BYTES)))
-
-    def _reject(self, why: str | None, kind: str = "unsound") -> None:
-        if why is not None:
-            raise UpstreamUnreachable(f"the upstream's body is not {self.target.path}: {why}", kind=kind)
-
-    async def _store(self, head: Reply, store: Store, spool: Spool, digest: str) -> Outcome:
-        """Publish; what can't be stored was delivered all the same."""
-        if not store.keep:
-            return Passed("the upstream said no-store")
-        if not spool.shared:
-            return Passed("no room on the disk")
-        entry = self._entry(head, store, spool.written, digest)
-        await self._rehearse(entry, spool)
-        path = spool.keep()
-        try:
-            return Landed(await self.pond.catalog.publish(entry, path), "fetched")
-        except (OSError, MillpondError) as error:
-            log.warning("not stored", repository=self.remote.name, path=self.target.path, error=str(error))
-            if path is not None:
-                path.unlink(missing_ok=True)
-            return Passed(f"could not be stored: {error}")
-
-    async def _rehearse(self, entry: Entry, spool: Spool) -> None:
-        """Rewrite an index once before it replaces a good copy: one that can't be read is no better copy."""
-        if not self.target.rewritten or spool.path is None or entry.digest is None:
-            return
-        links = Links(self.mount, entry.source_url)
-        try:
-            await self.pond.derived.rewritten(
-                self.remote.format.name, self.target, entry.content_type, entry.digest, links, blob=spool.path
-            )
-        except UnsoundDocument as error:
-            self._reject(str(error))
-        except OSError as error:
-            log.warning("not rewritten ahead", path=self.target.path, error=str(error))
-
-    def _entry(self, head: Reply, store: Store, size: int, digest: str) -> Entry:
-        return Entry(
-            repository=self.remote.name,
-            path=self.target.path,
-            variant=self.target.variant,
-            status=200,
-            digest=digest,
-            size=size,
-            content_type=self.target.content_type or head.headers.get("content-type", ""),
-            content_encoding=_encoding(head),
-            etag=head.headers.get("etag", ""),
-            last_modified=head.headers.get("last-modified", ""),
-            source_url=public(head.url),
-            stored_at=self.pond.clock.now(),
-            validated_at=store.validated_at,
-            checked_at=self.pond.clock.now(),
-            fresh_until=store.fresh_until,
-            refresh_until=store.refresh_until,
-        )
-
-
-async def _probed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Hold the first bytes back until there are enough of them to judge."""
-    held = b""
-    async for chunk in chunks:
-        if len(held) + len(chunk) < soundness.PROBE_BYTES:
-            held += chunk
-            continue
-        yield held + chunk if held else chunk
-        held = b""
-    if held:
-        yield held
-
-
-def _encoding(head: Reply) -> str:
-    encoding = head.headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
-
-
-def public(url: str) -> str:
-    """Give a URL without credentials, query and fragment: what may be stored, shown and resolved against."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -40,6 +40,8 @@ class Target:
     """The type to answer with; None: the upstream's own, else by suffix."""
     rewritten: bool = False
     """Served through the format's `Rewrites`; such a document is answered only when it is complete."""
+    complete: bool = False
+    """Small, and answered only when it is complete and checked: its head tells its true length and digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Entry:
     """Stored without the digest its index would have given."""
     failure: str = ""
     """Why the last try failed; empty after a success."""
+    next_page: str = ""
+    """The query of the list's next page, where the upstream named one (RFC 8288)."""
 
     @property
     def negative(self) -> bool:

@@ -24,12 +24,14 @@ class Rules:
     """A repository's patterns, compiled.
 
     `everything_mutable` marks a package (generic) where being mutable is the default and therefore no reason to allow.
+    `bind_mutable` marks one (docker) where the allow-list is for names, so that it holds for tags too.
     `digests` pins paths to the bytes that the operator expects.
     """
 
     immutable: tuple[Search, ...] = ()
     mutable: tuple[Search, ...] = ()
     everything_mutable: bool = False
+    bind_mutable: bool = False
     digests: Mapping[str, Digest] = field(default_factory=dict)
 
 
@@ -60,9 +62,9 @@ def judge(target: Target, rules: Rules) -> Target | Refused:
     listed_mutable = any(search(target.path) for search in rules.mutable)
     pinned = rules.digests.get(target.path)
     if listed_mutable and pinned is None:
-        return replace(target, mutable=True)
+        return replace(target, mutable=target.digest is None)
     matched = any(search(target.path) for search in rules.immutable)
-    if rules.immutable and not matched and (rules.everything_mutable or not target.mutable):
+    if rules.immutable and not matched and (rules.everything_mutable or rules.bind_mutable or not target.mutable):
         return Refused("no pattern of immutable_patterns or mutable_patterns matches this path")
     if pinned is not None:
         return replace(target, mutable=False, digest=pinned)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from millpond.artifacts.model import Digest, Reply
 
@@ -39,6 +39,14 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+@runtime_checkable
+class Rationed(Protocol):
+    """An upstream that gives so much in a time, and tells how much is left."""
+
+    def short(self) -> str:
+        """Say that little is left of the ration, so that it should be spared; empty: there is enough, or no ration."""
 
 
 @dataclass(frozen=True, slots=True)

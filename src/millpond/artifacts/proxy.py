@@ -1,8 +1,7 @@
 """A remote repository: the executor of the request walk. Decide, join the flight, serve.
 
 Nothing is decided here: `policy` says whether a path is served, `freshness` what a request needs, and the flight's
-leader (`fetch`)
-what an upstream's answer means. This file turns those decisions into answers.
+leader (`fetch`) what an upstream's answer means. This file turns those decisions into answers.
 """
 
 from __future__ import annotations
@@ -27,20 +26,11 @@ from millpond.artifacts.answer import (
     entry_head,
 )
 from millpond.artifacts.derived import UnsoundDocument
-from millpond.artifacts.fetch import Fetcher, Located, Pond, Remote, Seen
+from millpond.artifacts.fetch import Fetcher, Seen
 from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Outcome, Passed, Refused
 from millpond.artifacts.formats.base import Described, Rewrites, Varies
-from millpond.artifacts.model import (
-    Absent,
-    Checksum,
-    Decision,
-    Entry,
-    Links,
-    Member,
-    Moved,
-    Serve,
-    Target,
-)
+from millpond.artifacts.landing import Located, Pond, Remote
+from millpond.artifacts.model import Absent, Checksum, Decision, Entry, Links, Member, Moved, Serve, Target
 from millpond.artifacts.passing import PassingIndexes
 from millpond.artifacts.policy import Refused as Forbidden
 from millpond.artifacts.policy import judge
@@ -149,7 +139,8 @@ class Proxy:
                 return
         else:
             await flight.ready()
-            if target.rewritten and (flight.tape is None or not isinstance(flight.tape, Spool) or flight.tape.shared):
+            unshared = isinstance(flight.tape, Spool) and not flight.tape.shared
+            if (target.rewritten or target.complete) and not unshared:
                 await flight.ended()
 
     @staticmethod
@@ -173,8 +164,9 @@ class Proxy:
             case Landed(entry, "fetched"):
                 was = "fwd=stale" if good else "fwd=uri-miss"
                 return await self._stored(entry, target, mount, MISS, was, "fwd-status=200", "stored", collapsed)
-            case Landed(entry, "revalidated"):
-                return await self._stored(entry, target, mount, REVALIDATED, "fwd=stale", "fwd-status=304", collapsed)
+            case Landed(entry, "revalidated" | "unchanged" as how):
+                told = "fwd-status=304" if how == "revalidated" else "fwd-status=200"  # the status of a HEAD
+                return await self._stored(entry, target, mount, REVALIDATED, "fwd=stale", told, collapsed)
             case Landed(entry):
                 return await self._stored(entry, target, mount, HIT)
             case Kept(entry):

@@ -1,17 +1,45 @@
-"""Cached files that a repair found again after a lost catalog: they are taken back without a download.
+"""Cached files that are here already: they are taken without a download.
 
-Only where an index of the repository promises the digest, and only blobs that `fsck --repair` verified and registered
-and that nothing needs since: any other blob at hand is no permission (it may be somebody else's upload).
+After a lost catalog, only where an index of the repository promises the digest (or the upstream says that it has it for
+us), and only blobs that `fsck --repair` verified and registered and that nothing needs since. Else only what the
+repository has under another path. Any other blob at hand is no permission: it may be somebody else's upload.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from millpond.artifacts import leftovers
+from millpond.artifacts import leftovers, rows
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.model import Digest, Entry, Target
 from millpond.errors import NotFound
+
+
+async def waits(catalog: Catalog, digest: Digest) -> bool:
+    """Whether a blob is here since the catalog was lost, and nothing needs it yet."""
+    now = catalog.clock.now()
+    return await catalog.db.read(partial(leftovers.waiting, digest=digest, now=now)) is not None
+
+
+async def take_own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
+    """Make a target's entry of a blob that the repository has under another path; None: it has none.
+
+    For content that a client asks for by digest: that a blob is stored for somebody else is no permission.
+    """
+    now = catalog.clock.now()
+    there = await catalog.db.read(partial(rows.of_digest, repository=repository, digest=digest))
+    if there is None:
+        return None
+    kind = target.content_type or there.content_type
+    entry = replace(
+        there, path=target.path, variant=target.variant, content_type=kind, next_page="", retry_at=0.0, failure="",
+        stored_at=now, checked_at=now, fresh_until=now, refresh_until=0.0,
+    )  # fmt: skip
+    try:
+        return await catalog.publish(entry, None)
+    except NotFound:
+        return None  # it was evicted meanwhile
 
 
 async def take_back(catalog: Catalog, repository: str, target: Target, digest: Digest, url: str) -> Entry | None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from millpond.artifacts.answer import LOCAL, Answer, cache_status, entry_head
 from millpond.artifacts.catalog import Catalog
-from millpond.artifacts.fetch import Pond
 from millpond.artifacts.formats.base import Format
+from millpond.artifacts.landing import Pond
 from millpond.artifacts.model import Absent, Entry, Moved, Target
 from millpond.artifacts.policy import Refused as Forbidden
 from millpond.artifacts.policy import Rules, judge

@@ -136,6 +136,13 @@ def before(connection: Connection, key: Key) -> tuple[Digest | None, bool] | Non
     return None if row is None else (row.digest, bool(row.local))
 
 
+def of_digest(connection: Connection, repository: str, digest: Digest) -> Entry | None:
+    """Read one of the entries under which a repository caches a blob; None: it has none."""
+    own = sa.and_(E.digest == digest, E.repository == repository, E.local.is_(False))
+    row = connection.execute(sa.select(*_COLUMNS).where(own).limit(1)).one_or_none()
+    return None if row is None else as_entry(row)
+
+
 def put_blob(connection: Connection, digest: Digest, size: int, now: float) -> None:
     """Note a blob as needed."""
     connection.execute(_PUT_BLOB, {"digest": digest, "size": size, "created_at": now, "keep_until": 0.0})

@@ -13,6 +13,8 @@ from millpond.cli.output import NO, USAGE, err, failing, out, say_json
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, source
 
 TOOLS = ("pip", "uv")
+ENGINES = ("docker", "containerd", "podman")
+CLIENTS = ", ".join((*TOOLS, *ENGINES))
 
 
 def serve(
@@ -72,7 +74,7 @@ def check(config: ConfigOption = None, data: DataOption = None, json: JsonOption
 
 
 def connect(
-    tool: Annotated[str | None, typer.Argument(help=f"Which client: {', '.join(TOOLS)}. [default: all]")] = None,
+    tool: Annotated[str | None, typer.Argument(help=f"Which client: {CLIENTS}. [default: {', '.join(TOOLS)}]")] = None,
     write: Annotated[bool, typer.Option("--write", help="Put the settings into the client's own file.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Take them back; the file is as it was before.")] = False,
     config: ConfigOption = None,
@@ -82,8 +84,8 @@ def connect(
     """Print, or with --write install, the settings that point a client at the pond."""
     from millpond.app.setup import connected
 
-    if tool is not None and tool not in TOOLS:
-        err.print(f"millpond: no settings are known for {tool!r}; there are: {', '.join(TOOLS)}", markup=False)
+    if tool is not None and tool not in (*TOOLS, *ENGINES):
+        err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}", markup=False)
         raise typer.Exit(USAGE)
     with failing():
         where = source(config, server_data=str(data) if data else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from millpond.config.adopting import packages_to_adopt, with_adopted
 from millpond.config.checks import RESERVED, Kinds, PackageKind
+from millpond.config.fields import HUB
 from millpond.config.loading import load, open_network_problem
 from millpond.config.model import (
     AccessConfig,
@@ -24,6 +25,7 @@ from millpond.config.starter import init_text
 from millpond.config.units import format_size, parse_duration, parse_size
 
 __all__ = [
+    "HUB",
     "RESERVED",
     "AccessConfig",
     "Config",

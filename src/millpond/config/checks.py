@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from millpond.config.mirrors import mirror_problems
 from millpond.config.model import UPSTREAM_KEYS, StorageConfig, UpstreamConfig
 from millpond.config.problems import FEW, Problem, meant
 
@@ -40,6 +41,7 @@ _REMOTE_ONLY = (
     "password",
     "trusted_origins",
     "digests",
+    "mirror_of",
     *UPSTREAM_KEYS,
 )
 
@@ -53,6 +55,8 @@ class PackageKind:
     types: tuple[str, ...] = ("remote",)
     adoptable: bool = False
     """Whether its upstream can be read from this machine's own clients (``base_url = "adopt"``)."""
+    mirrors: bool = False
+    """Whether it can stand for a registry (``mirror_of``)."""
     takes_digests: bool = False
     """Whether the operator may pin paths to digests."""
 
@@ -67,6 +71,7 @@ class Kinds:
 def contradictions(table: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem]:
     """Find what is wrong between settings, in the tables as they were written."""
     yield from _watermarks(_sub(table, "storage"))
+    yield from mirror_problems(table)
     upstream = _sub(table, "upstream")
     yield from _circuit(("upstream",), upstream, {})
     for name, repository in _sub(table, "repositories").items():
@@ -124,6 +129,8 @@ def _repository(table: Mapping[str, Any], kinds: Kinds) -> Iterator[tuple[str, s
         yield "type", f'"{type_}" is not a type that {package} has; it has {known}'
     if kind is not None and not kind.takes_digests and "digests" in table:
         yield "digests", f"{package} takes its digests from its index; leave the key out"
+    if kind is not None and not kind.mirrors and "mirror_of" in table:
+        yield "mirror_of", "only a docker repository stands for a registry; leave the key out"
     if type_ == "local":
         yield from _local(table)
     elif type_ == "remote":

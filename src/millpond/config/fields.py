@@ -15,8 +15,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 
 from millpond.config.units import parse_size
 
+HUB = "docker.io"
+"""Docker Hub's name in the reference grammar: what Docker Engines' registry-mirrors are mirrors of."""
 MAX_SECRET_BYTES = 64 * 1024
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_REGISTRY = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MAX_PORT = 65535
 
@@ -28,6 +31,21 @@ def _size(value: object) -> object:
 def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise ValueError('not an address to listen on; write an IP address or a host name, such as "127.0.0.1" or "::"')
+    return value
+
+
+def _listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not value:
+        return value
+    if not colon or not _HOST.fullmatch(host.strip("[]")) or not port.isdigit() or int(port) > _MAX_PORT:
+        raise ValueError('not an address to listen on; write host and port, such as "127.0.0.1:8081" or "[::1]:8081"')
+    return value
+
+
+def _registry_host(value: str) -> str:
+    if value and not _REGISTRY.fullmatch(value):
+        raise ValueError('not a registry\'s name; write it as in front of its images, such as "docker.io"')
     return value
 
 
@@ -166,6 +184,8 @@ def _secret_file(path: Path) -> str:
 
 
 Host: TypeAlias = Annotated[str, AfterValidator(_host)]
+Listen: TypeAlias = Annotated[str, AfterValidator(_listen)]
+RegistryHost: TypeAlias = Annotated[str, AfterValidator(_registry_host)]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=_MAX_PORT)]
 Size: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]

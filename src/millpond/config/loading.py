@@ -48,11 +48,14 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
 
 def open_network_problem(config: Config) -> str | None:
     """Say why the daemon must not listen where it is told to, with ways out; None: it may."""
-    host = config.server.host
-    if is_loopback(host) or config.access.anonymous == "none" or config.access.allow_open_network:
+    mirror = config.server.mirror_listen
+    places = {"host": config.server.host} | ({"mirror_listen": mirror.rpartition(":")[0].strip("[]")} if mirror else {})
+    outside = [(key, host) for key, host in places.items() if not is_loopback(host)]
+    if not outside or config.access.anonymous == "none" or config.access.allow_open_network:
         return None
+    key, host = outside[0]
     return (
-        f'[server] host: "{host}" can be reached from the network, and reading needs no token there '
+        f'[server] {key}: "{host}" can be reached from the network, and reading needs no token there '
         '([access] anonymous = "read"). Either listen on 127.0.0.1, or write [access] anonymous = "none" and give '
         "tokens to the clients (`millpond token create`), or, in a network that you trust, write "
         "[access] allow_open_network = true"

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from millpond.config import fields as f
+from millpond.config.fields import HUB
 
 MASK = "********"
 UPSTREAM_KEYS = (
@@ -44,6 +45,9 @@ class ServerConfig(Table):
     port: f.Port = _about(8080, "The port to listen on; 0 takes a free one.")
     data: f.Location = _about(Path("millpond-data"), "Catalog, spool, tokens, backups. Always on a local disk.")
     public_url: f.PublicUrl = _about("", "The address in rewritten URLs. Empty: the one that the client used.")
+    mirror_listen: f.Listen = _about(
+        "", "A second address (HOST:PORT) for Docker Engines' registry-mirrors: the repository of docker.io."
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = _about(1, "Worker processes.")
     trusted_proxies: f.Networks = _about((), "Networks of proxies whose X-Forwarded-Host and -Proto are believed.")
     drain_timeout_s: f.SecondsOrZero = _about(30.0, "How long a stop waits for running transfers.")
@@ -103,6 +107,9 @@ class RepositoryConfig(Table):
     package: str = _about(..., "Which kind of package it holds.")
     type: str = _about("remote", "remote: a cache of an upstream; local: uploads are kept here.")
     base_url: f.BaseUrl = _about("", "The upstream's address; \"adopt\": what this machine's own clients use.")
+    mirror_of: f.RegistryHost = _about(
+        "", "docker: the registry that it stands for, such as docker.io. Empty: its own host."
+    )
     immutable_patterns: f.Patterns = _about((), "RE2 patterns of the paths that are served. Empty: all.")
     mutable_patterns: f.Patterns = _about((), "RE2 patterns of more mutable paths than the package's own.")
     mutable_ttl_s: f.SecondsOrZero | None = _about(None, "How long mutable paths are fresh. Unset: the upstream says.")
@@ -130,7 +137,8 @@ class RepositoryConfig(Table):
     @classmethod
     def _adopted_ones_check(cls, table: Any) -> Any:
         if isinstance(table, Mapping) and table.get("base_url") == "adopt":
-            return {"check_mutable_updates": True, **table}
+            standing = {"mirror_of": HUB} if table.get("package") == "docker" else {}
+            return {"check_mutable_updates": True, **standing, **table}
         return table
 
     @property

@@ -100,7 +100,7 @@ def _repository(name: str, repository: RepositoryConfig, found: tuple[Found, ...
 def _belongs(key: str, repository: RepositoryConfig) -> bool:
     if repository.type == "local":
         return key in {"package", "type", "immutable_patterns", "mutable_patterns", *_LOCAL_ONLY}
-    return key not in _LOCAL_ONLY and (key != "digests" or bool(repository.digests))
+    return key not in _LOCAL_ONLY and (key not in {"digests", "mirror_of"} or bool(getattr(repository, key)))
 
 
 def _comment(one: Adopted) -> str:

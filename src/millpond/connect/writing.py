@@ -8,14 +8,14 @@ default) is replaced only if the pond draws from it: otherwise its packages woul
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import PRIVATE, replace_file, sync_folder
 from millpond.adopt.machine import Machine, Pond, Run, run_tool, shown, without_credentials
 from millpond.adopt.pypi import SUFFIX, Candidate, public_index
-from millpond.connect import saved
+from millpond.connect import containers, saved
 from millpond.connect.lines import revert
 from millpond.connect.pip import Pip
 from millpond.connect.saved import Record
@@ -103,9 +103,11 @@ def this_machine(
     root: Path = Path("/"),
 ) -> Machine:
     """Describe this machine for adoption: with what the tools were set to before they were connected to the pond."""
-    records = [record for tool in TOOLS if (record := saved.load(saved.folder(environ, home), tool))]
+    records = [
+        record for tool in (*TOOLS, *containers.NAMES) if (record := saved.load(saved.folder(environ, home), tool))
+    ]
     written = frozenset(record.url.rstrip("/") for record in records)
-    known = Pond(pond.port, pond.hosts, pond.loopback, pond.public_url, pond.written | written)
+    known = replace(pond, written=pond.written | written)
     return Machine(environ, home, run, root, known, {record.file: record.before for record in records})
 
 

@@ -13,12 +13,13 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import structlog
 import uvicorn
 
+from millpond.errors import ConfigError
 from millpond.server.control import ControlServer
 from millpond.server.protocol import PondProtocol
 
@@ -159,6 +160,22 @@ def leave() -> None:
     a second or more of a core, while its port is closed already. What is frozen is passed over; the kernel frees it.
     """
     gc.freeze()
+
+
+def bind_all(places: Sequence[tuple[str, str, int]]) -> list[socket.socket]:
+    """Bind several places, each with the key that it was configured by; all of them or none. Raises `ConfigError`."""
+    bound: list[socket.socket] = []
+    for key, host, port in places:
+        try:
+            bound.append(bind(host, port))
+        except OSError as error:
+            for sock in bound:
+                sock.close()
+            raise ConfigError(
+                f"[server] {key}: can't listen on {host}:{port}: {error.strerror or error}; "
+                "stop what uses it, or choose another port"
+            ) from error
+    return bound
 
 
 def bind(host: str, port: int) -> socket.socket:

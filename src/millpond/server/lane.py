@@ -23,6 +23,7 @@ from typing import ClassVar, Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from millpond.api.conditional import Part, Unsatisfiable, Whole, select_range
+from millpond.api.oci import MIRRORED, mirror_key
 from millpond.artifacts.hits import Hits, OpenFile
 from millpond.clock import Clock
 from millpond.server import stalls
@@ -51,7 +52,10 @@ class Lane:
     hits: Hits
     doorkeeper: Doorkeeper
     clock: Clock
+    mirror_port: int = 0
+    """The local port of the listener for registry mirrors, whose targets mean something else; 0: there is none."""
     recall: Recall = field(default_factory=Recall)
+    mirror_recall: Recall = field(default_factory=Recall)
 
 
 class _Unheard:
@@ -96,6 +100,9 @@ class FastLane(ZeroCopyProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin between two requests."""
         super().connection_made(transport)
+        port = self.server[1] if self.server else 0
+        self._mirrored = bool(port) and port == self.lane.mirror_port
+        self._recall = self.lane.mirror_recall if self._mirrored else self.lane.recall
         self.cycle = _Turn(complete=True)  # type: ignore[assignment]
         self._between = True  # no request has begun that has not been read to its end
         self._begun = 0
@@ -118,7 +125,7 @@ class FastLane(ZeroCopyProtocol):
         if not self._between or len(data) > MAX_REQUEST_BYTES:
             super().data_received(data)
             return
-        order = self.lane.recall.get(data)
+        order = self._recall.get(data)
         if order is not None and self._free():
             now = self.lane.clock.now()
             if self._stands(order, now) and self._give(order, now):
@@ -127,7 +134,7 @@ class FastLane(ZeroCopyProtocol):
         self._order, self._begun = None, 0
         super().data_received(data)
         if self._order is not None and self._begun == 1 and self._between:
-            self.lane.recall.note(data, self._order)
+            self._recall.note(data, self._order)
 
     def on_message_begin(self) -> None:
         """Begin a request; uvicorn's scope is built only when it is needed."""
@@ -149,6 +156,8 @@ class FastLane(ZeroCopyProtocol):
         HttpToolsProtocol.on_message_begin(self)
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
+        if self._mirrored:
+            self.scope[MIRRORED] = True  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -173,8 +182,11 @@ class FastLane(ZeroCopyProtocol):
         if method not in {b"GET", b"HEAD"} or self.parser.get_http_version() != "1.1":
             return None
         hits = self.lane.hits
-        hit = hits.find(self.url, fields.get(b"accept", b""), fields.get(b"host", b""), now)
-        if hit is None or len(fields) != len(self.headers) or not _LEFT_TO_OTHERS.isdisjoint(fields):
+        accepts = [value for name, value in self.headers if name == b"accept"]
+        target = mirror_key(self.url) if self._mirrored else self.url
+        hit = hits.find(target, b", ".join(accepts), fields.get(b"host", b""), now)
+        alone = len(fields) + max(len(accepts) - 1, 0) == len(self.headers)  # but for Accept, no line is there twice
+        if hit is None or not alone or not _LEFT_TO_OTHERS.isdisjoint(fields):
             return None
         authorization = fields.get(b"authorization", b"").decode("latin-1")
         token = self.lane.doorkeeper.token_for(authorization, hit.repository)

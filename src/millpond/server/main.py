@@ -9,7 +9,7 @@ from functools import partial
 from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
-from millpond.server.daemon import bind, leave
+from millpond.server.daemon import bind_all, leave
 from millpond.server.logs import configure
 from millpond.server.supervisor import Supervisor
 from millpond.server.worker import Job, metrics_folder, serve, work
@@ -30,39 +30,43 @@ def run(source: Source) -> int:
     configure(config.server.log_format, config.server.log_level)
     lock = DataLock(config.server.data)
     try:
-        with _bound(config) as sock:
-            port = sock.getsockname()[1]
-            if config.server.workers == 1:
-                return _alone(config, source, sock, port)
-            return _many(config, source, sock, port)
+        sockets = _bound(config)
+        try:
+            return (_alone if config.server.workers == 1 else _many)(config, source, sockets)
+        finally:
+            for sock in sockets:
+                sock.close()
     finally:
         lock.release()
         leave()
 
 
-def _alone(config: Config, source: Source, sock: socket.socket, port: int) -> int:
+def _alone(config: Config, source: Source, sockets: list[socket.socket]) -> int:
     import uvloop
 
-    uvloop.run(serve(config, Job(source, port, Role()), sock))
+    uvloop.run(serve(config, Job(source, _ports(sockets), Role()), sockets))
     return 0
 
 
-def _many(config: Config, source: Source, sock: socket.socket, port: int) -> int:
+def _many(config: Config, source: Source, sockets: list[socket.socket]) -> int:
     prepare_catalog(config)
     folder = metrics_folder(config.server.data)
     role = Role(count=config.server.workers)
     accepted = Accepted(source, config)
-    begin = partial(work, Job(source, port, role, folder), accepted.file, sock)
-    supervisor = Supervisor(begin, config.server.workers, [sock], accepted, metrics=folder)
+    begin = partial(work, Job(source, _ports(sockets), role, folder), accepted.file, sockets)
+    supervisor = Supervisor(begin, config.server.workers, sockets, accepted, metrics=folder)
     return supervisor.run()
 
 
-def _bound(config: Config) -> socket.socket:
-    host, port = config.server.host, config.server.port
-    try:
-        return bind(host, port)
-    except OSError as error:
-        raise ConfigError(
-            f"[server] host, port: can't listen on {host}:{port}: {error.strerror or error}; "
-            "stop what uses it, or choose another --port"
-        ) from error
+def _ports(sockets: list[socket.socket]) -> tuple[int, ...]:
+    return tuple(int(sock.getsockname()[1]) for sock in sockets)
+
+
+def _bound(config: Config) -> list[socket.socket]:
+    """Bind what is listened on: the pond's own address, then the registry mirrors', if there is one."""
+    server = config.server
+    places = [("host, port", server.host, server.port)]
+    if server.mirror_listen:
+        host, _, port = server.mirror_listen.rpartition(":")
+        places.append(("mirror_listen", host.strip("[]"), int(port)))
+    return bind_all(places)

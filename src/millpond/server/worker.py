@@ -31,20 +31,24 @@ SOCKET = "control.sock"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to do; `metrics` is the folder that several workers share."""
+    """What a worker is to do.
+
+    `ports`: of the pond's own listener and, if there is one, of that for registry mirrors. `metrics` is the folder that
+    several workers share.
+    """
 
     source: Source
-    port: int
+    ports: tuple[int, ...]
     role: Role
     metrics: Path | None = None
 
 
-async def serve(config: Config, job: Job, sock: socket.socket, superior: Superior | None = None) -> None:
+async def serve(config: Config, job: Job, sockets: list[socket.socket], superior: Superior | None = None) -> None:
     """Open the application and serve it until told to stop; the first worker tells a person what to do next.
 
     `superior`: the line to the supervisor, where there is one.
     """
-    server = config.server.model_copy(update={"port": job.port})
+    server = config.server.model_copy(update={"port": job.ports[0]})
     app = await App.open(
         config.model_copy(update={"server": server}),
         job.source,
@@ -55,8 +59,8 @@ async def serve(config: Config, job: Job, sock: socket.socket, superior: Superio
     first = job.role.number == 0
     control = ControlServer(app.data / SOCKET, app.operations) if first else None
     surface = site(app)
-    lane = protocol(Lane(app.hits, surface.doorkeeper, app.clock))
-    daemon = Daemon(app, surface, [sock], drain_s=config.server.drain_timeout_s, protocol=lane)
+    lane = protocol(Lane(app.hits, surface.doorkeeper, app.clock, sum(job.ports[1:])))
+    daemon = Daemon(app, surface, sockets, drain_s=config.server.drain_timeout_s, protocol=lane)
 
     async def ready() -> None:
         with contextlib.suppress(MillpondError):
@@ -72,14 +76,14 @@ async def serve(config: Config, job: Job, sock: socket.socket, superior: Superio
         await superior.close()
 
 
-def work(job: Job, accepted: Path, sock: socket.socket, number: int, line: socket.socket) -> None:
+def work(job: Job, accepted: Path, sockets: list[socket.socket], number: int, line: socket.socket) -> None:
     """Be one of several workers: `line` leads to the supervisor."""
     import uvloop
 
     config = read(accepted)
     configure(config.server.log_format, config.server.log_level)
     mine = replace(job, role=replace(job.role, number=number))
-    uvloop.run(serve(config, mine, sock, Superior(line)))
+    uvloop.run(serve(config, mine, sockets, Superior(line)))
 
 
 def metrics_folder(data: Path) -> Path:

@@ -80,7 +80,7 @@ class PondProcess:
             if process.poll() is not None:
                 break
             with contextlib.suppress(OSError, ValueError):
-                if self.get("/health").status == 200:  # noqa: PLR2004 - OK
+                if self.get("/health").status in {200, 401}:  # 401: it serves, to who has a token
                     return time.monotonic() - began
             time.sleep(0.02)
         self.kill()

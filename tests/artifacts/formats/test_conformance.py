@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from millpond.artifacts.formats import BUILT_IN, FORMATS
+from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
 from millpond.artifacts.formats.pypi import PyPI
 from millpond.testing.formats import FormatSuite, Sample
 
 from .pypi import pages
 
+DIGEST = "sha256:" + "0a" * 32
 FOREIGN = (b"index.example", b"files.example", b"javascript")
 
 
 class TestGeneric(FormatSuite):
     format = Generic()
     paths = ("a", "a/b.tar.gz", "dir/", "größe/x.json")
+
+
+class TestDocker(FormatSuite):
+    format = Docker()
+    paths = (
+        "library/demo/manifests/latest", f"demo/manifests/{DIGEST}", f"a/b/c/blobs/{DIGEST}", "demo/tags/list",
+        f"demo/referrers/{DIGEST}",
+    )  # fmt: skip
 
 
 class TestPyPI(FormatSuite):

@@ -6,10 +6,10 @@ small protocol; a format implements those it has and the executor asks with `isi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
-from millpond.artifacts.model import Expectation, Links, Member, Resolution, Target
+from millpond.artifacts.model import Checksum, Expectation, Links, Member, Resolution, Target
 
 
 class Format(Protocol):
@@ -70,3 +70,25 @@ class Varies(Protocol):
 
     def serves(self, target: Target, content_type: str) -> bool:
         """Say whether a document of that type can be read by who asked for `target`."""
+
+
+@runtime_checkable
+class Pinned(Protocol):
+    """Names that point at content, and content that has a digest: a HEAD tells whether a name has moved."""
+
+    def told(self, target: Target, headers: Mapping[str, str]) -> Checksum | None:
+        """Read the digest that an answer's head promises for its body; None: there is none that can be checked."""
+
+    def moves(self, target: Target) -> bool:
+        """Whether a target is such a name, to be asked for by HEAD first."""
+
+
+@runtime_checkable
+class Typed(Protocol):
+    """Documents that say within themselves what they are, and lists that come in pages."""
+
+    def media_type(self, target: Target, told: str, body: bytes) -> str:
+        """Give a whole document's own media type; `told` came with it. Raises `ValueError` for what is none."""
+
+    def next_page(self, target: Target, link: str) -> str:
+        """Give the query of the page behind this one, of the Link header that came with it; empty: it is the last."""
