@@ -25,7 +25,7 @@ from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
 from millpond.api.tokens import add_token_endpoint
 from millpond.app import App
-from millpond.errors import Denied, MillpondError
+from millpond.errors import ConfigError, Conflict, Denied, MillpondError
 from millpond.metrics import CONTENT_TYPE as PROMETHEUS
 
 READ_ALL = reading("*")
@@ -127,8 +127,11 @@ def _upkeep(api: FastAPI, app: App, may_read: Any, may_change: Any) -> None:
 
     @api.post("/api/v1/reload", dependencies=[may_change])
     async def reload() -> Any:
-        """Read the configuration again."""
-        return await _run(app, "reload")
+        """Read the configuration again; one that is refused changes nothing (409)."""
+        try:
+            return await _run(app, "reload")
+        except ConfigError as error:
+            raise Conflict(f"not reloaded, what held goes on: {error}") from error
 
 
 def _tokens(api: FastAPI, app: App, may_change: Any) -> None:
