@@ -171,9 +171,10 @@ def bind_all(places: Sequence[tuple[str, str, int]]) -> list[socket.socket]:
         except OSError as error:
             for sock in bound:
                 sock.close()
+            option = "--port" if "port" in key else "port"  # the command line has one for the pond's own only
             raise ConfigError(
                 f"[server] {key}: can't listen on {host}:{port}: {error.strerror or error}; "
-                "stop what uses it, or choose another port"
+                f"stop what uses it, or choose another {option}"
             ) from error
     return bound
 
