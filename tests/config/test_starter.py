@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from millpond.adopt import Adopted, Skipped
@@ -101,6 +102,7 @@ def test_plain_secrets_are_not_repeated(loaded):
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), number=st.floats(1e-9, 1e7))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 def test_any_path_and_number_survives(text, number, tmp_path, kinds):
+    assume(str(Path(f"/x{text}")) == f"/x{text}")  # else it comes back in its shortest spelling
     base = Config()
     config = base.model_copy(
         update={
