@@ -214,7 +214,7 @@ def test_init_writes_a_file_that_loads_and_is_not_replaced_by_accident(millpond:
 
 def test_adoption_is_renewed_only_when_asked(millpond: Run):
     def upstream_of(told: subprocess.CompletedProcess[str]) -> str:
-        return str(json.loads(told.stdout)["repositories"][0]["base_url"])
+        return next(str(one["base_url"]) for one in json.loads(told.stdout)["repositories"] if one["name"] == "pypi")
 
     first, second = "http://127.0.0.1:9/simple", "http://127.0.0.1:10/simple"
     assert upstream_of(millpond("repo", "ls", "--json", PIP_INDEX_URL=first)).startswith(first)
