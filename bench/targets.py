@@ -138,6 +138,10 @@ TARGETS: tuple[Target, ...] = (
         "beside", ONE, "hits beside / alone", Measure.MEDIAN, 0.5, at_least=True,
     ),
     Target("hit p99 beside that rewrite (ms)", "beside", ONE, "hit p99", Measure.MEDIAN, 10, cases=("cold rewrites",)),
+    Target(
+        "memory over idle beside a rewrite of a 120 MiB packument (MiB)",
+        "beside", ONE, "memory over idle", Measure.WORST, 128, cases=("cold rewrites of 120",),
+    ),
     *(
         Target(f"memory over idle, always ({server}, MiB)", "memory", server, "memory over idle", Measure.WORST, 128)
         for server in (ONE, TWO)

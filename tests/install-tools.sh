@@ -1,6 +1,13 @@
 #!/bin/sh
-# Debian packages that some tests need; without root or a network those tests are skipped and say why.
+# Programs that some tests need: Debian packages, and pnpm from npm's registry into build/test-tools. Without root or a
+# network those tests are skipped and say why.
 set -u
+tools="$(dirname "$0")/../build/test-tools"
+if command -v npm >/dev/null 2>&1 && [ ! -e "$tools/node_modules/pnpm" ]; then
+    mkdir -p "$tools"
+    npm install --prefix "$tools" --no-audit --no-fund --no-save pnpm@10 >/dev/null 2>&1 ||
+        echo "tests: could not install pnpm (the tests that need it are skipped)"
+fi
 missing=""
 command -v ip >/dev/null 2>&1 || missing="$missing iproute2"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"

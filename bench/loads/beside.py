@@ -1,4 +1,6 @@
-"""Hits beside other work: how long they take beside a busy miss, and how many are left beside cold index rewrites.
+"""Hits beside other work: how long they take beside a busy miss, how many are left beside cold index rewrites.
+
+The largest index is a packument of 120 MiB: beside it the pond's memory is watched too.
 
 Beside a miss, a few paced clients ask for a small hit; their process is scheduled before everything else on its core,
 so that what they wait for is the server. Beside index rewrites, load a goes on at full speed. The server, and what it
@@ -9,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Self
 
-from bench import indexes, machine, objects, wrk
+from bench import indexes, machine, objects, packuments, wrk
 from bench.clients import driving
 from bench.clients.driving import Driver
 from bench.clients.fetch import Answer, Order
@@ -25,16 +29,18 @@ from bench.servers.nginx import NginxCache, Origin
 
 GROUP = "beside"
 MISS, INDEX, ALONE = "a miss of 200 MiB objects", "cold rewrites of 20 MiB indexes", "nothing"
+PACKUMENT = "cold rewrites of 120 MiB packuments"
 P99, RATE, SHARE, DONE = "hit p99", "hits", "hits beside / alone", "rewrites done"
+GROWTH, LOOK_S = "memory over idle", 0.1
 KINDS: tuple[type[Cache], ...] = (NginxCache, Millpond)
 PROBES, GAP_S = 4, 0.008
 PAGES_PER_S = 4
 """More than can be rewritten, so that the work beside does not end before the hits."""
-ACCEPT = "application/vnd.pypi.simple.v1+json"
+ACCEPT, NPM_ACCEPT = "application/vnd.pypi.simple.v1+json", "application/json"
 
 
 def run(setting: Setting) -> Iterator[Sample]:
-    """Measure both."""
+    """Measure each."""
     fresh = itertools.count()
     with setting.origin() as origin, contextlib.ExitStack() as stack:
         servers: list[Cache] = [
@@ -50,6 +56,8 @@ def run(setting: Setting) -> Iterator[Sample]:
                 if isinstance(server, Millpond):
                     index = partial(beside_index, server, origin, setting, fresh)
                     found += setting.attempt(f"{what} beside rewrites", index)
+                    packument = partial(_beside_packument, server, origin, setting, fresh)
+                    found += setting.attempt(f"{what} beside packuments", packument)
                 told = "; ".join(f"{one.metric} {one.value:,.2f} {one.unit}".strip() for one in found)
                 machine.say(f"{what}: {told}")
                 yield from found
@@ -85,17 +93,31 @@ def beside_index(server: Millpond, origin: Origin, setting: Setting, fresh: Iter
     projects = [f"bench{next(fresh)}" for _ in range(round(PAGES_PER_S * setting.seconds) + 1)]
     for project in projects:
         indexes.write(setting.objects.folder, project)
-    alone = _hits(server, setting)
     targets = [f"/pypi/simple/{project}/" for project in projects]
     order = Order(server.port, targets, 1, seconds=setting.seconds, accept=ACCEPT)
+    return _beside(server, origin, setting, order, INDEX)
+
+
+def _beside_packument(server: Millpond, origin: Origin, setting: Setting, fresh: Iterator[int]) -> list[Sample]:
+    """Do the same with packuments, of which one takes longer than a round may; and see what the pond holds then."""
+    packuments.write(setting.objects.folder)
+    targets = [f"/npm/bench{next(fresh)}" for _ in range(round(PAGES_PER_S * setting.seconds) + 1)]
+    order = Order(server.port, targets, 1, seconds=setting.seconds, accept=NPM_ACCEPT)
+    with _MemoryWatch(server) as memory:
+        found = _beside(server, origin, setting, order, PACKUMENT)
+    return [*found, Sample(GROUP, PACKUMENT, server.name, GROWTH, "MiB", memory.growth, more_is_better=False)]
+
+
+def _beside(server: Millpond, origin: Origin, setting: Setting, order: Order, case: str) -> list[Sample]:
+    alone = _hits(server, setting)
     before = origin.fetches()
-    with LagWatch(server, GROUP, INDEX) as lag, Driver(order, machine.load_cores()) as busy:
+    with LagWatch(server, GROUP, case) as lag, Driver(order, machine.load_cores()) as busy:
         beside = _hits(server, setting)
         busy.answers()
     done = origin.fetches() - before
 
     def sample(metric: str, unit: str, value: float, *, more_is_better: bool = True) -> Sample:
-        return Sample(GROUP, INDEX, server.name, metric, unit, value, more_is_better)
+        return Sample(GROUP, case, server.name, metric, unit, value, more_is_better)
 
     return [
         sample(RATE, "requests/s", beside.rate),
@@ -104,6 +126,32 @@ def beside_index(server: Millpond, origin: Origin, setting: Setting, fresh: Iter
         sample(DONE, "", done),
         *lag.samples,
     ]
+
+
+class _MemoryWatch:
+    """Looks what a pond holds, with all its processes, while a load goes on; `growth` in MiB over the beginning."""
+
+    def __init__(self, server: Millpond) -> None:
+        self._server, self._ended = server, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._idle = self._most = 0.0
+
+    def __enter__(self) -> Self:
+        self._idle = machine.memory(self._server.pids())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> float:
+        return self._most - self._idle
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            self._most = max(self._most, machine.memory(self._server.pids()))
 
 
 def _hits(server: Millpond, setting: Setting) -> wrk.Summary:

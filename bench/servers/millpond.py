@@ -23,11 +23,15 @@ mutable_ttl_s = 3600
 [repositories.hub]
 package = "docker"
 base_url = "{upstream}"
+[repositories.npm]
+package = "npm"
+base_url = "{upstream}/registry/"
+mutable_ttl_s = 3600
 """
 
 
 class Millpond(Cache):
-    """A pond with a repository of plain files and one of Python packages, both drawn from the origin."""
+    """A pond with a repository of plain files, one of Python and one of npm packages, all drawn from the origin."""
 
     name: ClassVar[str] = "millpond-1"
     program: ClassVar[str] = "millpond"

@@ -125,6 +125,12 @@ class Origin(Nginx):
     access_log {self.folder}/access.log bench;
     location ~ ^/as/([^/]+)/ {{ alias {root}/$1; }}
     location /pages/ {{ types {{ text/html html; }} index index.html; }}
+    location ~ ^/registry/[^/]+$ {{
+      types {{ }}
+      default_type "application/json";
+      alias {root}/packument.json;
+      access_log {self.folder}/access.log bench;
+    }}
     location /simple/ {{
       types {{ }}
       default_type "application/vnd.pypi.simple.v1+json";

@@ -58,6 +58,10 @@ class Denied(MillpondError):
         self.authenticate = authenticate
 
 
+class NotAllowed(MillpondError):
+    """Nothing of that kind is done at this address (HTTP 405)."""
+
+
 class Conflict(MillpondError):
     """The request contradicts what is there (HTTP 409)."""
 

@@ -177,7 +177,7 @@ ARTIFACT = "/api/v1/remote/{repository}/{path}"
 
 async def test_so_are_the_artifacts_urls_with_their_answers(pond):
     paths = (await pond.get("/api/v1/openapi.json")).json()["paths"]
-    assert set(paths["/{repository}/{path}"]) == {"parameters", "get", "head"}
+    assert set(paths["/{repository}/{path}"]) == {"parameters", "get", "head", "post"}
     assert set(paths[ARTIFACT]) == {"parameters", "get", "head", "put", "delete"}
     answers = {method: set(paths[ARTIFACT][method]["responses"]) for method in ("get", "put", "delete")}
     assert {"200", "206", "304", "404", "502"} <= answers["get"]

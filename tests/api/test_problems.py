@@ -17,6 +17,7 @@ from millpond.api.problems import problem, status_of
         (errors.Denied("x", authenticate=True), 401),
         (errors.Denied("x"), 403),
         (errors.NotFound("x"), 404),
+        (errors.NotAllowed("x"), 405),
         (errors.Stalled("x"), 408),
         (errors.Conflict("x"), 409),
         (errors.TooLarge("x"), 413),
@@ -36,7 +37,7 @@ def test_no_fault_of_ours_is_forgotten():
     named = {
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MillpondError)
     }
-    tested = 12
+    tested = 13
     assert len(named) == tested, "a new fault needs a status, and a line above"
 
 

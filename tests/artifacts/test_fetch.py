@@ -142,7 +142,7 @@ async def test_a_changed_file_replaces_the_copy_only_when_it_is_whole(pond, orig
     new = b"PK" + b"n" * 200_000
     origin.put("/base/a.zip", new)
     gate = origin.hold("/base/a.zip", after_bytes=100_000)
-    flight, _ = pond.app.repositories["files"]._join(pond.app.repositories["files"].resolve("a.zip", "", ""), "")
+    flight, _ = pond.app.repositories["files"].join(pond.app.repositories["files"].resolve("a.zip", "", ""), "")
     await gate.reached()
     entry = await pond.app.catalog.find("files", "a.zip", "")
     assert entry is not None

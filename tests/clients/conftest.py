@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from tests import jail as jails
 from tests.clients.indexes import TTL_S, Index, Mill, config
+from tests.clients.node import Manager, Npm, Pnpm
 from tests.clients.programs import Client, Pip, Room, Uv
 from tests.conftest import MakePond
+from tests.registries import Registry
 
 from millpond.testing.upstream import ThreadedUpstream
 
@@ -83,3 +85,34 @@ def mill(jail: jails.Jail, make_pond: MakePond, index: Index) -> MakeMill:
         return Mill(make_pond(config(index, ttl_s=ttl_s), host=jail.address, workers=workers), index)
 
     return make
+
+
+TOOLS = Path(__file__).parents[2] / "build/test-tools"
+"""Where tests/install-tools.sh puts what is not in Debian."""
+
+
+@pytest.fixture(scope="session")
+def npm() -> Npm:
+    program = shutil.which("npm")
+    if program is None or shutil.which("node") is None:
+        pytest.skip("npm is not installed (Debian: npm)")
+    return Npm(program)
+
+
+@pytest.fixture(scope="session")
+def pnpm() -> Pnpm:
+    node, script = shutil.which("node"), TOOLS / "node_modules/pnpm/bin/pnpm.cjs"
+    if node is None or not script.exists():
+        pytest.skip("pnpm is not there: `sh tests/install-tools.sh` installs it from npm's registry")
+    return Pnpm(node, str(script))
+
+
+@pytest.fixture(params=["npm", "pnpm"])
+def manager(request: pytest.FixtureRequest) -> Manager:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["native", "off-host"])
+def registry(request: pytest.FixtureRequest, upstream: ThreadedUpstream, files_host: ThreadedUpstream) -> Registry:
+    native = request.param == "native"
+    return Registry(upstream, upstream if native else files_host, native=native)

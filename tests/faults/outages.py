@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tests.faults.inside import Inside
 from tests.faults.traffic import Seen, content
 from tests.images import digest_of, image
+from tests.registries import ABBREVIATED_TYPE, FULL_TYPE, NPM_ACCEPT, Package, Registry
 from tests.wheels import JSON_TYPE, Wheel, json_page
 
 from millpond.artifacts.formats.docker.negotiation import ALL
@@ -37,6 +38,12 @@ mutable_ttl_s = {ttl}
 package = "docker"
 base_url = "{upstream}"
 mutable_ttl_s = {ttl}
+[repositories.npm]
+package = "npm"
+base_url = "{upstream}/registry"
+trusted_origins = ["{host}"]
+mutable_ttl_s = {ttl}
+check_mutable_updates = true
 [repositories.pypi]
 package = "pypi"
 base_url = "{upstream}/simple"
@@ -148,12 +155,33 @@ class World:
             f"/pypi/files/demo/{wheel.filename}", "pypi", f"files/demo/{wheel.filename}", place, wheel.body, b""
         )
 
+    def packument(self) -> Thing:
+        def with_versions(count: int) -> bytes:
+            registry = Registry(self.upstream, self.host, native=False)
+            registry.has["demo"] = self.packages(count)
+            return registry.abbreviated("demo")
+
+        old, new = with_versions(3), with_versions(4)
+        kind, accept = ABBREVIATED_TYPE, NPM_ACCEPT
+        return Thing("/npm/demo", "npm", "demo#abbreviated", "/registry/demo", old, new, kind, accept, FULL_TYPE)
+
+    def tarball(self) -> Thing:
+        package = self.packages(1)[0]
+        self.upstream.put("/registry/demo", self.packument().old, headers={"content-type": ABBREVIATED_TYPE})
+        place = Registry(self.upstream, self.host, native=False).tarball_place(package)
+        key = f"demo/-/{package.filename}"
+        return Thing(f"/npm/{key}", "npm", key, place, package.body, b"", errors=FULL_TYPE)
+
+    @staticmethod
+    def packages(count: int) -> list[Package]:
+        return [Package("demo", f"1.{n}.0", payload=content(f"package {n}", 200_000)) for n in range(count)]
+
     @staticmethod
     def wheels(count: int) -> list[Wheel]:
         return [Wheel("demo", f"1.{number}", payload=content(f"wheel {number}", 200_000)) for number in range(count)]
 
     def server(self, thing: Thing) -> FakeUpstream:
-        return self.host if thing.place.startswith("/packages/") else self.upstream
+        return self.host if thing.place.startswith(("/packages/", "/elsewhere/")) else self.upstream
 
     def asked(self, thing: Thing) -> int:
         return self.server(thing).count(thing.place)
@@ -184,8 +212,17 @@ class World:
             return False
         if not thing.kind:
             return seen.body == body
+        if thing.kind == ABBREVIATED_TYPE:
+            return _versions(seen.body, "http://pond.test/npm/demo/-/") == _versions(body)
         links = body.replace(f"{self.host.url}/packages".encode(), b"http://pond.test/pypi/files/demo")
         return _files(seen.body) == _files(links)
+
+
+def _versions(packument: bytes, mount: str = "") -> list[tuple[str, str]]:
+    """Give the versions and their digests; with `mount`, each must have its tarball there."""
+    found = json.loads(packument)["versions"]
+    assert all(one["dist"]["tarball"] == f"{mount}demo-{version}.tgz" for version, one in found.items() if mount)
+    return [(version, one["dist"]["integrity"]) for version, one in found.items()]
 
 
 def _files(page: bytes) -> list[tuple[str, str, str]]:

@@ -126,8 +126,19 @@ async def test_cold_docker_blob(world, fault):
 
 
 @ids
-async def test_a_file_whose_index_fails(world, fault):
-    index, file = world.index(), world.file()
+async def test_cold_npm_packument(world, fault):
+    await cold(world, world.packument(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, WRONG], ids=lambda fault: fault.name)
+async def test_cold_npm_tarball(world, fault):
+    await cold(world, world.tarball(), fault, fault.cold)
+
+
+@pytest.mark.parametrize("package", ["pypi", "npm"])
+@ids
+async def test_a_file_whose_index_fails(world, fault, package):
+    index, file = (world.index(), world.file()) if package == "pypi" else (world.packument(), world.tarball())
     world.offer(file, file.old)
     await world.breaks(index, fault, index.old)
     seen = await world.get(file)
@@ -236,9 +247,15 @@ async def test_a_docker_blob_at_hand_needs_no_upstream(world, fault):
     assert (seen.happened, world.asked(blob)) == ("millpond; hit", 1)
 
 
+@ids
+async def test_stale_npm_packument(world, fault):
+    await stale(world, world.packument(), fault)
+
+
+@pytest.mark.parametrize("package", ["pypi", "npm"])
 @pytest.mark.parametrize("fault", [*FAULTS, WRONG], ids=lambda fault: fault.name)
-async def test_a_pypi_file_at_hand_needs_no_upstream(world, fault):
-    file, index = world.file(), world.index()
+async def test_a_file_at_hand_needs_no_upstream(world, fault, package):
+    file, index = (world.file(), world.index()) if package == "pypi" else (world.tarball(), world.packument())
     world.offer(file, file.old)
     assert world.right(await world.get(file), file, file.old)
     for thing in (file, index):
@@ -289,16 +306,17 @@ async def the_way_back_is_a_hit(world: World, thing: Thing) -> None:
 
 async def test_of_500_truncations_no_bad_byte_is_stored(world):
     dice = random.Random(20)
-    file, index = world.file(), world.index()
-    world.offer(index, index.old)
-    things = [world.generic(), file]
-    await world.get(index)
+    indexes = [world.index(), world.packument()]
+    things = [world.generic(), world.file(), world.tarball()]
+    for index in indexes:
+        world.offer(index, index.old)
+        await world.get(index)
     known = world.pond.blobs()
     for number in range(500):
-        thing = things[number % 2]
+        thing = things[number % 3]
         world.offer(thing, thing.old)
         cut = dice.choice([dice.randrange(len(thing.old)), len(thing.old) - dice.randint(1, 600), dice.randrange(600)])
-        how = [truncate, reset, lambda after: Chunked(dice.randint(500, 70_000), stop_after=after)][number % 3]
+        how = [truncate, reset, lambda after: Chunked(dice.randint(500, 70_000), stop_after=after)][number // 3 % 3]
         world.server(thing).script(thing.place, how(cut))
         seen = await world.get(thing)
         assert seen.status == 502 or (seen.status == 200 and not seen.whole), f"cut after {cut}: {seen.status}"

@@ -35,7 +35,7 @@ from millpond.errors import ConfigError, UpstreamUnreachable
 READ_BYTES = 256 * 1024
 KEEP_IDLE_S = 30.0
 HOME_TTL_S = 60.0
-RETRIED = frozenset({"GET", "HEAD"})
+RETRIED = frozenset({"GET", "HEAD", "POST"})  # what is posted are questions (formats.base.PassesOn)
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ class Dialler:
         self._home_lock = asyncio.Lock()
 
     async def send(
-        self, method: str, location: Location, headers: Mapping[str, str], *, trusted: bool
+        self, method: str, location: Location, headers: Mapping[str, str], *, trusted: bool, body: bytes = b""
     ) -> aiohttp.ClientResponse:
         """Ask, without following redirects, and give the answer with its body unread.
 
@@ -162,7 +162,7 @@ class Dialler:
         pool = self._pool("proxied" if proxy is not None else "direct" if trusted else "guarded")
         token = _attempts.set(attempts)
         try:
-            return await self._ask(pool, method, location, headers, proxy)
+            return await self._ask(pool, method, location, headers, proxy, body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._named(error, location.origin, attempts) from None
         finally:
@@ -184,6 +184,7 @@ class Dialler:
         location: Location,
         headers: Mapping[str, str],
         proxy: URL | None,
+        body: bytes,
     ) -> aiohttp.ClientResponse:
         """Send; as long as it is a pooled connection that turns out dead, take the next one.
 
@@ -195,6 +196,7 @@ class Dialler:
             try:
                 return await pool.request(
                     method, URL(location.url, encoded=True), headers=headers, allow_redirects=False, proxy=proxy,
+                    data=body or None,
                     ssl=tls, trace_request_ctx=state,
                 )  # fmt: skip
             except _Lost:

@@ -102,12 +102,14 @@ class RegistryUpstream:
         return f"RegistryUpstream({self._inner!r})"
 
     @asynccontextmanager
-    async def request(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> AsyncIterator[HttpReply]:
         """Ask, with a token where one is wanted. See `ports.Upstream`."""
         name = self._name_of(url)
         known = self._demands.get(name)
         shown = await self._authorization(known) if known is not None else ""
-        async with self._inner.request(method, url, _with(headers, shown)) as reply:
+        async with self._inner.request(method, url, _with(headers, shown), body) as reply:
             demand = self._demanded(reply.head)
             if demand is None or (shown and not demand.realm):
                 self._note_quota(reply.head)
@@ -115,7 +117,7 @@ class RegistryUpstream:
                 return
         self._remember(name, demand)
         shown = await self._authorization(demand, refused=shown)
-        async with self._inner.request(method, url, _with(headers, shown)) as reply:
+        async with self._inner.request(method, url, _with(headers, shown), body) as reply:
             self._note_quota(reply.head)
             yield reply
 

@@ -164,6 +164,7 @@ class HttpUpstream:
         )  # fmt: skip
         self._limits = Limits(options.circuit_failures, options.circuit_open_s, options.circuit_max_open_s)
         self._circuit = Circuit(self._limits)
+        self._services = Circuit(self._limits)
         self._circuits: OrderedDict[Origin, Circuit] = OrderedDict()
         self._slots = asyncio.Semaphore(options.max_connections)
         self._in_flight = self._requests = self._bytes = 0
@@ -176,7 +177,9 @@ class HttpUpstream:
         return f"HttpUpstream({self._options.name!r}, {self._home})"
 
     @asynccontextmanager
-    async def request(self, method: str, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpReply]:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> AsyncIterator[HttpReply]:
         """Ask for an absolute URL, following redirects. See `ports.Upstream`."""
         self._requests += 1
         try:
@@ -186,7 +189,7 @@ class HttpUpstream:
         await self._take_slot()
         self._in_flight += 1
         try:
-            response, reply = await self._follow(method, location, headers)
+            response, reply = await self._follow(method, location, headers, body)
             try:
                 yield reply
             finally:
@@ -203,7 +206,7 @@ class HttpUpstream:
         await self._take_slot()
         try:
             own = {"accept-encoding": "identity", "user-agent": f"millpond/{__version__}"}
-            response, ticket = await self._hop("GET", location, {**own, **headers})
+            response, ticket = await self._hop("GET", location, {**own, **headers}, b"")
             reply = self._reply("GET", location, response, ticket)
             body = b""
             try:
@@ -252,17 +255,17 @@ class HttpUpstream:
             raise self._noted(UpstreamUnreachable(text, kind="timeout")) from None
 
     async def _follow(
-        self, method: str, location: Location, headers: Mapping[str, str]
+        self, method: str, location: Location, headers: Mapping[str, str], body: bytes
     ) -> tuple[aiohttp.ClientResponse, HttpReply]:
         seen, strayed = {location.url}, False
         while True:
             strayed = strayed or location.origin != self._home
-            response, ticket = await self._hop(method, location, self._headers(headers, strayed=strayed))
+            response, ticket = await self._hop(method, location, self._headers(headers, strayed=strayed), body)
             target = response.headers.get("Location", "")
             if response.status not in REDIRECTS or not target or method not in {"GET", "HEAD"}:
                 return response, self._reply(method, location, response, ticket)
             response.close()
-            self._circuit_of(location.origin).succeeded(ticket)
+            self._circuit_of(location.origin, method).succeeded(ticket)
             location = self._target(location, target, seen)
             seen.add(location.url)
 
@@ -284,17 +287,18 @@ class HttpUpstream:
         return self._noted(UpstreamUnreachable(f"{location.origin}: {why}", kind="redirect"))
 
     async def _hop(
-        self, method: str, location: Location, headers: Mapping[str, str]
+        self, method: str, location: Location, headers: Mapping[str, str], body: bytes
     ) -> tuple[aiohttp.ClientResponse, Ticket]:
         """Send one request if the origin's circuit lets it."""
-        circuit = self._circuit_of(location.origin)
+        circuit = self._circuit_of(location.origin, method)
         started = self._clock.monotonic()
         ticket = circuit.admit(started)
         if isinstance(ticket, Wait):
             text = f"{location.origin}: not asked, it failed too often lately"
             raise UpstreamUnreachable(text, kind="circuit", retry_after_s=ticket.retry_after_s)
         try:
-            response = await self._dialler.send(method, location, headers, trusted=location.origin in self._trusted)
+            trusted = location.origin in self._trusted
+            response = await self._dialler.send(method, location, headers, trusted=trusted, body=body)
         except UpstreamUnreachable as error:
             self._ended(circuit, ticket, error)
             raise
@@ -327,7 +331,7 @@ class HttpUpstream:
             self._noted(error)
 
     def _reply(self, method: str, location: Location, response: aiohttp.ClientResponse, ticket: Ticket) -> HttpReply:
-        circuit = self._circuit_of(location.origin)
+        circuit = self._circuit_of(location.origin, method)
         failing = fails(response.status)
 
         def done(error: UpstreamUnreachable | None) -> None:
@@ -350,7 +354,9 @@ class HttpUpstream:
             named.setdefault("authorization", authorization)
         return named
 
-    def _circuit_of(self, origin: Origin) -> Circuit:
+    def _circuit_of(self, origin: Origin, method: str) -> Circuit:
+        if method == "POST":
+            return self._services
         if origin == self._home:
             return self._circuit
         circuit = self._circuits.setdefault(origin, Circuit(self._limits))

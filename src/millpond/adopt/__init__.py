@@ -1,13 +1,14 @@
 """Upstreams from the machine's own client settings: no public registry's address is written in this project.
 
-A file per ecosystem (`pypi`), what they share (`machine`), and what is remembered (`kept`).
+A file per ecosystem (`pypi`, `npm`), what they share (`machine`), and what is remembered (`kept`).
 """
 
 from __future__ import annotations
 
 from millpond.adopt.docker import adopt_docker
-from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt
+from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt, to_look_for
 from millpond.adopt.machine import Adopted, Found, Machine, Pond, Run, Skipped, run_tool
+from millpond.adopt.npm import adopt_npm, public_registry
 from millpond.adopt.pypi import adopt_pypi, public_index
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "Run",
     "Skipped",
     "adopt_docker",
+    "adopt_npm",
     "adopt_pypi",
     "load_or_adopt",
     "public_index",
+    "public_registry",
     "run_tool",
+    "to_look_for",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from millpond.adopt.atomic import replace_file
 from millpond.adopt.docker import adopt_docker
 from millpond.adopt.machine import Adopted, Found, Machine
+from millpond.adopt.npm import adopt_npm
 from millpond.adopt.pypi import adopt_pypi
 from millpond.errors import ConfigError
 
@@ -21,6 +23,7 @@ FILE_NAME = "adopted.json"
 VERSION = 1
 ECOSYSTEMS: Mapping[str, Callable[[Machine], tuple[Found, ...]]] = {
     "docker": lambda machine: (adopt_docker(machine),),
+    "npm": lambda machine: (adopt_npm(machine),),
     "pypi": lambda machine: (adopt_pypi(machine),),
 }
 """By package: what looks for its upstreams; a machine may have several (one for each URI of a package list)."""
@@ -31,15 +34,16 @@ def load_or_adopt(data: Path, machine: Machine, packages: Iterable[str], *, rene
 
     What is found is kept. `renew` looks again; a package for which nothing is found then keeps its earlier upstreams,
     and the reason is given beside them. Raises `ConfigError` for a damaged file, `OSError` when it can't be written.
-    Takes up to half a second when the public default has to be asked for: not for the event loop.
+    Clients' own tools may have to be asked, side by side, for `machine.TOOL_TIMEOUT_S` at most: not for the event loop.
     """
     file = data / FILE_NAME
     known = [] if renew and not file.exists() else _load(file)
     wanted = [package for package in packages if package in ECOSYSTEMS]
     found: list[Found] = []
-    for package in wanted:
-        kept = [adopted for adopted in known if adopted.package == package]
-        looked = ECOSYSTEMS[package](machine) if renew or not kept else ()
+    kept_of = {package: [adopted for adopted in known if adopted.package == package] for package in wanted}
+    looked_for = _looked_for([package for package in wanted if renew or not kept_of[package]], machine)
+    for package, kept in kept_of.items():
+        looked = looked_for.get(package, ())
         new = [one for one in looked if isinstance(one, Adopted)]
         found += [*(new or kept), *(one for one in looked if not isinstance(one, Adopted))]
     others = [adopted for adopted in known if adopted.package not in wanted]
@@ -47,6 +51,20 @@ def load_or_adopt(data: Path, machine: Machine, packages: Iterable[str], *, rene
     if keep != known:
         _save(file, keep)
     return tuple(found)
+
+
+def to_look_for(data: Path, packages: Iterable[str]) -> tuple[str, ...]:
+    """List the packages of which nothing was adopted yet. Raises `ConfigError` for a damaged file."""
+    known = {adopted.package for adopted in _load(data / FILE_NAME)}
+    return tuple(package for package in packages if package in ECOSYSTEMS and package not in known)
+
+
+def _looked_for(packages: list[str], machine: Machine) -> dict[str, tuple[Found, ...]]:
+    """Look at all of them at once: each may have to wait for a tool of its own."""
+    if not packages:
+        return {}
+    with ThreadPoolExecutor(len(packages), thread_name_prefix="adopt") as threads:
+        return dict(zip(packages, threads.map(lambda package: ECOSYSTEMS[package](machine), packages), strict=True))
 
 
 def _load(file: Path) -> list[Adopted]:

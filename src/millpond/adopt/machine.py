@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
-TOOL_TIMEOUT_S = 20.0
+TOOL_TIMEOUT_S = 8.0
+"""Less than a request waits for what is being adopted."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY = {"0.0.0.0", "::"}  # noqa: S104 - recognised, not listened on
 Run: TypeAlias = Callable[[Sequence[str]], str | None]
@@ -45,6 +46,18 @@ class Skipped:
 
 
 Found: TypeAlias = Adopted | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An index that a client is set to; `earlier` is what was there before `connect`. No `file`: the environment."""
+
+    url: str
+    label: str
+    name: str = ""
+    earlier: str = ""
+    earlier_name: str = ""
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,8 @@ class Machine:
     pond: Pond = Pond()
     earlier: Mapping[Path, bytes | None] = field(default_factory=dict)
     """What clients' files held before `connect` changed them; None: there was no file."""
+    cwd: Path | None = None
+    """Where we run, for clients that read a project's files; None: nowhere."""
 
     def config_home(self) -> Path:
         """Give the user's folder of settings (XDG Base Directory Specification)."""

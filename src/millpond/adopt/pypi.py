@@ -9,29 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 from millpond.adopt import pipconf, uvconf
-from millpond.adopt.machine import Adopted, Found, Machine, Run, Skipped, shown, split_credentials, unfit
+from millpond.adopt.machine import Adopted, Candidate, Found, Machine, Run, Skipped, shown, split_credentials, unfit
 from millpond.errors import ConfigError
 
 PACKAGE = "pypi"
 SUFFIX = "/simple"
 _PIP_OPTION = "index-url"
 _ASK_LIBRARY = "import pypi_simple; print(pypi_simple.PYPI_SIMPLE_ENDPOINT)"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An index that a client is set to; `earlier` is what was there before `connect`."""
-
-    url: str
-    label: str
-    name: str = ""
-    earlier: str = ""
-    earlier_name: str = ""
-    file: Path | None = None
 
 
 def adopt_pypi(machine: Machine) -> Found:

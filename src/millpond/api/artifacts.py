@@ -28,6 +28,7 @@ from millpond.api.sending import OpenFile, Receive, Send
 from millpond.artifacts.answer import LOCAL, MISS, SOURCES, Answer, Head, hit_status
 from millpond.artifacts.catalog import stamp_key
 from millpond.artifacts.flights import Flight
+from millpond.artifacts.formats.base import Format
 from millpond.artifacts.hits import Hit, Hits, UsageLog
 from millpond.artifacts.model import Absent, Moved, Target, Use
 from millpond.artifacts.policy import Refused
@@ -55,6 +56,10 @@ _TYPES = {
 
 class Repository(Protocol):
     """What both kinds of repository give."""
+
+    @property
+    def format(self) -> Format:
+        """What it holds."""
 
     @property
     def name(self) -> str:
@@ -185,9 +190,13 @@ class ArtifactServer:
 
     async def _refusal(self, repository: Repository, answer: Answer, exchange: Exchange) -> None:
         more = [(b"cache-status", f"millpond; {answer.cache_status}".encode())] if answer.cache_status else []
-        if answer.retry_after_s is not None:
-            more.append((b"retry-after", str(max(math.ceil(answer.retry_after_s), 1)).encode()))
+        more += self.retry_after(answer.retry_after_s)
         await self.refuse(repository.name, answer.status, answer.reason, exchange, *more)
+
+    @staticmethod
+    def retry_after(wait_s: float | None) -> list[tuple[bytes, bytes]]:
+        """Write the Retry-After header, where there is something to say."""
+        return [] if wait_s is None else [(b"retry-after", str(max(math.ceil(wait_s), 1)).encode())]
 
     async def _respond(self, repository: Repository, answer: Answer, file: OpenFile | None, exchange: Exchange) -> None:
         request, send = exchange.request, exchange.send

@@ -57,6 +57,18 @@ _PUT: Mapping[int, str] = {
     413: "Larger than max_upload.",
     507: "The disk has no room.",
 }
+_HAND_ON: Mapping[int, str] = {
+    200: "The upstream's answer, or that nothing was found.",
+    400: "The request is not sound.",
+    401: "Reading takes a token.",
+    403: "The token does not allow it.",
+    404: "No such repository, or the upstream has no such service.",
+    405: "This repository hands nothing on at that path.",
+    408: "Nothing of the body came for a minute.",
+    413: "The body is too large.",
+    502: "The upstream could not be asked.",
+    503: "This machine's own upstreams are still being looked for.",
+}
 _DELETE: Mapping[int, str] = {204: "Removed.", **_WRITE, 404: "No such repository or artifact."}
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
@@ -89,6 +101,7 @@ def _artifacts() -> Document:
             "parameters": _PARAMETERS,
             "get": _operation("Get an artifact", _READ, ok=_BYTES),
             "head": _operation("Get an artifact's head", _READ),
+            "post": _operation("Hand a question on to the upstream, such as npm's audit", _HAND_ON),
         },
         "/api/v1/remote/{repository}/{path}": {
             "parameters": _PARAMETERS,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from millpond.api.problems import CONTENT_TYPE, problem
 from millpond.artifacts.answer import Head
+from millpond.artifacts.formats.base import Explains, Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,22 @@ class Manner(Protocol):
         """Give the headers that an artifact has beside HTTP's own; empty values are left out."""
 
 
+class Words(Manner, Protocol):
+    """A manner that can tell an error before it is known what was asked for."""
+
+    def words(self, status: int, reason: str) -> tuple[str, bytes]:
+        """Write an error's media type and body."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problems:
     """See `Manner`."""
 
     exact: bool = False
+
+    def words(self, status: int, reason: str) -> tuple[str, bytes]:
+        """Write a problem."""
+        return CONTENT_TYPE, problem(status, reason)
 
     def refusal(self, status: int, reason: str, repository: str, path: str) -> Refusal:
         """Answer with a problem."""
@@ -54,3 +66,30 @@ class Problems:
 
 
 PROBLEMS = Problems()
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """See `Manner`: errors as a format's clients read them."""
+
+    format: Explains
+    exact: bool = False
+
+    def words(self, status: int, reason: str) -> tuple[str, bytes]:
+        """Write it as the format does."""
+        return self.format.explained(status, reason)
+
+    def refusal(self, status: int, reason: str, repository: str, path: str) -> Refusal:
+        """Answer in the format's own words."""
+        del repository, path
+        return Refusal(status, *self.words(status, reason))
+
+    def headers(self, head: Head) -> Mapping[str, str]:
+        """Add nothing."""
+        del head
+        return {}
+
+
+def manner_of(format_: Format) -> Words:
+    """Give the manner in which a format's native mount answers."""
+    return Explained(format_) if isinstance(format_, Explains) else PROBLEMS

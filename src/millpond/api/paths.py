@@ -15,9 +15,15 @@ from urllib.parse import unquote_to_bytes
 from millpond.errors import BadRequest
 
 MAX_PATH_BYTES = 4096
+_SCOPE = re.compile(rb"(/@[^/@%]+)%2[fF](?=[^/%])")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TWICE = re.compile(r"%(2e|2f|5c|25|00)", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\u0080-\u009f\u2028\u2029\ufeff]")
+
+
+def with_plain_scopes(raw: bytes) -> bytes:
+    """Write the slash of scoped names (``/@scope%2fname``) as one; only for formats whose clients escape it."""
+    return _SCOPE.sub(rb"\1/", raw)
 
 
 def read_path(raw: bytes) -> str:

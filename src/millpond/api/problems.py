@@ -11,6 +11,7 @@ from millpond.errors import (
     Conflict,
     Denied,
     MillpondError,
+    NotAllowed,
     NotFound,
     OutOfSpace,
     Stalled,
@@ -22,6 +23,7 @@ CONTENT_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[MillpondError], int], ...] = (
     (BadRequest, 400),
     (NotFound, 404),
+    (NotAllowed, 405),
     (Stalled, 408),
     (Conflict, 409),
     (TooLarge, 413),

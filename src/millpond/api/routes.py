@@ -7,7 +7,7 @@ its type fits (400, 405), the caller may (401, 403), the request is sound (400, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,19 +15,31 @@ from millpond.access.scopes import reading, writing
 from millpond.api import sending
 from millpond.api.artifacts import ArtifactServer, Exchange, Repository, Request
 from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.errands import ErrandServer, errand_of
+from millpond.api.manners import PROBLEMS, Words, manner_of
 from millpond.api.oci import Asked, Registry
 from millpond.api.origin import Origins
-from millpond.api.paths import read_path
+from millpond.api.paths import read_path, with_plain_scopes
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
 from millpond.api.publish import Publisher
 from millpond.api.receiving import Incoming
 from millpond.api.sending import Asgi, Message, Receive, Scope, Send
+from millpond.artifacts.formats.base import EscapesSlashes
+from millpond.artifacts.proxy import Proxy
 from millpond.config import RESERVED
-from millpond.errors import Denied, MillpondError, NotFound
+from millpond.errors import Denied, MillpondError, NotAllowed, NotFound
 
 REMOTE = "api/v1/remote/"
 UPLOADING = frozenset({"PUT", "POST"})
 log = structlog.get_logger(__name__)
+
+
+class _Explained(MillpondError):
+    """An error that is told in a repository's own manner."""
+
+    def __init__(self, cause: MillpondError, manner: Words) -> None:
+        super().__init__(str(cause))
+        self.cause, self.manner = cause, manner
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,7 @@ class Site:
 
     repositories: Callable[[], Mapping[str, Repository]]
     artifacts: ArtifactServer
+    errands: ErrandServer
     publisher: Publisher
     registry: Registry
     doorkeeper: Doorkeeper
@@ -88,20 +101,33 @@ class Site:
         self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send
     ) -> None:
         """Serve the native mount: ``/{repository}/{path}``."""
-        name, path = _split(raw)
-        repository = await self._repository(name)
-        if scope["method"] not in {"GET", "HEAD"}:
+        repository, path = await self._found(raw)
+        try:
+            await self._asked(scope, headers, repository, path, receive, send)
+        except MillpondError as error:
+            raise _Explained(error, manner_of(repository.format)) from error
+
+    async def _asked(
+        self, scope: Scope, headers: Mapping[str, str], repository: Repository, path: str, receive: Receive, send: Send
+    ) -> None:
+        """Serve what is asked of one repository: an artifact, or a service beside them."""
+        name, method = repository.name, scope["method"]
+        errand = errand_of(repository, method, path, scope["query_string"].decode("latin-1"), headers)
+        if errand is None and method not in {"GET", "HEAD"}:
             await _not_allowed(scope, send, "GET, HEAD")
             return
         caller = await self._reader(headers, name)
-        request = self._request(scope, headers, name, path, caller)
-        await self.artifacts.serve(repository, Exchange(request, receive, send, _zero_copy(scope)))
+        request = replace(self._request(scope, headers, name, path, caller), manner=manner_of(repository.format))
+        exchange = Exchange(request, receive, send, _zero_copy(scope))
+        if errand is not None and isinstance(repository, Proxy):
+            await self.errands.serve(repository, errand, exchange)
+        else:
+            await self.artifacts.serve(repository, exchange)
 
     async def _remote(self, scope: Scope, headers: Mapping[str, str], raw: bytes, receive: Receive, send: Send) -> None:
         """Serve the contract's own URLs: ``/api/v1/remote/{remote}/{path}``."""
-        name, path = _split(raw)
-        repository = await self._repository(name)
-        method = scope["method"]
+        repository, path = await self._found(raw)
+        name, method = repository.name, scope["method"]
         if method in {"PUT", "DELETE"}:
             local = self.publisher.local(repository)
             caller = await self.doorkeeper.caller(headers)
@@ -120,6 +146,14 @@ class Site:
         caller = await self.doorkeeper.caller(headers)
         caller.require(reading(name))
         return caller
+
+    async def _found(self, raw: bytes) -> tuple[Repository, str]:
+        """Read a raw path: the repository, and the decoded rest. Raises `BadRequest`, `NotFound`."""
+        name, path = _split(with_plain_scopes(raw))
+        repository = await self._repository(name)
+        if not isinstance(repository.format, EscapesSlashes):
+            _split(raw)  # what is escaped there can't be meant
+        return repository, path
 
     async def _repository(self, name: str) -> Repository:
         found = self.repositories().get(name)
@@ -197,13 +231,17 @@ async def _fail_early(error: MillpondError, headers: Mapping[str, str], incoming
 
 def _failure(error: MillpondError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Give status, head and body of an error's answer."""
+    manner = error.manner if isinstance(error, _Explained) else PROBLEMS
+    error = error.cause if isinstance(error, _Explained) else error
     status = status_of(error)
     if status >= 500:  # noqa: PLR2004 - ours
         log.error("request failed", error=str(error))
-    body = problem(status, str(error))
-    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    kind, body = manner.words(status, str(error))
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
     if isinstance(error, Denied) and error.authenticate:
         headers.append((b"www-authenticate", CHALLENGE))
+    if isinstance(error, NotAllowed):
+        headers.append((b"allow", b"GET, HEAD"))
     if status == 503:  # noqa: PLR2004 - it passes
         headers.append((b"retry-after", b"5"))
     return status, headers, body

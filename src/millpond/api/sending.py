@@ -173,15 +173,20 @@ async def flight_pieces(
 
 
 async def rewritten_pieces(pieces: AsyncIterator[bytes], rewriter: Transducer) -> AsyncIterator[bytes]:
-    """Rewrite a document on its way. Raises `Aborted` when it turns out to be no such document."""
+    """Rewrite a document on its way. Raises `Aborted` when it is no such document, or lacks the part."""
+    empty = True
     try:
         async for piece in pieces:
             out = rewriter.feed(piece)
             if out:
+                empty = False
                 yield out
-        yield rewriter.close()
+        rest = rewriter.close()
     except ValueError as error:
         raise Aborted(str(error)) from error
+    if empty and not rest:
+        raise Aborted("the document has no such part")
+    yield rest
 
 
 def arriving_pieces(answer: Answer, begin: int, end: int | None, *, regions: bool) -> AsyncIterator[Piece]:

@@ -6,6 +6,7 @@ from typing import cast
 
 from millpond.api.artifacts import ArtifactServer
 from millpond.api.auth import Doorkeeper
+from millpond.api.errands import ErrandServer
 from millpond.api.late import Late
 from millpond.api.oci import Registries, Registry
 from millpond.api.origin import Origins
@@ -30,9 +31,11 @@ def site(app: App) -> Site:
 
         return cast("Asgi", build(app, doorkeeper, registries))
 
+    artifacts = ArtifactServer(app.usage, app.metrics, app.clock, app.hits)
     return Site(
         repositories=lambda: app.repositories,
         artifacts=artifacts,
+        errands=ErrandServer(artifacts),
         publisher=Publisher(),
         registry=Registry(artifacts, doorkeeper, registries, origins, app.adopted),
         doorkeeper=doorkeeper,

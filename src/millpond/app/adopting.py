@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from millpond.adopt import Adopted, Pond, Skipped, load_or_adopt
+from millpond.adopt import Adopted, Pond, Skipped, load_or_adopt, to_look_for
 from millpond.app.loading import kinds
 from millpond.config import Config, packages_to_adopt
 from millpond.connect import this_machine
@@ -17,7 +18,7 @@ Found = Adopted | Skipped
 def adopt(config: Config, data: Path, *, renew: bool = False) -> tuple[Found, ...]:
     """Give the upstreams to adopt: all there are without repositories, else those asked for.
 
-    Takes up to half a second the first time: not for the event loop. Raises `ConfigError`, `OSError`.
+    Takes as long as the clients' own tools the first time: not for the event loop. Raises `ConfigError`, `OSError`.
     """
     wanted = packages_to_adopt(config, kinds())
     if not wanted:
@@ -26,4 +27,16 @@ def adopt(config: Config, data: Path, *, renew: bool = False) -> tuple[Found, ..
     mirror_port = int(server.mirror_listen.rpartition(":")[2] or 0)
     names = (socket.gethostname(),)
     pond = Pond.at(server.host, server.port, public_url=server.public_url, names=names, mirror_port=mirror_port)
-    return load_or_adopt(data, this_machine(os.environ, Path.home(), pond), wanted, renew=renew)
+    return load_or_adopt(data, this_machine(os.environ, Path.home(), pond, cwd=Path.cwd()), wanted, renew=renew)
+
+
+def passed_over(found: Iterable[Found]) -> Iterator[tuple[str, str]]:
+    """Give what was not adopted, by package, and why: whole packages, and what was found beside an adopted upstream."""
+    for one in found:
+        reasons = (one.reason,) if isinstance(one, Skipped) else one.notes
+        yield from ((one.package, reason) for reason in reasons)
+
+
+def is_known(config: Config, data: Path) -> bool:
+    """Whether everything that is to be adopted was found before, so that no client's tool has to be asked."""
+    return not to_look_for(data, packages_to_adopt(config, kinds()))

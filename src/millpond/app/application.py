@@ -23,9 +23,8 @@ from millpond.access.tokens import Tokens
 from millpond.adapters.filesystem import FilesystemStore
 from millpond.adapters.flightlock import FileFlightLock
 from millpond.adapters.stamps import MappedStamps
-from millpond.adopt import Skipped
 from millpond.app.accepted import LASTING, read, read_again
-from millpond.app.adopting import adopt
+from millpond.app.adopting import adopt, is_known, passed_over
 from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
 from millpond.app.room import Room
@@ -108,7 +107,7 @@ class App:
         app._open_data(mend=mend)
         await app._open_artifacts(mend=mend)
         await app._open_access(admin=admin)
-        if wait or config.repositories or (app.data / "adopted.json").exists():
+        if wait or config.repositories or is_known(config, app.data):
             await app._open_repositories(config)
         else:
             app._adopting = asyncio.create_task(app._adopt_first(config))
@@ -179,7 +178,7 @@ class App:
         self._upstreams = upstreams
         self.config, self.repositories = config, made
         self.hits.clear()
-        self.skipped = tuple(f"{one.package}: {one.reason}" for one in found if isinstance(one, Skipped))
+        self.skipped = tuple(f"{package}: {reason}" for package, reason in passed_over(found))
 
     def _spool_writer(self) -> ThreadPoolExecutor | None:
         """Give the threads that hash and write, if there is a processor for them beside the event loop's."""

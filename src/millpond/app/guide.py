@@ -30,9 +30,9 @@ def guide(app: App) -> str:
         lines.append(f"  {url}/{name}/  {settings.package}, {settings.type}{origin}{found}")
         if settings.package == "docker":
             lines.append(f"    docker pull {url.partition('://')[2]}/{name}/IMAGE")
-        if settings.package == "pypi":
-            plans = (connect.plan(tool, url, {}, app.data, repository=name) for tool in connect.TOOLS)
-            lines += [f"    {plan.command} PACKAGE" for plan in plans]
+        tools = [tool for tool in connect.TOOLS if connect.package_of(tool) == settings.package]
+        plans = (connect.plan(tool, url, {}, app.data, repository=name) for tool in tools)
+        lines += [f"    {plan.command} PACKAGE" for plan in plans]
     lines += [f"  not adopted: {reason}" for reason in app.skipped]
     if not app.config.repositories:
         lines.append("  no repositories: write some into millpond.toml (`millpond init` makes one)")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from millpond import connect
 from millpond.adopt import Adopted, Skipped
-from millpond.app.adopting import adopt
+from millpond.app.adopting import adopt, passed_over
 from millpond.app.guide import base_url
 from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
@@ -61,9 +61,7 @@ async def try_everything(source: Source) -> list[Tried]:
     problem = open_network_problem(config)
     results = [Tried("configuration", problem is None, problem or "valid")]
     found = await asyncio.to_thread(adopt, config, config.server.data)
-    results += [
-        Tried(one.package, ok=True, told=f"not adopted: {one.reason}") for one in found if isinstance(one, Skipped)
-    ]
+    results += [Tried(package, ok=True, told=f"not adopted: {reason}") for package, reason in passed_over(found)]
     config = with_adopted(config, found)
     remotes = [name for name, settings in config.repositories.items() if settings.type == "remote"]
     results += await asyncio.gather(*(_try(name, config) for name in remotes))
@@ -98,19 +96,23 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
     tools = [tool for tool in tools if tool not in connect.ENGINES]
     if not tools:
         return told
-    names = [name for name, settings in config.repositories.items() if settings.package == "pypi"]
-    if not names:
-        raise MillpondError("this pond has no pypi repository: write one into millpond.toml, or `millpond init`")
+    named = {settings.package: name for name, settings in reversed([*config.repositories.items()])}
+    served = [tool for tool in tools if undo or connect.package_of(tool) in named]
+    if not served:
+        kinds = " or ".join(sorted({connect.package_of(tool) for tool in tools}))
+        raise MillpondError(f"this pond has no {kinds} repository: write one into millpond.toml, or `millpond init`")
     lines = told
-    for tool in tools:
+    for tool in served:
         if undo:
             done = connect.undo(tool, os.environ, Path.home())
             lines.append(f"{tool}: {done.file} is as it was before")
-        elif write:
-            done = connect.write(tool, where, os.environ, Path.home(), upstreams=upstreams, repository=names[0])
+            continue
+        repository = named[connect.package_of(tool)]
+        if write:
+            done = connect.write(tool, where, os.environ, Path.home(), upstreams=upstreams, repository=repository)
             lines += [f"{tool}: {done.file} {'points' if done.changed else 'pointed already'} at the pond", *done.notes]
         else:
-            lines += _printed(connect.plan(tool, where, os.environ, Path.home(), repository=names[0]))
+            lines += _printed(connect.plan(tool, where, os.environ, Path.home(), repository=repository))
     return lines
 
 

@@ -7,7 +7,7 @@ Times are seconds since the epoch; sizes are bytes; a digest is ``sha256:`` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 Digest: TypeAlias = str
@@ -42,6 +42,13 @@ class Target:
     """Served through the format's `Rewrites`; such a document is answered only when it is complete."""
     complete: bool = False
     """Small, and answered only when it is complete and checked: its head tells its true length and digest."""
+    part: str = ""
+    """Of a rewritten document only this is served: stored, fetched and fresh is the document itself. Empty: all."""
+
+    @property
+    def whole(self) -> Target:
+        """The document that this is a part of."""
+        return replace(self, part="") if self.part else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,34 @@ class Absent:
 
 
 Resolution: TypeAlias = Target | Moved | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A request that is handed on to the upstream as it comes, and of which nothing is stored.
+
+    `upstream_path` is relative to the base URL and percent-encoded, with its query. `quiet` is what is answered when
+    the upstream can't be asked, for questions that are not worth an outage; None: that is an error. `prefixes`: what
+    the answer must begin with. Limits are in bytes; of the client's headers only `headers` (lower case) are handed on.
+    """
+
+    method: str
+    upstream_path: str
+    accept: str
+    quiet: bytes | None = None
+    prefixes: tuple[bytes, ...] = ()
+    headers: tuple[str, ...] = ()
+    max_request_bytes: int = 0
+    max_reply_bytes: int = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a format itself answers, with no upstream: 200 and a `body`, or 400, 403, 405 and its `reason`."""
+
+    status: int
+    body: bytes = b""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +119,8 @@ class Expectation:
     body: Body = Body()
     index: Target | None = None
     member: str = ""
+    also: tuple[Target, ...] = ()
+    """Other representations of the index that know the member as well: one that is fresh saves fetching `index`."""
 
 
 @dataclass(frozen=True, slots=True)

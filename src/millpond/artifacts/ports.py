@@ -28,9 +28,12 @@ class Upstream(Protocol):
 
     base_url: str
 
-    def request(self, method: str, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[UpstreamReply]:
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> AbstractAsyncContextManager[UpstreamReply]:
         """Ask for an absolute URL, following redirects; leaving the context gives the connection back, or closes it.
 
+        POST follows none, and has a circuit of its own: a service that fails stops no downloads.
         Raises `UpstreamUnreachable`. A status of any kind is an answer, not an exception.
         """
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from urllib.parse import urljoin
 
 from millpond.artifacts import freshness
 from millpond.artifacts.answer import (
@@ -26,19 +25,17 @@ from millpond.artifacts.answer import (
     entry_head,
 )
 from millpond.artifacts.derived import UnsoundDocument
+from millpond.artifacts.errands import Errands
 from millpond.artifacts.fetch import Fetcher, Seen
-from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Outcome, Passed, Refused
-from millpond.artifacts.formats.base import Described, Rewrites, Varies
-from millpond.artifacts.landing import Located, Pond, Remote
-from millpond.artifacts.model import Absent, Checksum, Decision, Entry, Links, Member, Moved, Serve, Target
-from millpond.artifacts.passing import PassingIndexes
+from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Passed, Refused
+from millpond.artifacts.formats.base import Format, Rewrites, Varies
+from millpond.artifacts.landing import Pond, Remote
+from millpond.artifacts.locating import Locator
+from millpond.artifacts.model import Absent, Decision, Entry, Links, Moved, Serve, Target
 from millpond.artifacts.policy import Refused as Forbidden
 from millpond.artifacts.policy import judge
 from millpond.artifacts.spool import Spool
-from millpond.errors import UpstreamUnreachable
 
-RECHECK_S = 10.0
-"""An index older than this is asked again before a member that it does not name is called absent."""
 COLLAPSED_S = 2.0
 """What another worker was told so shortly ago is the answer to all who waited for it, even if it is stale at once."""
 
@@ -48,13 +45,19 @@ class Proxy:
 
     def __init__(self, remote: Remote, pond: Pond) -> None:
         self.remote, self._pond = remote, pond
-        self._fetcher = Fetcher(remote, pond, self._locate)
-        self._passing = PassingIndexes(remote.format)
+        self.errands = Errands(remote, pond)
+        self._locator = Locator(remote, pond, self)
+        self._fetcher = Fetcher(remote, pond, self._locator.locate)
 
     @property
     def type(self) -> str:
         """How it comes by its artifacts."""
         return "remote"
+
+    @property
+    def format(self) -> Format:
+        """What it holds."""
+        return self.remote.format
 
     @property
     def name(self) -> str:
@@ -96,7 +99,7 @@ class Proxy:
         """Join the flight and answer from it; once more when the result was gone before we could read it."""
         good = None if seen is None else seen.entry
         for attempt in itertools.count():
-            flight, joined = self._join(target, mount, seen=seen)
+            flight, joined = self.join(target, mount, seen=seen)
             answer = None
             try:
                 await self._wait(flight, target, good)
@@ -114,9 +117,9 @@ class Proxy:
                 return answer or self._refusal(target, gone)
         raise AssertionError  # pragma: no cover - the loop returns
 
-    def _join(
-        self, target: Target, mount: str, *, seen: Seen | None = None, force: bool = False
-    ) -> tuple[Flight, bool]:
+    def join(self, target: Target, mount: str, *, seen: Seen | None = None, force: bool = False) -> tuple[Flight, bool]:
+        """Join or start the flight of a target, of a part: of its document. `force`: ask even if the copy is fresh."""
+        target = target.whole
         key = f"{self.name}\n{target.path}\n{target.variant}"
         flight, joined = self._pond.flights.join(
             key, partial(self._fetcher.lead, target, mount, seen=seen, force=force)
@@ -126,7 +129,7 @@ class Proxy:
         return flight, joined
 
     def _refresh_behind(self, target: Target, mount: str) -> None:
-        flight, _ = self._join(target, mount)
+        flight, _ = self.join(target, mount)
         flight.release()
 
     async def _wait(self, flight: Flight, target: Target, good: Entry | None) -> None:
@@ -194,7 +197,7 @@ class Proxy:
 
     async def _elsewhere(self, flight: Flight, target: Target, good: Entry | None, mount: str) -> Answer | None:
         """Another worker's flight ended: the catalog tells how."""
-        brought = await self._brought(target, good)
+        brought = await self.brought(target, good)
         if brought is not None:
             same = good is not None and good.digest == brought.entry.digest
             outcome = STALE if brought.stale else REVALIDATED if same else MISS
@@ -204,7 +207,7 @@ class Proxy:
             return self._streaming(flight, target, mount, "collapsed")
         return None
 
-    async def _brought(self, target: Target, good: Entry | None) -> Serve | None:
+    async def brought(self, target: Target, good: Entry | None) -> Serve | None:
         """Give what another worker's flight brought; it need not be fresh any more (`no-cache`, a TTL of 0)."""
         decision = await self.decision(target)
         if isinstance(decision, Serve) or decision.entry is None:
@@ -250,6 +253,8 @@ class Proxy:
             return None
         except (UnsoundDocument, OSError) as error:
             return self._refusal(target, Refused(502, f"its stored index can't be rewritten: {error}", "unsound"))
+        if target.part and not document.size:
+            return self._refusal(target, Refused(404, f"{target.path} has no {target.part}", "no-part"))
         answer.body = document.path
         answer.head = replace(answer.head, tags=(document.etag,), size=document.size)
         return answer
@@ -264,7 +269,7 @@ class Proxy:
         answer = Answer(200, MISS, arriving_head(arriving), body=flight, cache_status=status, path=target.path)
         answer.age_s = arriving.age_s
         if target.rewritten and isinstance(self.remote.format, Rewrites):
-            links = Links(mount, self._index_url(target))
+            links = Links(mount, self._locator.index_url(target))
             answer.rewriter = self.remote.format.rewriter(target, arriving.content_type, links)
             answer.head = Head(arriving.content_type)
         answer.vary = "accept" if target.variant else ""
@@ -281,112 +286,7 @@ class Proxy:
             path=target.path,
         )
 
-    # Where a member lies: its index tells.
-
-    async def _locate(self, target: Target) -> Located | Refused:
-        expectation = self.remote.format.expects(target)
-        promised = (Checksum("sha256", target.digest.removeprefix("sha256:")),) if target.digest else ()
-        if expectation.index is None or not isinstance(self.remote.format, Described):
-            return Located(self.remote.upstream.base_url + target.upstream_path, promised)
-        member = await self._member(expectation.index, expectation.member)
-        if isinstance(member, Refused):
-            return member
-        return Located(member.url, (*promised, *member.checksums), member.size)
-
-    async def _member(self, index: Target, name: str) -> Member | Refused:
-        """Look a member up in its index; one that is not there is looked up again in a newer index, once."""
-        for force in (False, True):
-            found = await self._index(index, force=force)
-            if isinstance(found, Refused):
-                return found
-            try:
-                member = await self._listed(found, index, name)
-            except FileNotFoundError:  # evicted between the look-up and here: once more, then it is fetched
-                continue
-            if member is not None:
-                return replace(member, url=urljoin(found.source_url, member.url))
-            if self._pond.clock.now() - found.checked_at < RECHECK_S:
-                break
-        return Refused(404, f"{index.path} lists no {name}")
-
-    async def _listed(self, found: _Index, index: Target, name: str) -> Member | None:
-        """Look a name up; where the list can't be kept (a full disk), the index is read as one that passes by."""
-        entry = found.entry
-        if entry is None or entry.digest is None:
-            return self._passing.member(index, name)
-        try:
-            return await self._pond.derived.member(
-                self.remote.format.name, index, entry.content_type, entry.digest, entry.source_url, name
-            )
-        except FileNotFoundError:
-            raise
-        except UnsoundDocument as error:
-            raise UpstreamUnreachable(f"the stored index can't be read: {error}", kind="unsound") from error
-        except OSError:
-            blob = self._pond.catalog.blob_path(entry.digest)
-            await self._passing.read_stored(index, entry.content_type, entry.source_url, blob)
-            return self._passing.member(index, name)
-
-    async def _index(self, index: Target, *, force: bool) -> _Index | Refused:
-        """Have an index at hand: the stored one while it may be served, else a new one."""
-        if not force:
-            found = await self._index_at_hand(index)
-            if found is not None:
-                return found
-        flight, _ = self._join(index, "", force=force)
-        try:
-            outcome = await self._settled_index(flight, index)
-        finally:
-            flight.release()
-        match outcome:
-            case Landed(entry) | Kept(entry):
-                return _indexed(entry)
-            case Refused() as refused:
-                return refused
-            case Passed():
-                return _Index(None, self._index_url(index), self._pond.clock.now())
-        brought = await self._brought(index, None)
-        gone = Refused(502, f"the index {index.path} could not be had: ask again")
-        return _indexed(brought.entry) if brought else gone
-
-    async def _index_at_hand(self, index: Target) -> _Index | Refused | None:
-        decision = await self.decision(index)
-        if not isinstance(decision, Serve):
-            return None
-        entry = decision.entry
-        if entry.digest is not None and not self._pond.catalog.blob_path(entry.digest).exists():
-            await self._pond.catalog.missing(entry)
-            return None
-        return _indexed(entry)
-
-    async def _settled_index(self, flight: Flight, index: Target) -> Outcome | None:
-        """Wait for an index; one that passes by unstored is read on its way."""
-        await flight.ready()
-        arriving, tape = flight.arriving, flight.tape
-        if isinstance(tape, Spool) and arriving is not None and not arriving.spool and not tape.done:
-            await self._passing.read(index, arriving, tape, self._index_url(index))
-        await flight.ended()
-        return flight.outcome
-
-    def _index_url(self, index: Target) -> str:
-        return self.remote.upstream.base_url + index.upstream_path
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """An index at hand; `entry` None: it passed by unstored."""
-
-    entry: Entry | None
-    source_url: str
-    checked_at: float
-
 
 def _ttl(entry: Entry, now: float) -> str:
     """Write the freshness that is left (RFC 9211 section 2.4): below zero for whatever is stale, if only just."""
     return f"ttl={math.floor(entry.fresh_until - now)}"
-
-
-def _indexed(entry: Entry) -> _Index | Refused:
-    if entry.negative:
-        return Refused(entry.status, "the upstream has no such project")
-    return _Index(entry, entry.source_url, entry.checked_at)

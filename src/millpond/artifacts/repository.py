@@ -54,6 +54,11 @@ class LocalRepository:
         return "local"
 
     @property
+    def format(self) -> Format:
+        """What it holds."""
+        return self.options.format
+
+    @property
     def name(self) -> str:
         """The repository's name."""
         return self.options.name

@@ -12,7 +12,7 @@ import typer
 from millpond.cli.output import NO, USAGE, err, failing, out, say_json
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, source
 
-TOOLS = ("pip", "uv")
+TOOLS = ("pip", "uv", "npm", "pnpm")
 ENGINES = ("docker", "containerd", "podman")
 CLIENTS = ", ".join((*TOOLS, *ENGINES))
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from millpond.adopt import pipconf
-from millpond.adopt.machine import Machine, shown
-from millpond.adopt.pypi import Candidate, of_pip_files
+from millpond.adopt.machine import Candidate, Machine, Run, shown
+from millpond.adopt.pypi import PACKAGE, SUFFIX, of_pip_files, public_index
 from millpond.connect.settings import Settings, untrusted_host
 from millpond.errors import ConfigError, Conflict
 
@@ -21,6 +21,8 @@ class Pip:
     """See `Tool`."""
 
     name: ClassVar[str] = "pip"
+    package: ClassVar[str] = PACKAGE
+    suffix: ClassVar[str] = SUFFIX
     variables: ClassVar[tuple[str, ...]] = ("PIP_INDEX_URL",)
 
     def settings(self, url: str, machine: Machine) -> Settings:
@@ -72,6 +74,10 @@ class Pip:
         for label, value in more:
             urls = ", ".join(shown(url) for url in value.split())
             yield f"{label}: {EXTRA} is still asked without the pond: {urls}"
+
+    def public(self, run: Run) -> str | None:
+        """Give the index that it has without settings."""
+        return public_index(run)
 
 
 def _sections(machine: Machine, option: str) -> list[str]:

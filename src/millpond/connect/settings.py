@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
-from millpond.adopt.machine import Machine, is_loopback, shown, unfit, without_credentials
-from millpond.adopt.pypi import Candidate
+from millpond.adopt.machine import Candidate, Machine, Run, is_loopback, shown, unfit, without_credentials
 from millpond.errors import BadRequest
 
 
@@ -29,6 +28,9 @@ class Tool(Protocol):
     """A client that can be pointed at the pond."""
 
     name: ClassVar[str]
+    package: ClassVar[str]
+    suffix: ClassVar[str]
+    """What its index's address has after the repository's name."""
     variables: ClassVar[tuple[str, ...]]
     """The variables of the environment that win over its files."""
 
@@ -44,12 +46,15 @@ class Tool(Protocol):
     def notes(self, machine: Machine) -> Iterator[str]:
         """Say what else of its settings leads past the pond."""
 
+    def public(self, run: Run) -> str | None:
+        """Give the public index, which it has without settings; None: it can't be found out."""
 
-def index_url(pond_url: str, repository: str) -> str:
-    """Give the address of a repository's simple index. Raises `BadRequest`."""
+
+def index_url(pond_url: str, repository: str, suffix: str) -> str:
+    """Give the address of a repository's index. Raises `BadRequest`."""
     if unfit(pond_url) is not None or without_credentials(pond_url) != pond_url:
         raise BadRequest(f"{shown(pond_url)!r} is not the pond's address; write it as http://127.0.0.1:8080")
-    return f"{pond_url.rstrip('/')}/{repository}/simple/"
+    return f"{pond_url.rstrip('/')}/{repository}{suffix}/"
 
 
 def untrusted_host(url: str) -> str | None:

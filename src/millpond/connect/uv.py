@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from millpond.adopt import uvconf
-from millpond.adopt.machine import Machine, shown
-from millpond.adopt.pypi import Candidate, of_uv_files
+from millpond.adopt.machine import Candidate, Machine, Run, shown
+from millpond.adopt.pypi import PACKAGE, SUFFIX, of_uv_files, public_index
 from millpond.connect.settings import Settings
 from millpond.errors import Conflict
 
@@ -24,6 +24,8 @@ class Uv:
     """See `Tool`."""
 
     name: ClassVar[str] = "uv"
+    package: ClassVar[str] = PACKAGE
+    suffix: ClassVar[str] = SUFFIX
     variables: ClassVar[tuple[str, ...]] = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 
     def settings(self, url: str, machine: Machine) -> Settings:
@@ -62,6 +64,10 @@ class Uv:
                 yield f"{variable}: this index is still asked without the pond: {shown(uvconf.named(value)[0])}"
         for file, url in uvconf.more_indexes(machine):
             yield f"{file}: this index is still asked without the pond: {shown(url)}"
+
+    def public(self, run: Run) -> str | None:
+        """Give the index that it has without settings."""
+        return public_index(run)
 
 
 def _reads_as(text: str, expected: dict[str, Any]) -> bool:

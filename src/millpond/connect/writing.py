@@ -13,17 +13,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import PRIVATE, replace_file, sync_folder
-from millpond.adopt.machine import Machine, Pond, Run, run_tool, shown, without_credentials
-from millpond.adopt.pypi import SUFFIX, Candidate, public_index
+from millpond.adopt.machine import Candidate, Machine, Pond, Run, run_tool, shown, without_credentials
 from millpond.connect import containers, saved
 from millpond.connect.lines import revert
+from millpond.connect.npm import Npm, Pnpm
 from millpond.connect.pip import Pip
 from millpond.connect.saved import Record
 from millpond.connect.settings import Settings, Tool, index_url
 from millpond.connect.uv import Uv
 from millpond.errors import BadRequest, ConfigError, Conflict, NotFound
 
-TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (Pip(), Uv())}
+TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (Pip(), Uv(), Npm(), Pnpm())}
 _READABLE = 0o644
 
 
@@ -38,7 +38,13 @@ class Written:
 
 def plan(tool: str, pond_url: str, environ: Mapping[str, str], home: Path, *, repository: str = "pypi") -> Settings:
     """Say what to tell a tool. Raises `BadRequest` for an unknown tool or a URL that is none."""
-    return _tool(tool).settings(index_url(pond_url, repository), Machine(environ, home, run_tool))
+    kit = _tool(tool)
+    return kit.settings(index_url(pond_url, repository, kit.suffix), Machine(environ, home, run_tool))
+
+
+def package_of(tool: str) -> str:
+    """Say which package a tool installs. Raises `BadRequest` for an unknown tool."""
+    return _tool(tool).package
 
 
 def write(
@@ -59,7 +65,7 @@ def write(
     """
     kit, records = _tool(tool), saved.folder(environ, home)
     record = saved.load(records, tool)
-    url = index_url(pond_url, repository)
+    url = index_url(pond_url, repository, kit.suffix)
     machine = _machine(environ, home, pond_url, record, run, root)
     settings = kit.settings(url, machine)
     if record is not None and record.file != settings.file:
@@ -101,6 +107,7 @@ def this_machine(
     *,
     run: Run = run_tool,
     root: Path = Path("/"),
+    cwd: Path | None = None,
 ) -> Machine:
     """Describe this machine for adoption: with what the tools were set to before they were connected to the pond."""
     records = [
@@ -108,7 +115,7 @@ def this_machine(
     ]
     written = frozenset(record.url.rstrip("/") for record in records)
     known = replace(pond, written=pond.written | written)
-    return Machine(environ, home, run, root, known, {record.file: record.before for record in records})
+    return Machine(environ, home, run, root, known, {record.file: record.before for record in records}, cwd)
 
 
 def _tool(name: str) -> Tool:
@@ -168,13 +175,13 @@ def _without_ours(record: Record | None, now: bytes | None) -> bytes | None:
 
 def _guard(kit: Tool, machine: Machine, file: Path, upstreams: Collection[str]) -> None:
     """Refuse to replace a private index: the one that counts now, and any in the file that is going to be edited."""
-    values = [(_real(machine, candidate), candidate) for candidate in kit.candidates(machine)]
+    values = [(_real(kit, machine, candidate), candidate) for candidate in kit.candidates(machine)]
     present = [(url, candidate) for url, candidate in values if url]
     known = {_bare(url) for url in upstreams}
     for place, (url, candidate) in enumerate(present):
         if (place and candidate.file != file) or _bare(url) in known:
             continue
-        public = public_index(machine.run)
+        public = kit.public(machine.run)
         if public is None or _bare(url) != _bare(public):
             raise Conflict(
                 f"{candidate.label} names the private index {shown(url)}, which this pond does not draw from, so it is "
@@ -183,10 +190,10 @@ def _guard(kit: Tool, machine: Machine, file: Path, upstreams: Collection[str]) 
             )
 
 
-def _real(machine: Machine, candidate: Candidate) -> str:
+def _real(kit: Tool, machine: Machine, candidate: Candidate) -> str:
     """Give the index that a candidate stands for: behind the pond's own URL, what was there before."""
-    url = candidate.earlier if machine.pond.owns(candidate.url, SUFFIX) else candidate.url
-    return "" if machine.pond.owns(url, SUFFIX) else url
+    url = candidate.earlier if machine.pond.owns(candidate.url, kit.suffix) else candidate.url
+    return "" if machine.pond.owns(url, kit.suffix) else url
 
 
 def _bare(url: str) -> str:

@@ -66,11 +66,11 @@ class FormatSuite:
         assert all(isinstance(self.format.resolve(path, "", ""), Target) for path in self.paths)
 
     def test_a_target_is_found_again_by_its_own_path(self) -> None:
-        """A target's path is the key in the catalog: it names that target and no other."""
+        """A target's path is the key in the catalog: it names that target (of a part: its document) and no other."""
         for target in self._targets():
             if "?" not in target.path:
                 again = self.format.resolve(target.path, "", target.accept)
-                assert again == target, target.path
+                assert again == target.whole, target.path
 
     def test_a_moved_path_leads_to_a_target_at_once(self) -> None:
         """No client is sent round in circles."""
@@ -117,6 +117,10 @@ class FormatSuite:
         rewritten = [target for target in self._targets() if target.rewritten]
         assert not rewritten or isinstance(self.format, Rewrites)
         assert all(self.format.expects(target).body.max_bytes for target in rewritten)
+
+    def test_a_part_is_of_a_rewritten_document(self) -> None:
+        """A part is what the format's `Rewrites` makes of the document."""
+        assert all(target.rewritten for target in self._targets() if target.part)
 
     def test_it_can_be_sent_to_another_process(self) -> None:
         """Large documents are rewritten and read in the process pool."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from millpond.artifacts.formats import BUILT_IN, FORMATS
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
+from millpond.artifacts.formats.npm import Npm
 from millpond.artifacts.formats.pypi import PyPI
 from millpond.testing.formats import FormatSuite, Sample
 
+from .npm import packuments
 from .pypi import pages
 
 DIGEST = "sha256:" + "0a" * 32
@@ -43,6 +45,39 @@ class TestPyPI(FormatSuite):
         Sample("simple/foo-bar/", "text/html", pages.HTML, pages.SOURCE, pages.JSON_TYPE, FOREIGN, (pages.WHEEL,)),
         Sample("simple/", "text/html", pages.ROOT_HTML, pages.ROOT_SOURCE, foreign=FOREIGN),
         Sample("simple/", pages.JSON_TYPE, pages.ROOT_JSON, pages.ROOT_SOURCE, pages.JSON_TYPE, FOREIGN),
+    )  # fmt: skip
+
+
+class TestNpm(FormatSuite):
+    format = Npm()
+    paths = (
+        "left-pad",
+        "@scope/thing",
+        "JSONStream",
+        "-",
+        "left-pad/1.0.0",
+        "@scope/thing/latest",
+        "-/package/left-pad/dist-tags",
+        "left-pad/-/left-pad-1.0.0.tgz",
+        "@scope/thing/-/thing-1.0.0.tgz",
+        "@scope/thing/-/@scope/thing-1.0.0.tgz",
+        "files/@scope/thing/thing-1.0.0.tgz",
+        "files/left-pad/left-pad-1.0.0.tgz",
+        "files/-/files-1.0.0.tgz",
+        "-/npm/v1/keys",
+        "-/npm/v1/attestations/@scope/thing@1.0.0",
+    )
+    samples = (
+        Sample(
+            "@scope/thing", "application/json", packuments.FULL, packuments.SOURCE, foreign=packuments.FOREIGN,
+            members=("thing-1.0.0.tgz", "thing-2.0.0-rc.1.tgz", "odd-name.tgz"),
+        ),
+        Sample(
+            "@scope/thing", packuments.ABBREVIATED_TYPE, packuments.ABBREVIATED, packuments.SOURCE,
+            packuments.ABBREVIATED_TYPE, packuments.FOREIGN, ("thing-1.0.0.tgz",),
+        ),
+        Sample("@scope/thing/latest", "application/json", packuments.FULL, packuments.SOURCE, "", packuments.FOREIGN),
+        Sample("-/package/@scope/thing/dist-tags", "application/json", packuments.FULL, packuments.SOURCE),
     )  # fmt: skip
 
 

@@ -143,25 +143,25 @@ class Expecting(World):
     def member(self, key: Key) -> Result:
         """A file that is not here: its project's page is consulted, anew if it does not know the file."""
         number = FILES.index(key)
-        listing, checked_at, refusal = self.index(force=False)
-        if refusal is None and number not in listing and self.now - checked_at >= 10:
-            listing, checked_at, refusal = self.index(force=True)
-        if refusal is not None or number not in listing:
-            return refusal or Result(404, "refused")
-        return self.ask(key)
+        found, refusal = self.index(force=False)
+        if found is not None and number not in self.listings[found.body] and self.now - found.checked_at >= 10:
+            found, refusal = self.index(force=True)
+        if found is not None and number not in self.listings[found.body]:
+            # Whether a newer page knows it, nobody can tell while there is none to be had.
+            return Result(502 if found.failed else 404, "refused")
+        return refusal or self.ask(key)
 
-    def index(self, *, force: bool) -> tuple[tuple[int, ...], float, Result | None]:
-        page = PAGES[0]
-        state = self.state(page)
+    def index(self, *, force: bool) -> tuple[Copy | None, Result | None]:
+        page, other = PAGES[0], self.copies.get(PAGES[1])
+        state, copy = self.state(page), self.copies.get(page)
         if force or state in {"none", "expired"}:
             result = self.ask(page)
+            if result.status == 502 and other is not None and other.body is not None:
+                return replace(other, failed=True), None
             if result.status != 200:
-                return (), 0.0, Result(result.status, "refused", retry_after_s=result.retry_after_s)
-            assert result.copy is not None
-            return self.listings[result.copy.body], result.copy.checked_at, None
-        copy = self.copies[page]
-        if state == "gone":
-            return (), 0.0, Result(copy.status, "refused")
-        return self.listings[copy.body], copy.checked_at, None
+                return None, Result(result.status, "refused", retry_after_s=result.retry_after_s)
+            copy = result.copy
+        assert copy is not None
+        return (None, Result(copy.status, "refused")) if state == "gone" and copy.body is None else (copy, None)
 
     # What came, against the model.

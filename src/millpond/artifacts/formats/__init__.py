@@ -13,11 +13,12 @@ from importlib.metadata import EntryPoint, entry_points
 from millpond.artifacts.formats.base import Format
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
+from millpond.artifacts.formats.npm import Npm
 from millpond.artifacts.formats.pypi import PyPI
 from millpond.errors import ConfigError
 
 GROUP = "millpond.formats"
-BUILT_IN: tuple[Format, ...] = (Generic(), Docker(), PyPI())
+BUILT_IN: tuple[Format, ...] = (Generic(), Docker(), Npm(), PyPI())
 
 
 class Formats(Mapping[str, Format]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
-from millpond.artifacts.model import Checksum, Expectation, Links, Member, Resolution, Target
+from millpond.artifacts.model import Checksum, Errand, Expectation, Links, Member, Resolution, Said, Target
 
 
 class Format(Protocol):
@@ -92,3 +92,36 @@ class Typed(Protocol):
 
     def next_page(self, target: Target, link: str) -> str:
         """Give the query of the page behind this one, of the Link header that came with it; empty: it is the last."""
+
+
+@runtime_checkable
+class PassesOn(Protocol):
+    """Services beside the artifacts: requests that are handed on and not stored, or answered by the format itself.
+
+    Questions only: one that is asked twice, since a connection broke, must do no harm.
+    """
+
+    def errand(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Errand | Said | None:
+        """Say what becomes of a request, before `resolve` is asked; None: it is none of these.
+
+        `path` and `query` are as for `resolve`, header names in lower case. Needs no client's credentials: none are
+        handed on.
+        """
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """Errors in the form that the format's clients read, in the place of problem+json (RFC 9457)."""
+
+    def explained(self, status: int, reason: str) -> tuple[str, bytes]:
+        """Write an error: its media type and its body. `reason` is one line in words, with the next step."""
+
+
+@runtime_checkable
+class EscapesSlashes(Protocol):
+    """Formats whose clients write the slash of a scoped name as ``%2f`` (``@scope%2fname``); elsewhere it is refused.
+
+    Both spellings are one path, and it is with a slash.
+    """
+
+    escaped_scopes: ClassVar[bool]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from millpond.artifacts.formats.pypi.negotiation import MAX_RANGES, UPSTREAM_ACCEPT, choose
+from millpond.artifacts.formats.media import MAX_RANGES
+from millpond.artifacts.formats.pypi.negotiation import UPSTREAM_ACCEPT, choose
 
 V1 = "application/vnd.pypi.simple.v1"
 PIP = f"{V1}+json, {V1}+html; q=0.1, text/html; q=0.01"

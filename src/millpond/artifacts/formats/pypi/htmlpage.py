@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, urljoin
 
-from millpond.artifacts.formats.pypi.listing import Listed, epoch, resolve
+from millpond.artifacts.formats.fields import epoch, resolve
+from millpond.artifacts.formats.pypi.listing import Listed
 from millpond.artifacts.formats.pypi.markup import Doctype, End, Event, Start, Text, Tokenizer
 from millpond.artifacts.formats.pypi.names import checksum, file_url, is_distribution, normalized, page_url
 from millpond.artifacts.model import Checksum, Links, Member

@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from millpond.artifacts.formats.pypi.jsonwalk import Element, Event, Value, Walk
-from millpond.artifacts.formats.pypi.listing import Listed, epoch, resolve
+from millpond.artifacts.formats.fields import epoch, resolve
+from millpond.artifacts.formats.jsonwalk import Element, Event, Value, Walk
+from millpond.artifacts.formats.pypi.listing import Listed
 from millpond.artifacts.formats.pypi.names import checksum, file_url, is_distribution
 from millpond.artifacts.model import Checksum, Links, Member
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond.artifacts.formats.pypi.jsonwalk import MAX_ELEMENT, MAX_VALUE, Element, Value, Walk
+from millpond.artifacts.formats.jsonwalk import MAX_ELEMENT, MAX_VALUE, Element, Pair, Value, Walk
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -86,3 +86,47 @@ def test_one_value_has_a_limit_however_it_arrives(document: bytes, limit: int, s
 
 def test_a_watched_list_may_come_twice():
     assert walked(b'{"files":[1],"files":[2]}')[1] == [1, 2]
+
+
+def pairs(*chunks: bytes) -> tuple[str, list[tuple[str, object]]]:
+    """Give the text that goes on, and the members of the watched object."""
+    walk = Walk(objects=WATCHED)
+    events = [event for chunk in chunks for event in walk.feed(chunk)] + walk.close()
+    text = "".join(event for event in events if isinstance(event, str))
+    return text, [(event.name, event.value) for event in events if isinstance(event, Pair)]
+
+
+@given(
+    st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
+    st.dictionaries(st.text(max_size=4), VALUES, max_size=5),
+    st.integers(1, 7),
+    st.booleans(),
+)
+def test_any_object_is_taken_apart_whatever_its_chunks(
+    rest: dict[str, object], files: dict[str, object], size: int, ascii_only: bool
+):
+    document = json.dumps({**rest, "files": files}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    whole = pairs(document)
+    assert whole[1] == list(files.items())
+    assert json.loads(whole[0]) == {**rest, "files": {}}
+    assert pairs(*[document[at : at + size] for at in range(0, len(document), size)]) == whole
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"files":[]}', b'{"files":{"a"}}', b'{"files":{"a":}}', b'{"files":{"a":1,}}', b'{"files":{,"a":1}}',
+        b'{"files":{"a":1 "b":2}}', b'{"files":{1:2}}', b'{"files":{"a":1', b'{"files":{"a":1}', b'{"files":{"a"',
+        b'{"files":{"a":1]}', b'{"files":null}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_malformed_object_is_refused(document: bytes, size: int):
+    with pytest.raises(ValueError):  # noqa: PT011 - the texts differ, the kind does not
+        pairs(*[document[at : at + size] for at in range(0, len(document), size)])
+
+
+def test_limits_are_the_formats_own():
+    assert Walk(objects=WATCHED, max_element=1000).feed(b'{"files":{"a":"%s"' % (b"x" * 900))
+    with pytest.raises(ValueError, match="more than 1000"):
+        Walk(objects=WATCHED, max_element=1000).feed(b'{"files":{"a":"%s"' % (b"x" * 1100))

@@ -1,15 +1,15 @@
-"""A large JSON object taken apart while it arrives: the elements of its long lists one by one, the rest as is. PURE.
+"""A large JSON object taken apart while it arrives: its long lists and objects piece by piece, the rest as is. PURE.
 
-The document must be one object. Of it only the value under way is held: at most `MAX_ELEMENT` characters of a list that
-is watched, `MAX_VALUE` of anything else. Every value is parsed, so what was cut off or is malformed is found out.
-The result does not depend on how the document is cut into chunks.
+The document must be one object. Of it only the value under way is held: at most `max_element` characters of a list or
+object that is watched, `max_value` of anything else. Every value is parsed, so what was cut off or is malformed is
+found out. The result does not depend on how the document is cut into chunks. Several formats read their indexes so.
 """
 
 from __future__ import annotations
 
 import json
 from codecs import getincrementaldecoder
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
@@ -36,6 +36,15 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """One member of a watched object: the object's key, the member's own name, and its value, parsed."""
+
+    key: str
+    name: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
     """The value of a key that is not watched."""
 
@@ -43,19 +52,28 @@ class Value:
     value: object
 
 
-Event: TypeAlias = str | Element | Value
-"""What comes out: text to hand on as it stands (with the values in it), elements, and what values mean."""
+Event: TypeAlias = str | Element | Pair | Value
+"""What comes out: text to hand on as it stands (with the values in it), pieces, and what values mean."""
 _Steps: TypeAlias = Generator[None, None, None]
 
 
 class Walk:
-    """Takes one document apart. `watched`: keys of the outermost object whose lists are given element by element.
+    """Takes one document apart. `lists`, `objects`: keys of the outermost object whose values are given in pieces.
 
-    The commas between elements are not given: whoever writes the list anew puts them.
+    The commas between pieces, and the names of an object's, are not given: whoever writes the value anew puts them.
+    Limits are in characters.
     """
 
-    def __init__(self, watched: frozenset[str]) -> None:
-        self._watched = watched
+    def __init__(
+        self,
+        lists: frozenset[str] = frozenset(),
+        objects: frozenset[str] = frozenset(),
+        *,
+        max_element: int = MAX_ELEMENT,
+        max_value: int = MAX_VALUE,
+    ) -> None:
+        self._lists, self._objects = lists, objects
+        self._max_element, self._max_value = max_element, max_value
         self.seen: set[str] = set()
         """The watched keys that were there."""
         self._decoder = getincrementaldecoder("utf-8-sig")()
@@ -116,27 +134,41 @@ class Walk:
         assert isinstance(key, str)  # noqa: S101 - it began with a quotation mark
         self._events.append(written)
         yield from self._take(":")
-        if key in self._watched:
-            self.seen.add(key)
-            yield from self._list(key)
-            return
-        value, written = yield from self._value(MAX_VALUE)
-        self._events += [written, Value(key, value)]
+        if key in self._lists:
+            yield from self._pieces(key, "[]", self._element)
+        elif key in self._objects:
+            yield from self._pieces(key, "{}", self._pair)
+        else:
+            value, written = yield from self._value(self._max_value)
+            self._events += [written, Value(key, value)]
 
-    def _list(self, key: str) -> _Steps:
-        if (yield from self._peek()) != "[":
-            raise ValueError(f"{key!r} is no list")
-        yield from self._take("[")
-        if (yield from self._peek()) != "]":
-            yield from self._element(key)
+    def _pieces(self, key: str, brackets: str, take_piece: Callable[[str], _Steps]) -> _Steps:
+        first, last = brackets[0], brackets[1]
+        if (yield from self._peek()) != first:
+            raise ValueError(f"{key!r} is no {'list' if first == '[' else 'object'}")
+        self.seen.add(key)
+        yield from self._take(first)
+        if (yield from self._peek()) != last:
+            yield from take_piece(key)
             while (yield from self._peek()) == ",":
                 self._at += 1
-                yield from self._element(key)
-        yield from self._take("]")
+                yield from take_piece(key)
+        yield from self._take(last)
 
     def _element(self, key: str) -> _Steps:
-        value, _ = yield from self._value(MAX_ELEMENT)
+        value, _ = yield from self._value(self._max_element)
         self._events.append(Element(key, value))
+
+    def _pair(self, key: str) -> _Steps:
+        if (yield from self._peek()) != '"':
+            raise ValueError(f"{key!r} is no JSON object: a key is missing")
+        name, _ = yield from self._value(MAX_ELEMENT)
+        assert isinstance(name, str)  # noqa: S101 - it began with a quotation mark
+        if (yield from self._peek()) != ":":
+            raise ValueError(f"{key!r} is no JSON object: ':' is missing")
+        self._at += 1
+        value, _ = yield from self._value(self._max_element)
+        self._events.append(Pair(key, name, value))
 
     def _take(self, wanted: str) -> _Steps:
         found = yield from self._peek()
