@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.artifacts.formats.jsonwalk import MAX_ELEMENT, MAX_VALUE, Element, Pair, Value, Walk
@@ -35,6 +35,7 @@ def test_elements_come_one_by_one_and_the_rest_is_handed_on():
     assert json.loads(text) == {"a": {"b": [1, 2]}, "files": [], "z": "é"}
 
 
+@settings(deadline=None)  # the machine may do other things
 @given(
     st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
     st.lists(VALUES, max_size=5),
@@ -96,6 +97,7 @@ def pairs(*chunks: bytes) -> tuple[str, list[tuple[str, object]]]:
     return text, [(event.name, event.value) for event in events if isinstance(event, Pair)]
 
 
+@settings(deadline=None)  # the machine may do other things
 @given(
     st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
     st.dictionaries(st.text(max_size=4), VALUES, max_size=5),

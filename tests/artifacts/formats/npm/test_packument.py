@@ -6,7 +6,7 @@ import json
 from hashlib import sha512
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.artifacts.formats.npm import packument
@@ -162,6 +162,7 @@ VERSION = st.from_regex(r"[0-9]\.[0-9]\.[0-9](-[a-z]{1,3})?", fullmatch=True)
 MANIFEST = st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=4), max_size=3)
 
 
+@settings(deadline=None)  # the machine may do other things
 @given(st.dictionaries(VERSION, MANIFEST, max_size=5), st.integers(1, 40), st.booleans(), st.booleans())
 def test_any_packument_keeps_all_but_its_links(
     versions: dict[str, dict[str, object]], size: int, ascii_only: bool, first: bool
