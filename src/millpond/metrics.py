@@ -55,6 +55,7 @@ class Metrics:
         self._served = Counter("millpond_served_bytes", "Bytes sent to clients", [*repo, "outcome"], **make)
         self._fetched = Counter("millpond_fetched_bytes", "Bytes fetched from upstreams", repo, **make)
         self._revalidations = Counter("millpond_revalidations", "Conditional requests sent upstream", repo, **make)
+        self._expired = Counter("millpond_expired_served", "Stale entry files past their Valid-Until", repo, **make)
         self._joined = Counter("millpond_flights_joined", "Requests that joined a running fetch", repo, **make)
         self._errors = Counter("millpond_errors", "Error answers by status", [*repo, "status"], **make)
         self._upstream_errors = Counter(
@@ -92,6 +93,10 @@ class Metrics:
     def revalidating(self, repository: str) -> None:
         """Count one conditional request."""
         self._revalidations.labels(repository).inc()
+
+    def expired(self, repository: str) -> None:
+        """Count one stale answer that is past the end of its own validity (Debian: Valid-Until)."""
+        self._expired.labels(repository).inc()
 
     def joined(self, repository: str) -> None:
         """Count one request that joined a flight."""

@@ -16,6 +16,7 @@ from millpond.errors import BadRequest
 
 MAX_PATH_BYTES = 4096
 _SCOPE = re.compile(rb"(/@[^/@%]+)%2[fF](?=[^/%])")
+_DOT = re.compile(rb"(?<=/)(?:\./)+")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TWICE = re.compile(r"%(2e|2f|5c|25|00)", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\u0080-\u009f\u2028\u2029\ufeff]")
@@ -24,6 +25,11 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\\u0080-\u009f\u2028\u2029\ufeff]")
 def with_plain_scopes(raw: bytes) -> bytes:
     """Write the slash of scoped names (``/@scope%2fname``) as one; only for formats whose clients escape it."""
     return _SCOPE.sub(rb"\1/", raw)
+
+
+def without_dots(raw: bytes) -> bytes:
+    """Leave ``.`` segments out; only for formats whose clients write them."""
+    return _DOT.sub(b"", raw)
 
 
 def read_path(raw: bytes) -> str:

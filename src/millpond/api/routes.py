@@ -19,12 +19,12 @@ from millpond.api.errands import ErrandServer, errand_of
 from millpond.api.manners import PROBLEMS, Words, manner_of
 from millpond.api.oci import Asked, Registry
 from millpond.api.origin import Origins
-from millpond.api.paths import read_path, with_plain_scopes
+from millpond.api.paths import read_path, with_plain_scopes, without_dots
 from millpond.api.problems import CONTENT_TYPE, problem, status_of
 from millpond.api.publish import Publisher
 from millpond.api.receiving import Incoming
 from millpond.api.sending import Asgi, Message, Receive, Scope, Send
-from millpond.artifacts.formats.base import EscapesSlashes
+from millpond.artifacts.formats.base import EscapesSlashes, PlainDots
 from millpond.artifacts.proxy import Proxy
 from millpond.config import RESERVED
 from millpond.errors import Denied, MillpondError, NotAllowed, NotFound
@@ -149,10 +149,10 @@ class Site:
 
     async def _found(self, raw: bytes) -> tuple[Repository, str]:
         """Read a raw path: the repository, and the decoded rest. Raises `BadRequest`, `NotFound`."""
-        name, path = _split(with_plain_scopes(raw))
+        name, path = _split(without_dots(with_plain_scopes(raw)))
         repository = await self._repository(name)
-        if not isinstance(repository.format, EscapesSlashes):
-            _split(raw)  # what is escaped there can't be meant
+        plain = with_plain_scopes(raw) if isinstance(repository.format, EscapesSlashes) else raw
+        _split(without_dots(plain) if isinstance(repository.format, PlainDots) else plain)  # what else is meant is not
         return repository, path
 
     async def _repository(self, name: str) -> Repository:

@@ -23,11 +23,15 @@ def adopt(config: Config, data: Path, *, renew: bool = False) -> tuple[Found, ..
     wanted = packages_to_adopt(config, kinds())
     if not wanted:
         return ()
+    return load_or_adopt(data, this_machine(os.environ, Path.home(), pond_of(config)), wanted, renew=renew)
+
+
+def pond_of(config: Config) -> Pond:
+    """Describe this pond's own addresses, so that it never adopts itself."""
     server = config.server
     mirror_port = int(server.mirror_listen.rpartition(":")[2] or 0)
     names = (socket.gethostname(),)
-    pond = Pond.at(server.host, server.port, public_url=server.public_url, names=names, mirror_port=mirror_port)
-    return load_or_adopt(data, this_machine(os.environ, Path.home(), pond, cwd=Path.cwd()), wanted, renew=renew)
+    return Pond.at(server.host, server.port, public_url=server.public_url, names=names, mirror_port=mirror_port)
 
 
 def passed_over(found: Iterable[Found]) -> Iterator[tuple[str, str]]:

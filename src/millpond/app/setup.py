@@ -10,12 +10,12 @@ from pathlib import Path
 
 from millpond import connect
 from millpond.adopt import Adopted, Skipped
-from millpond.app.adopting import adopt, passed_over
+from millpond.app.adopting import adopt, passed_over, pond_of
 from millpond.app.guide import base_url
 from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import HUB, Config, init_text, open_network_problem, with_adopted
-from millpond.connect import containers, saved
+from millpond.connect import apt, containers, saved
 from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
 
 REFUSED = (401, 403)
@@ -93,7 +93,8 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
     upstreams = [settings.base_url for settings in config.repositories.values() if settings.base_url]
     engines = [tool for tool in tools if tool in connect.ENGINES]
     told = _engines(engines, config, where, write=write, undo=undo) if engines else []
-    tools = [tool for tool in tools if tool not in connect.ENGINES]
+    told += _apt(config, where, write=write, undo=undo) if connect.APT in tools else []
+    tools = [tool for tool in tools if tool not in (*connect.ENGINES, connect.APT)]
     if not tools:
         return told
     named = {settings.package: name for name, settings in reversed([*config.repositories.items()])}
@@ -139,6 +140,26 @@ def _engines(tools: list[str], config: Config, where: str, *, write: bool, undo:
                 f"  {plan.after}",
             ]
     return lines
+
+
+def _apt(config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
+    """Do the same for apt: the addresses in its package lists, each for the repository that draws from it."""
+    records = saved.folder(os.environ, Path.home())
+    if undo:
+        return [f"apt: {file} is as it was before" for file in apt.undo(records)]
+    archives = {one.base_url: name for name, one in config.repositories.items() if one.package == "debian"}
+    if not archives:
+        raise MillpondError("this pond has no debian repository: write one into millpond.toml, or `millpond init`")
+    machine = connect.this_machine(os.environ, Path.home(), pond_of(config))
+    if write:
+        files, notes = apt.write(machine, where, archives, records)
+        told = [f"apt: {file} points at the pond; next: apt-get update" for file in files]
+        return [*(told or ["apt: nothing to change: no list has an archive of this pond"]), *notes]
+    changes, notes = apt.plan(machine, where, archives)
+    lines: list[str] = []
+    for change in changes:
+        lines += [f"apt: {change.file} would be:", *(f"    {line}" for line in change.after.splitlines())]
+    return [*(lines or ["apt: nothing to change: no list has an archive of this pond"]), *notes]
 
 
 def _printed(settings: connect.Settings) -> list[str]:

@@ -58,6 +58,12 @@ class Answer:
     fresh_until: float = 0.0
     """Until then the same answer may be given again (epoch seconds; infinite: for ever); 0: it may not."""
 
+    @property
+    def given(self) -> Digest | None:
+        """The digest of its bytes, as far as it is known already."""
+        arriving = self.body.arriving if isinstance(self.body, Flight) else None
+        return arriving.digest if arriving is not None else self.head.digest
+
     def close(self) -> None:
         """Let go of the flight; without one, nothing."""
         if isinstance(self.body, Flight):

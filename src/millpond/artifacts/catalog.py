@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from millpond.errors import Conflict, NotFound
 MAX_CACHED = 20_000
 MAX_PATHS = 1000
 """Paths that `Counts` names at most."""
+MAX_TOUCHED = 4000
+"""Paths that are touched one by one; there are not many more stamps than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ class Totals:
     negatives: int = 0
     local: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is stored together with something else: an entry and its spool file, if its blob is not here yet.
+
+    A negative entry takes the place of what was there.
+    """
+
+    entry: Entry
+    spool: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +131,13 @@ class Catalog:
         local: bool = False,
         durable: bool = False,
         uploaded_by: str = "",
+        beside: Sequence[Beside] = (),
+        touching: Collection[str] | None = (),
     ) -> Entry:
         """Store a finished spool file and its entry together; the file is moved away.
+
+        `beside`: what is stored in the same transaction, all of it or nothing; `touching`: paths of which nobody may
+        believe any more what was remembered before this; None: all paths.
 
         `spool` None adopts a blob that is here already: one that this repository has, or that was found again after a
         lost catalog (`rows.may_adopt`). `local`: an upload, with a record of its own that outlives the catalog.
@@ -128,16 +146,28 @@ class Catalog:
         """
         if entry.digest is None:
             raise ValueError("what is published has a digest; `update` takes negative entries")
-        staged = None if spool is None else await self.store.stage(spool, durable=durable)
-        work = _Publication(self, entry, entry.digest, staged, local, durable, uploaded_by)
+        spools = [spool, *(one.spool for one in beside)]
+        staged = [None if one is None else await self.store.stage(one, durable=durable) for one in spools]
+        pieces = [Beside(one, file) for one, file in zip((entry, *(b.entry for b in beside)), staged, strict=True)]
+        work = _Publication(self, pieces, touching, local, durable, uploaded_by)
         try:
             await self.db.write(work.run, durable=durable, committed=work.committed)
         finally:
-            if staged is not None and staged != spool:
-                await asyncio.to_thread(staged.unlink, missing_ok=True)
-        if spool is not None and staged != spool:
-            await asyncio.to_thread(spool.unlink, missing_ok=True)
+            for one, file in zip(spools, staged, strict=True):
+                if file is not None and file != one:
+                    await asyncio.to_thread(file.unlink, missing_ok=True)
+        for one, file in zip(spools, staged, strict=True):
+            if one is not None and file != one:
+                await asyncio.to_thread(one.unlink, missing_ok=True)
         return entry
+
+    async def expire(self, repository: str, paths: Collection[str]) -> None:
+        """Let cached copies be asked for again at once, whatever was said of their freshness."""
+        names = list(paths)
+        await self.db.write(
+            lambda connection: rows.expire(connection, repository, names),
+            committed=lambda _: self.touched_all(repository, names),
+        )
 
     async def update(self, entry: Entry) -> bool:
         """Write what a check told: fresh again, a back-off, or that there is no such object (a negative entry).
@@ -262,6 +292,14 @@ class Catalog:
         """Tell all processes that a path has changed; after the commit."""
         self._invalidation.touch(stamp_key(repository, path))
 
+    def touched_all(self, repository: str, paths: Collection[str] | None) -> None:
+        """Tell it of several paths; None, or more than there are stamps: of all that anybody remembers."""
+        if paths is None or len(paths) > MAX_TOUCHED:
+            self._invalidation.touch_all()
+            return
+        for path in paths:
+            self.touched(repository, path)
+
     def _touch_held(self, held: Iterable[Held]) -> None:
         for one in held:
             self.touched(one.repository, one.path)
@@ -285,55 +323,65 @@ class _Publication:
     """One publication: what runs inside its transaction (perhaps more than once), and what after the commit."""
 
     catalog: Catalog
-    entry: Entry
-    digest: Digest
-    staged: Path | None
+    pieces: Sequence[Beside]
+    touching: Collection[str] | None
     local: bool
     durable: bool
     uploaded_by: str
 
     def run(self, connection: Connection) -> None:
-        """Place the file, write the rows; in the write transaction."""
-        now = self.catalog.clock.now()
-        there = rows.before(connection, rows.key_of(self.entry))
+        """Place the files, write the rows; in the write transaction."""
+        for piece in self.pieces:
+            self._put(connection, piece)
+        # Before the commit, too: who is killed right after it has told everybody nonetheless.
+        self.catalog.touched_all(self.pieces[0].entry.repository, self.touching)
+
+    def _put(self, connection: Connection, piece: Beside) -> None:
+        entry, digest, now = piece.entry, piece.entry.digest, self.catalog.clock.now()
+        there = rows.before(connection, rows.key_of(entry))
         if there is not None and there[1] and not self.local:
-            raise Conflict(f"{self.entry.path} was uploaded to {self.entry.repository}: it is not replaced by a copy")
-        if self.staged is None and not self.local:
-            self._permitted(connection, now)
-        self.catalog.claim_if_empty(connection)
-        self._place()
-        rows.put_blob(connection, self.digest, self.entry.size, now)
-        rows.put_entry(connection, self.entry, local=self.local, uploaded_by=self.uploaded_by, now=now)
-        if there is not None and there[0] is not None and there[0] != self.digest:
+            raise Conflict(f"{entry.path} was uploaded to {entry.repository}: it is not replaced by a copy")
+        if digest is None:
+            rows.put_negative(connection, entry, now)
+        else:
+            if piece.spool is None and not self.local:
+                self._permitted(connection, entry.repository, digest, now)
+            self.catalog.claim_if_empty(connection)
+            self._place(piece.spool, digest, entry.size)
+            rows.put_blob(connection, digest, entry.size, now)
+            rows.put_entry(connection, entry, local=self.local, uploaded_by=self.uploaded_by, now=now)
+        if there is not None and there[0] is not None and there[0] != digest:
             rows.doom(connection, [there[0]], now)
         if self.local:
-            self.catalog.sidecars.prepare(record_of(self.entry, self.uploaded_by))
+            self.catalog.sidecars.prepare(record_of(entry, self.uploaded_by))
 
-    def _permitted(self, connection: Connection, now: float) -> None:
+    def _permitted(self, connection: Connection, repository: str, digest: Digest, now: float) -> None:
         """Refuse a blob that is here for somebody else only; as if it were not here, so that nothing is told of it."""
-        if not rows.may_adopt(connection, self.entry.repository, self.digest, now):
-            raise NotFound(f"the blob {self.digest} is not here to be adopted: fetch it")
+        if not rows.may_adopt(connection, repository, digest, now):
+            raise NotFound(f"the blob {digest} is not here to be adopted: fetch it")
 
-    def _place(self) -> None:
-        """Bring the blob in; in an earlier run of this transaction it may have been already."""
+    def _place(self, staged: Path | None, digest: Digest, size: int) -> None:
+        """Bring a blob in; in an earlier run of this transaction it may have been already."""
         store = self.catalog.store
-        if self.staged is not None and self.staged.exists():
-            store.place(self.staged, self.digest, durable=self.durable)
-        found = store.stat(self.digest)
+        if staged is not None and staged.exists():
+            store.place(staged, digest, durable=self.durable)
+        found = store.stat(digest)
         if found is None:
-            raise NotFound(f"the blob {self.digest} is not in the store: fetch it again")
-        if found.size != self.entry.size:
-            wrong = f"has {found.size} bytes instead of {self.entry.size}"
-            raise NotFound(f"the blob {self.digest} {wrong}: fetch it again")
+            raise NotFound(f"the blob {digest} is not in the store: fetch it again")
+        if found.size != size:
+            wrong = f"has {found.size} bytes instead of {size}"
+            raise NotFound(f"the blob {digest} {wrong}: fetch it again")
 
     def committed(self, _: None) -> None:
         """Let the record take its place, and tell the other processes."""
-        entry = self.entry
+        entry = self.pieces[0].entry
         try:
             if self.local:
                 self.catalog.sidecars.settle(entry.repository, entry.path, entry.variant)
         finally:
-            self.catalog.touched(entry.repository, entry.path)
+            self.catalog.touched_all(entry.repository, self.touching)
+            for piece in self.pieces:
+                self.catalog.touched(entry.repository, piece.entry.path)
 
 
 def _count(held: Sequence[Held], counts: Counts) -> None:

@@ -23,8 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from millpond.artifacts.compute import Compute
-from millpond.artifacts.deriving import PARTIAL, find_member, read_media_type, write_members, write_rewritten
-from millpond.artifacts.formats.base import Described, Format, Rewrites, Typed
+from millpond.artifacts.deriving import (
+    PARTIAL,
+    changed_members,
+    find_member,
+    read_dates,
+    read_media_type,
+    write_dates,
+    write_members,
+    write_rewritten,
+)
+from millpond.artifacts.formats.base import Coherent, Described, Format, Rewrites, Typed
+from millpond.artifacts.generations import Dates
 from millpond.artifacts.model import Digest, Links, Member, Target
 from millpond.artifacts.ports import BlobStore
 from millpond.clock import Clock, SystemClock
@@ -55,6 +65,17 @@ class Document:
     path: Path
     size: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An index as its list of members depends on it; `source` is its URL."""
+
+    format_name: str
+    target: Target
+    content_type: str
+    digest: Digest
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +143,51 @@ class Derived:
 
         Raises as `rewritten` does.
         """
-        format_ = self._formats[format_name]
-        if not isinstance(format_, Described):
-            raise TypeError(f"the format {format_name!r} lists no members")
-        version = getattr(format_, "rewrite_version", 0)
-        path = self._path(
-            digest, _key("members", digest, _MEMBERS_VERSION, version, format_name, target, content_type, source)
-        )
+        document = Listing(format_name, target, content_type, digest, source)
         for _ in range(ATTEMPTS):
-            await self._made(
-                path, partial(write_members, format_, target, content_type), self._store.path(digest), source
-            )
+            path = await self.listed(document)
             try:
                 return find_member(path, name)
             except FileNotFoundError:  # swept by another process since it was last looked at
+                self._forget(path)
+        raise self._swept()
+
+    async def listed(self, document: Listing, *, blob: Path | None = None) -> Path:
+        """Have an index's members listed; gives the file. `blob`: where its bytes lie, if not in the store yet.
+
+        Raises as `rewritten` does.
+        """
+        format_ = self._formats[document.format_name]
+        if not isinstance(format_, Described):
+            raise TypeError(f"the format {document.format_name!r} lists no members")
+        version = getattr(format_, "rewrite_version", 0)
+        parts = (version, document.format_name, document.target, document.content_type, document.source)
+        path = self._path(document.digest, _key("members", document.digest, _MEMBERS_VERSION, *parts))
+        write = partial(write_members, format_, document.target, document.content_type)
+        await self._made(path, write, blob or self._store.path(document.digest), document.source)
+        return path
+
+    async def changed(self, old: Listing, new: Listing, limit: int, *, blob: Path | None = None) -> list[str] | None:
+        """Name the members that two indexes list differently; None: more than `limit`. `blob`: the new one's bytes.
+
+        Raises as `rewritten` does.
+        """
+        before, after = await self.listed(old), await self.listed(new, blob=blob)
+        if _is_small(before) and _is_small(after):
+            return changed_members(before, after, limit)
+        return await self._compute.run(changed_members, before, after, limit)
+
+    async def dates(self, format_name: str, target: Target, digest: Digest) -> Dates:
+        """Say what an entry file tells of its own time. Raises as `rewritten` does."""
+        format_ = self._formats[format_name]
+        if not isinstance(format_, Coherent):
+            raise TypeError(f"the format {format_name!r} has no entry files")
+        path = self._path(digest, _key("dates", digest, _MEMBERS_VERSION, format_name, target))
+        for _ in range(ATTEMPTS):
+            await self._made(path, partial(write_dates, format_, target), self._store.path(digest))
+            try:
+                return read_dates(path)
+            except FileNotFoundError:
                 self._forget(path)
         raise self._swept()
 

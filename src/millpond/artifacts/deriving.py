@@ -15,8 +15,10 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from millpond.artifacts.formats.base import Described, Rewrites, Typed
+from millpond.artifacts.formats.base import Coherent, Described, Rewrites, Typed
+from millpond.artifacts.generations import Dates, changed
 from millpond.artifacts.model import Checksum, Links, Member, Target
 
 CHUNK_BYTES = 256 * 1024
@@ -39,6 +41,35 @@ def _rewritten(format_: Rewrites, target: Target, content_type: str, blob: Path,
 def read_media_type(format_: Typed, target: Target, told: str, blob: Path) -> str:
     """Say what a document is by its own word. Raises `ValueError` for what is none."""
     return format_.media_type(target, told, blob.read_bytes())
+
+
+def write_dates(format_: Coherent, target: Target, blob: Path, to: Path) -> None:
+    """Write down what an entry file says of its own time. Raises `ValueError`, `OSError`."""
+    found = format_.dates(target, _chunks(blob))
+    _write(to, iter([json.dumps((found.issued_at, found.valid_until)).encode()]))
+
+
+def read_dates(path: Path) -> Dates:
+    """Read it again. Raises `FileNotFoundError`."""
+    return Dates(*json.loads(path.read_bytes()))
+
+
+def changed_members(old: Path, new: Path, limit: int) -> list[str] | None:
+    """Compare two members documents: give the names of which they say different things; None: more than `limit`."""
+    found: list[str] = []
+    with old.open("rb") as before, new.open("rb") as after:
+        for name in changed(_lines(before), _lines(after)):
+            found.append(name.decode("utf-8", "surrogatepass"))
+            if len(found) > limit:
+                return None
+    return found
+
+
+def _lines(document: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for line in document:
+        name, tab, said = line.rstrip(b"\n").partition(b"\t")
+        if tab:  # the title has none
+            yield name, said
 
 
 def write_members(format_: Described, target: Target, content_type: str, blob: Path, source: str, to: Path) -> None:

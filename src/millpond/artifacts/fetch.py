@@ -12,6 +12,7 @@ from typing import TypeAlias
 import structlog
 
 from millpond.artifacts import freshness, refound
+from millpond.artifacts.coherence import Coherence
 from millpond.artifacts.flights import Flight, Kept, Landed, Outcome, Refused
 from millpond.artifacts.landing import Landing, Located, Pond, Remote, public
 from millpond.artifacts.model import (
@@ -28,9 +29,13 @@ from millpond.artifacts.model import (
     Target,
     Unreachable,
 )
+from millpond.artifacts.pairs import CHANGING
+from millpond.artifacts.ports import UpstreamReply
 from millpond.artifacts.probing import Prober
 from millpond.errors import MillpondError, UpstreamUnreachable
 
+CHANGING_S = 5.0
+"""What a client is told to wait while an upstream is being changed."""
 log = structlog.get_logger(__name__)
 
 
@@ -48,8 +53,8 @@ Locate: TypeAlias = Callable[[Target], Awaitable[Located | Refused]]
 class Fetcher:
     """Leads flights for one remote repository."""
 
-    def __init__(self, remote: Remote, pond: Pond, locate: Locate) -> None:
-        self._remote, self._pond, self._locate = remote, pond, locate
+    def __init__(self, remote: Remote, pond: Pond, locate: Locate, coherence: Coherence) -> None:
+        self._remote, self._pond, self._locate, self._coherence = remote, pond, locate, coherence
         self._prober = Prober(remote.format, remote.upstream, remote.freshness)
         self._failing = False
 
@@ -61,9 +66,8 @@ class Fetcher:
         `mount`: for rewriting; `seen`: what whoever asked found, so that it isn't looked up again unless it has
         changed; `force`: ask even if the copy is fresh.
         """
-        now = self._pond.clock.now()
         entry = await self._entry(target, seen)
-        decision = freshness.decide(entry, target, self._remote.freshness, now)
+        decision = await self._coherence.decide(entry, target)
         if isinstance(decision, Serve):
             if not (force or decision.refresh):
                 return Landed(decision.entry, "hit")  # another flight brought it between the look-up and here
@@ -73,6 +77,8 @@ class Fetcher:
         except UpstreamUnreachable as error:
             self._pond.metrics.upstream_failed(self._remote.name, error.kind)
             self._failed(target, str(error))
+            if error.kind == CHANGING:  # the next one to ask finds it done, as a rule: no reason to wait for the TTL
+                return Kept(entry) if entry and not entry.negative else Refused(503, str(error), CHANGING, CHANGING_S)
             fault = Unreachable(str(error), error.kind, error.retry_after_s)
             return await self._conclude(self._settle(decision, fault, target), target, error.kind)
 
@@ -102,7 +108,10 @@ class Fetcher:
         located = await self._locate(target)
         if isinstance(located, Refused):
             return await self._unlocated(located, decision, target)
-        kept = await self._taken_back(target, decision, located)
+        if located.promises:
+            kept = await self._coherence.take(target, located)
+        else:
+            kept = await self._taken_back(target, decision, located)
         if kept is not None:
             return Landed(kept, "hit")
         probed = await self._probed(target, decision, located)
@@ -112,15 +121,48 @@ class Fetcher:
         if isinstance(decision, Revalidate):
             headers |= freshness.validators(decision.entry)
             self._pond.metrics.revalidating(self._remote.name)
-        async with self._remote.upstream.request("GET", located.url, headers) as reply:
-            settlement = self._settle(decision, reply.head, target)
-            self._heard(settlement, target)
-            if not isinstance(settlement, Store):
-                return await self._conclude(settlement, target, f"status-{reply.head.status}")
-            promised = (*located.checksums, *self._prober.promised(target, reply.head))
-            sure = replace(located, checksums=promised)
-            landing = Landing(self._remote, self._pond, flight, target, decision.entry, sure, mount)
+        places = [located.url, *located.others]
+        for place in places:
+            async with self._remote.upstream.request("GET", place, headers) as reply:
+                if reply.head.status not in freshness.GONE or place == places[-1]:
+                    return await self._answered(reply, target, mount, flight, decision, located)
+        raise AssertionError(places)  # pragma: no cover - the last place's answer counts
+
+    async def _answered(
+        self,
+        reply: UpstreamReply,
+        target: Target,
+        mount: str,
+        flight: Flight,
+        decision: Revalidate | Fetch,
+        located: Located,
+    ) -> Outcome:
+        settlement = self._settle(decision, reply.head, target)
+        self._heard(settlement, target)
+        if not isinstance(settlement, Store):
+            if located.promises and reply.head.status in freshness.GONE:
+                await self._coherence.ask_again(located)
+            if isinstance(settlement, Freshen):
+                await self._coherence.confirmed(target, settlement.entry)
+            return await self._conclude(settlement, target, f"status-{reply.head.status}")
+        promised = (*located.checksums, *self._prober.promised(target, reply.head))
+        sure = replace(located, checksums=promised)
+        publish = self._coherence.publish if self._coherence.role(target) is not None else None
+        landing = Landing(self._remote, self._pond, flight, target, decision.entry, sure, mount, publish)
+        try:
             return await landing.receive(reply, settlement)
+        except UpstreamUnreachable as error:
+            if error.kind != "mismatch" or not located.promises:
+                raise
+            return await self._changing(target, located, error)
+
+    async def _changing(self, target: Target, located: Located, error: UpstreamUnreachable) -> Refused:
+        """Refuse what is not what its own index promises: as a rule the upstream is just being changed."""
+        self._pond.metrics.upstream_failed(self._remote.name, error.kind)
+        self._failed(target, str(error))
+        await self._coherence.ask_again(located)
+        reason = f"{error}; the upstream is changing: ask again, from the entry file on"
+        return Refused(503, reason, error.kind, CHANGING_S)
 
     async def _probed(self, target: Target, decision: Revalidate | Fetch, located: Located) -> Settlement | None:
         """Ask first whether a name still points at the good copy; None: fetch."""

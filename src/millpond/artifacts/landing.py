@@ -7,9 +7,11 @@ this and `fetch`, which asks for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import structlog
@@ -19,6 +21,7 @@ from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.derived import INLINE_BYTES, Derived, UnsoundDocument
 from millpond.artifacts.flights import Arriving, Flight, Flights, Landed, Outcome, Passed
 from millpond.artifacts.formats.base import Format, Typed
+from millpond.artifacts.generations import Promise
 from millpond.artifacts.model import Body, Checksum, Entry, Freshness, Links, Reply, Store, Target
 from millpond.artifacts.policy import Rules
 from millpond.artifacts.ports import Upstream, UpstreamReply
@@ -65,11 +68,33 @@ class Pond:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where a target's bytes lie and what they must be, as far as is known."""
+    """Where a target's bytes lie and what they must be, as far as is known.
+
+    `others`: where else to ask when there is nothing at `url`. `promises`: who says so (`generations`); where they
+    disagree, no checksum is known, and what any of them promises is right. `unchecked`: it should be known, and isn't.
+    """
 
     url: str
     checksums: tuple[Checksum, ...] = ()
     size: int | None = None
+    others: tuple[str, ...] = ()
+    promises: tuple[Promise, ...] = ()
+    unchecked: bool = False
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """The sizes that it may have; empty: any."""
+        known = {one.size for one in self.promises} if self.promises else {self.size}
+        return frozenset() if None in known else frozenset(size for size in known if size is not None)
+
+    @property
+    def alternatives(self) -> list[tuple[Checksum, ...]]:
+        """What its bytes may be."""
+        return [one.checksums for one in self.promises] or [self.checksums]
+
+
+Publish: TypeAlias = Callable[[Target, Located, Entry, Path | None], Awaitable[Entry]]
+"""Stores an entry and its spool file, and whatever goes with it."""
 
 
 @dataclass(slots=True)
@@ -83,6 +108,8 @@ class Landing:
     before: Entry | None
     located: Located
     mount: str
+    publish: Publish | None = None
+    """How it is stored; None: for itself."""
 
     async def receive(self, reply: UpstreamReply, store: Store) -> Outcome:
         """Stream the body to the spool and the clients; store it when it is whole and right.
@@ -91,6 +118,8 @@ class Landing:
         """
         body = self.remote.format.expects(self.target).body
         self._reject(soundness.unsound_head(body, reply.head, self._good))
+        if self.located.promises:  # else the words of an error page would do as well
+            self._size(reply.head.length)
         room = self.pond.room_bytes() if store.keep or self.target.rewritten else 0
         spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer())
         try:
@@ -101,7 +130,7 @@ class Landing:
             raise
 
     async def _received(self, reply: UpstreamReply, store: Store, spool: Spool, body: Body) -> Outcome:
-        verifier = soundness.Verifier(self.located.checksums)
+        verifier = soundness.Verifier(*self.located.alternatives)
         async for chunk in _probed(reply.chunks(CHUNK_BYTES)):
             if spool.written == 0:
                 self._reject(soundness.unsound_start(body, chunk[: soundness.PROBE_BYTES], self._good))
@@ -147,11 +176,16 @@ class Landing:
     def _verify(self, spool: Spool, verifier: soundness.Verifier, body: Body) -> None:
         if spool.length is not None and spool.written != spool.length:
             raise UpstreamUnreachable(f"{spool.written} of {spool.length} bytes came", kind="truncated")
-        if self.located.size is not None and spool.written != self.located.size:
-            self._reject(f"it has {spool.written} bytes, the index says {self.located.size}", kind="mismatch")
+        self._size(spool.written)
         self._reject(verifier.mismatch(), kind="mismatch")
         if body.suffixes:
             self._reject(soundness.unsound_end(body, spool.end_bytes(soundness.PROBE_BYTES)))
+
+    def _size(self, size: int | None) -> None:
+        sizes = self.located.sizes
+        if size is not None and sizes and size not in sizes:
+            told = " or ".join(map(str, sorted(sizes)))
+            self._reject(f"it has {size} bytes, the index says {told}", kind="mismatch")
 
     def _reject(self, why: str | None, kind: str = "unsound") -> None:
         if why is not None:
@@ -183,7 +217,13 @@ class Landing:
         await self._rehearse(entry, spool)
         path = spool.keep()
         try:
+            if self.publish is not None:
+                return Landed(await self.publish(self.target, self.located, entry, path), "fetched")
             return Landed(await self.pond.catalog.publish(entry, path), "fetched")
+        except UpstreamUnreachable:
+            if path is not None:
+                path.unlink(missing_ok=True)
+            raise
         except (OSError, MillpondError) as error:
             log.warning("not stored", repository=self.remote.name, path=self.target.path, error=str(error))
             if path is not None:

@@ -232,11 +232,15 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Answer from the entry. `stale`: past its freshness; `refresh`: and look upstream behind it."""
+    """Answer from the entry. `stale`: past its freshness; `refresh`: and look upstream behind it.
+
+    `promised`: it stands as long as the documents at hand that promise it, whatever its own freshness.
+    """
 
     entry: Entry
     stale: bool = False
     refresh: bool = False
+    promised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

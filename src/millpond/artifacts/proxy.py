@@ -7,8 +7,10 @@ leader (`fetch`) what an upstream's answer means. This file turns those decision
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -24,18 +26,24 @@ from millpond.artifacts.answer import (
     cache_status,
     entry_head,
 )
+from millpond.artifacts.coherence import Coherence
 from millpond.artifacts.derived import UnsoundDocument
 from millpond.artifacts.errands import Errands
 from millpond.artifacts.fetch import Fetcher, Seen
 from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Passed, Refused
 from millpond.artifacts.formats.base import Format, Rewrites, Varies
-from millpond.artifacts.landing import Pond, Remote
+from millpond.artifacts.generations import Leaf, Part
+from millpond.artifacts.landing import Located, Pond, Remote
 from millpond.artifacts.locating import Locator
 from millpond.artifacts.model import Absent, Decision, Entry, Links, Moved, Serve, Target
 from millpond.artifacts.policy import Refused as Forbidden
 from millpond.artifacts.policy import judge
 from millpond.artifacts.spool import Spool
 
+OK = 200
+VERDICT_S: Mapping[type, float] = {Part: 10.0, Leaf: 0.5}
+"""How long the first bytes of a member, or of a package, wait for the verdict on the last: whoever waits is told in
+words that the upstream is changing; later, only by a transfer that breaks off."""
 COLLAPSED_S = 2.0
 """What another worker was told so shortly ago is the answer to all who waited for it, even if it is stale at once."""
 
@@ -47,7 +55,8 @@ class Proxy:
         self.remote, self._pond = remote, pond
         self.errands = Errands(remote, pond)
         self._locator = Locator(remote, pond, self)
-        self._fetcher = Fetcher(remote, pond, self._locator.locate)
+        self.coherence = Coherence(remote, pond, self)
+        self._fetcher = Fetcher(remote, pond, self._locate, self.coherence)
 
     @property
     def type(self) -> str:
@@ -72,7 +81,10 @@ class Proxy:
     async def decision(self, target: Target) -> Decision:
         """Say what a request for `target` would need now; changes nothing."""
         entry = await self._pond.catalog.find(self.name, target.path, target.variant)
-        return freshness.decide(entry, target, self.remote.freshness, self._pond.clock.now())
+        return await self.coherence.decide(entry, target)
+
+    async def _locate(self, target: Target) -> Located | Refused:
+        return await self.coherence.locate(target) or await self._locator.locate(target)
 
     async def get(self, target: Target, mount: str) -> Answer:
         """Answer for `target`; `mount` is the repository's absolute URL as the client sees it."""
@@ -82,12 +94,37 @@ class Proxy:
             if decision.refresh:
                 self._refresh_behind(target, mount)
             outcome = STALE if decision.stale else HIT
-            answer = await self._stored(decision.entry, target, mount, outcome)
+            shown = replace(target, mutable=False) if decision.promised else target
+            answer = await self._stored(decision.entry, shown, mount, outcome)
             if answer is not None:
                 return answer
             await self._pond.catalog.missing(decision.entry)
             return await self._fetched(target, None, mount)
+        signed = self.coherence.signs(target)
+        if signed is not None:
+            return await self._paired(signed, target, mount)
+        known = await self.coherence.stands_for(target)
+        if known is not None:
+            answer = await self.get(known[0], mount)
+            if answer.status != OK or answer.given == known[1].digest:
+                return answer
+            answer.close()  # between the two look-ups another generation came to hand
         return await self._fetched(target, Seen(decision.entry, stamp), mount)
+
+    async def _paired(self, signed: Target, target: Target, mount: str) -> Answer:
+        """Answer for a detached signature by having what it signs looked at: the two are fetched together."""
+        flight, _ = self.join(signed, mount, force=True)
+        try:
+            await flight.ended()
+        finally:
+            flight.release()
+        decision = await self.decision(target)
+        if isinstance(decision, Serve):
+            answer = await self._stored(decision.entry, replace(target, mutable=False), mount, MISS, "fwd=uri-miss")
+            if answer is not None:
+                return answer
+        gone = Refused(502, f"{signed.path}, which it signs, could not be had: ask again")
+        return self._refusal(target, flight.outcome if isinstance(flight.outcome, Refused) else gone)
 
     async def missing(self, target: Target) -> None:
         """Take note that the stored file of a target is gone, so that it is fetched again."""
@@ -145,6 +182,11 @@ class Proxy:
             unshared = isinstance(flight.tape, Spool) and not flight.tape.shared
             if (target.rewritten or target.complete) and not unshared:
                 await flight.ended()
+            verdict_s = VERDICT_S.get(type(self.coherence.role(target)))
+            if verdict_s is not None and not unshared:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(verdict_s):
+                        await flight.ended()
 
     @staticmethod
     async def _whole(flight: Flight) -> None:
@@ -231,7 +273,12 @@ class Proxy:
             answer.validated_at = entry.validated_at
             answer.fresh_until = entry.fresh_until if target.mutable else math.inf
         ttl = _ttl(entry, now) if target.mutable else ""
-        answer.cache_status = cache_status(*(parts or ("hit",)), ttl, detail=detail or self._detail(entry, outcome))
+        told = detail or self._detail(entry, outcome)
+        late_s = await self.coherence.expired(target, entry) if outcome == STALE else None
+        if late_s is not None:
+            self._pond.metrics.expired(self.name)
+            told = f"{told}; its Valid-Until passed {late_s:.0f} s ago".removeprefix("; ")
+        answer.cache_status = cache_status(*(parts or ("hit",)), ttl, detail=told)
         if target.rewritten and entry.digest is not None:
             return await self._rewritten(answer, entry, target, mount)
         assert entry.digest is not None  # noqa: S101 - narrowed by `negative` above

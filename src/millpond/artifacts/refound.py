@@ -22,22 +22,27 @@ async def waits(catalog: Catalog, digest: Digest) -> bool:
     return await catalog.db.read(partial(leftovers.waiting, digest=digest, now=now)) is not None
 
 
-async def take_own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
-    """Make a target's entry of a blob that the repository has under another path; None: it has none.
-
-    For content that a client asks for by digest: that a blob is stored for somebody else is no permission.
-    """
+async def own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
+    """Make an entry for a target, still to be published, of a blob that the repository has; None: it has none."""
     now = catalog.clock.now()
     there = await catalog.db.read(partial(rows.of_digest, repository=repository, digest=digest))
     if there is None:
         return None
     kind = target.content_type or there.content_type
-    entry = replace(
+    return replace(
         there, path=target.path, variant=target.variant, content_type=kind, next_page="", retry_at=0.0, failure="",
         stored_at=now, checked_at=now, fresh_until=now, refresh_until=0.0,
     )  # fmt: skip
+
+
+async def take_own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
+    """Make a target's entry of a blob that the repository has under another path; None: it has none.
+
+    For content that a client asks for by digest: that a blob is stored for somebody else is no permission.
+    """
+    entry = await own(catalog, repository, target, digest)
     try:
-        return await catalog.publish(entry, None)
+        return None if entry is None else await catalog.publish(entry, None)
     except NotFound:
         return None  # it was evicted meanwhile
 

@@ -253,6 +253,25 @@ def listed(connection: Connection, repository: str, prefix: str, after: tuple[st
     return [as_entry(row) for row in connection.execute(query.order_by(E.path, E.variant).limit(limit))]
 
 
+def cached_below(connection: Connection, repository: str, prefixes: Sequence[str], limit: int) -> list[Entry]:
+    """List what is cached under paths that begin with one of the prefixes, in their order; no absences."""
+    ranges = [sa.and_(E.path >= prefix, E.path < prefix + _LAST) for prefix in prefixes]
+    query = sa.select(*_COLUMNS).where(E.repository == repository, E.digest.is_not(None), sa.or_(*ranges))
+    return [as_entry(row) for row in connection.execute(query.order_by(E.path).limit(limit))]
+
+
+def paths_below(connection: Connection, repository: str, prefix: str, limit: int) -> list[str]:
+    """List the paths that begin with a prefix."""
+    below = sa.and_(E.repository == repository, E.path >= prefix, E.path < prefix + _LAST)
+    return list(connection.execute(sa.select(E.path).where(below).limit(limit)).scalars())
+
+
+def expire(connection: Connection, repository: str, paths: Sequence[str]) -> None:
+    """Take the freshness of cached entries away."""
+    there = sa.and_(E.repository == repository, E.path.in_(paths), E.local.is_(False))
+    connection.execute(sa.update(ENTRIES).where(there).values(fresh_until=0.0, refresh_until=0.0, retry_at=0.0))
+
+
 def by_repository(connection: Connection) -> list[tuple[str, int, int, int, int]]:
     """Count for each repository: positive entries, negative ones, local ones, bytes."""
     query = sa.select(

@@ -73,20 +73,23 @@ class Hasher(Protocol):
 
 
 class Verifier:
-    """Hashes a body as it passes: always sha256 (the blob's name), and the strongest digest its index promises."""
+    """Hashes a body as it passes: always sha256 (the blob's name), and the strongest digest that is promised.
 
-    def __init__(self, promised: Iterable[Checksum] = ()) -> None:
+    Where several documents promise different bytes, those of any of them are right.
+    """
+
+    def __init__(self, promised: Iterable[Checksum] = (), *others: Iterable[Checksum]) -> None:
         self._sha256 = hashlib.sha256()
-        self._promised = strongest(promised)
-        self._other: Hasher | None = None
-        if self._promised is not None and self._promised.algorithm != "sha256":
-            self._other = hashlib.new(self._promised.algorithm, usedforsecurity=False)
+        chosen = [strongest(one) for one in (promised, *others)]
+        self._promised = [one for one in chosen if one is not None] if None not in chosen else []
+        names = {one.algorithm for one in self._promised} - {"sha256"}
+        self._others: dict[str, Hasher] = {name: hashlib.new(name, usedforsecurity=False) for name in names}
 
     def update(self, data: bytes | memoryview) -> None:
         """Take more bytes, in order."""
         self._sha256.update(data)
-        if self._other is not None:
-            self._other.update(data)
+        for other in self._others.values():
+            other.update(data)
 
     def digest(self) -> str:
         """Give the blob's name: ``sha256:`` and hex."""
@@ -94,12 +97,13 @@ class Verifier:
 
     def mismatch(self) -> str | None:
         """Say how the bytes differ from what was promised; None: they match, or nothing was promised."""
-        if self._promised is None:
-            return None
-        got = (self._other or self._sha256).hexdigest()
-        if got == self._promised.hex:
-            return None
-        return f"its {self._promised.algorithm} is {got}, the index says {self._promised.hex}"
+        wrong = ""
+        for one in self._promised:
+            got = self._others.get(one.algorithm, self._sha256).hexdigest()
+            if got == one.hex:
+                return None
+            wrong = wrong or f"its {one.algorithm} is {got}, the index says {one.hex}"
+        return wrong or None
 
 
 def strongest(checksums: Iterable[Checksum]) -> Checksum | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import PRIVATE, replace_file, sync_folder
 from millpond.adopt.machine import Candidate, Machine, Pond, Run, run_tool, shown, without_credentials
-from millpond.connect import containers, saved
+from millpond.connect import apt, containers, saved
 from millpond.connect.lines import revert
 from millpond.connect.npm import Npm, Pnpm
 from millpond.connect.pip import Pip
@@ -113,7 +113,10 @@ def this_machine(
     records = [
         record for tool in (*TOOLS, *containers.NAMES) if (record := saved.load(saved.folder(environ, home), tool))
     ]
-    written = frozenset(record.url.rstrip("/") for record in records)
+    written = {record.url.rstrip("/") for record in records}
+    for record in apt.recorded(saved.folder(environ, home)):
+        records.append(record)
+        written |= {url.rstrip("/") for url in apt.written(record)}
     known = replace(pond, written=pond.written | written)
     return Machine(environ, home, run, root, known, {record.file: record.before for record in records}, cwd)
 

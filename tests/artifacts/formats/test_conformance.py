@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from millpond.artifacts.formats import BUILT_IN, FORMATS
+from millpond.artifacts.formats.debian import Debian
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
 from millpond.artifacts.formats.npm import Npm
 from millpond.artifacts.formats.pypi import PyPI
 from millpond.testing.formats import FormatSuite, Sample
 
+from .debian import archive
 from .npm import packuments
 from .pypi import pages
 
@@ -26,6 +28,35 @@ class TestDocker(FormatSuite):
     paths = (
         "library/demo/manifests/latest", f"demo/manifests/{DIGEST}", f"a/b/c/blobs/{DIGEST}", "demo/tags/list",
         f"demo/referrers/{DIGEST}",
+    )  # fmt: skip
+
+
+class TestDebian(FormatSuite):
+    format = Debian()
+    paths = (
+        "dists/stable/InRelease", "dists/stable/Release", "dists/stable/Release.gpg",
+        "dists/stable/main/binary-amd64/Packages.xz", "dists/stable/updates/main/source/Sources.gz",
+        "dists/stable/main/binary-amd64/by-hash/SHA256/" + "ab" * 32, "by-hash/MD5Sum/" + "ab" * 16,
+        "dists/stable/main/binary-amd64/Packages.diff/2024-01-01-0200.00.gz", archive.DEB, "pool/g/g++_1~2+b1_all.deb",
+        "InRelease", "Packages", "key.asc", "flat/x_1_all.deb",
+    )  # fmt: skip
+    samples = (
+        Sample(
+            "dists/stable/InRelease", "", archive.INRELEASE, "http://archive.example/dists/stable/InRelease",
+            members=("dists/stable/main/binary-amd64/Packages.xz", "dists/stable/main/source/Sources.xz"),
+        ),
+        Sample(
+            "dists/stable/Release", "", archive.RELEASE, "http://archive.example/dists/stable/Release",
+            members=("dists/stable/main/binary-amd64/Packages.gz",),
+        ),
+        Sample(
+            "dists/stable/main/binary-amd64/Packages.gz", "", archive.MEMBERS["main/binary-amd64/Packages.gz"],
+            "http://archive.example/x", members=(archive.DEB, archive.UDEB),
+        ),
+        Sample(
+            "dists/stable/main/source/Sources.xz", "", archive.MEMBERS["main/source/Sources.xz"],
+            "http://archive.example/x", members=("pool/main/h/hello/hello_1.0.dsc",),
+        ),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from millpond.artifacts.formats.base import Format
+from millpond.artifacts.formats.debian import Debian
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
 from millpond.artifacts.formats.npm import Npm
@@ -18,7 +19,7 @@ from millpond.artifacts.formats.pypi import PyPI
 from millpond.errors import ConfigError
 
 GROUP = "millpond.formats"
-BUILT_IN: tuple[Format, ...] = (Generic(), Docker(), Npm(), PyPI())
+BUILT_IN: tuple[Format, ...] = (Generic(), Debian(), Docker(), Npm(), PyPI())
 
 
 class Formats(Mapping[str, Format]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Protocol, runtime_checkable
 
+from millpond.artifacts.generations import Dates, Role
 from millpond.artifacts.model import Checksum, Errand, Expectation, Links, Member, Resolution, Said, Target
 
 
@@ -125,3 +126,34 @@ class EscapesSlashes(Protocol):
     """
 
     escaped_scopes: ClassVar[bool]
+
+
+@runtime_checkable
+class Coherent(Protocol):
+    """Entry files that promise their members, and indexes that promise packages (`artifacts.generations`).
+
+    Both are `Described`: they list what they promise by its path in the repository. `Member.url` of a path by digest is
+    the path of the member itself.
+    """
+
+    def role(self, target: Target) -> Role | None:
+        """Say what a target is within its generation; None: it belongs to none."""
+
+    def index(self, path: str) -> tuple[Target, str] | None:
+        """Give the target of an index of packages, and what is the same for all of its encodings; None: it is none."""
+
+    def by_digest(self, path: str, checksums: tuple[Checksum, ...]) -> tuple[str, ...]:
+        """Give the paths under which a member lies by its digest, if the entry file lists them; the strongest first."""
+
+    def dates(self, target: Target, chunks: Iterable[bytes]) -> Dates:
+        """Read what an entry file says of its own time. Raises `ValueError`."""
+
+
+@runtime_checkable
+class PlainDots(Protocol):
+    """Formats whose clients write ``.`` segments (apt, for a flat repository: ``/./Packages``); elsewhere refused.
+
+    They are left out: both spellings are one path.
+    """
+
+    plain_dots: ClassVar[bool]

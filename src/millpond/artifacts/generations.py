@@ -1,0 +1,196 @@
+"""Coherent generations: an entry file, and only what belongs to it. PURE.
+
+An *entry file* (InRelease, repomd.xml, APKINDEX.tar.gz) names *members* with their digests, and some of those are
+*indexes*, which name *packages* with theirs. A client that has one generation of the entry file can use only the
+members of that generation; this module says what may be served beside what:
+
+- A member has no lifetime of its own: it stands while its bytes are those that the entry file at hand promises,
+  however stale that is. Bytes of another generation are never given in their place, not even during an outage.
+- A package stands while any index at hand vouches for its bytes, or none of them lists it.
+- "There is no such object" holds for the generation in which the upstream said so.
+- A detached signature belongs to the bytes of one entry file: they are replaced together or not at all.
+
+Promises come in as values; who looks them up, and asks upstream, is `coherence`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TypeAlias
+
+from millpond.artifacts import freshness
+from millpond.artifacts.model import Checksum, Decision, Digest, Entry, Fetch, Freshness, Serve, Target
+
+# What a path is within its generation; a format says it (`formats.base.Coherent`).
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An entry file. All that begins with `below` may be a member of it; `signature` is its detached signature."""
+
+    below: str
+    signature: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The detached signature of an entry file."""
+
+    of: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A member. `heads`: the entry files that may name it, the most likely first; `digest`: what its own path says."""
+
+    heads: tuple[Target, ...]
+    digest: Checksum | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A package. `indexes`: where the indexes lie that may list it, as beginnings of their paths."""
+
+    indexes: tuple[str, ...]
+
+
+Role: TypeAlias = Head | Signature | Part | Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """What an entry file says of its own time (epoch seconds); None: nothing."""
+
+    issued_at: float | None = None
+    valid_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a document at hand promises of a path.
+
+    `since`: when that document came to hand; `heads`: the paths of the entry files to ask again when the upstream does
+    not keep it; `url`: where the bytes lie, relative to the repository; `by_digest`: other paths with the same bytes,
+    which never change, the strongest digest first.
+    """
+
+    checksums: tuple[Checksum, ...]
+    size: int | None
+    since: float
+    url: str
+    heads: tuple[str, ...] = ()
+    by_digest: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> Digest | None:
+        """The promised SHA-256 as a blob's name; None: only other digests are promised."""
+        return next((f"sha256:{one.hex}" for one in self.checksums if one.algorithm == "sha256"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a generation."""
+
+    checksums: tuple[Checksum, ...]
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation as a whole: what pins, prefetching and views of an earlier day are made of.
+
+    `digest` names the entry file's bytes, `path` is where it lies; `members` are by path.
+    """
+
+    path: str
+    digest: Digest
+    issued_at: float | None
+    valid_until: float | None
+    members: Mapping[str, Member] = field(repr=False)
+
+
+def kept(entry: Entry, promise: Promise) -> bool:
+    """Whether stored bytes are the promised ones.
+
+    Without a promised SHA-256, those are that were fetched (and so verified) since the promise is at hand.
+    """
+    if promise.digest is not None:
+        return entry.digest == promise.digest
+    return entry.stored_at >= promise.since and promise.size in {None, entry.size}
+
+
+def decide_member(
+    entry: Entry | None, promise: Promise | None, target: Target, policy: Freshness, now: float
+) -> Decision:
+    """Say what a request for a member needs; `promise` None: no entry file at hand names it, so that its TTL counts."""
+    if promise is None or entry is None:
+        return freshness.decide(entry, target, policy, now)
+    if entry.negative:
+        return _absent(entry, (promise,), now)
+    return Serve(entry, promised=True) if kept(entry, promise) else Fetch()
+
+
+def decide_package(
+    entry: Entry | None, promises: Sequence[Promise], target: Target, policy: Freshness, now: float
+) -> Decision:
+    """Say what a request for a package needs; `promises` are those of the indexes that vouch now."""
+    if entry is None or not promises:
+        return freshness.decide(entry, target, policy, now)
+    if entry.negative:
+        return _absent(entry, promises, now)
+    return Serve(entry, promised=True) if any(kept(entry, promise) for promise in promises) else Fetch()
+
+
+def _absent(entry: Entry, promises: Sequence[Promise], now: float) -> Decision:
+    """Judge an absence: one that is older than the document that promises the object tells nothing of it."""
+    in_time = entry.checked_at - freshness.CLOCK_SLACK_S <= now < entry.fresh_until
+    return Serve(entry) if in_time and all(entry.checked_at > one.since for one in promises) else Fetch()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexAtHand:
+    """A stored index: its path, what all of its encodings have in common, and whether its entry file still names it."""
+
+    path: str
+    stem: str
+    stands: bool
+
+
+def vouching(indexes: Iterable[IndexAtHand]) -> list[str]:
+    """Choose the indexes whose word counts: those of this generation; an older one as long as it has no successor."""
+    ordered = sorted(indexes, key=lambda one: (one.stem, one.path))
+    chosen: list[str] = []
+    for _, group in groupby(ordered, key=lambda one: one.stem):
+        same = list(group)
+        current = [one.path for one in same if one.stands]
+        chosen += current or [one.path for one in same]
+    return chosen
+
+
+Line: TypeAlias = tuple[bytes, bytes]
+"""A name and what is said of it."""
+
+
+def changed(old: Iterable[Line], new: Iterable[Line]) -> Iterator[bytes]:
+    """Give the names of which two lists say different things, in their order; both are sorted by name, each once.
+
+    A name that only one of them has is not among them: who has the older list goes on asking for it.
+    """
+    merged = heapq.merge(((name, 0, said) for name, said in old), ((name, 1, said) for name, said in new))
+    for name, group in groupby(merged, key=lambda one: one[0]):
+        said = [one[2] for one in group]
+        if len(said) > 1 and any(one != said[0] for one in said[1:]):
+            yield name
+
+
+def disagree(promises: Sequence[Promise]) -> bool:
+    """Whether several documents promise different bytes of one path."""
+    return len({(one.digest or one.checksums, one.size) for one in promises}) > 1
+
+
+def to_ask_again(promises: Iterable[Promise]) -> Collection[str]:
+    """Give the entry files whose generation the upstream does not keep to."""
+    return dict.fromkeys(path for promise in promises for path in promise.heads)
