@@ -71,7 +71,8 @@ def test_without_apt_there_is_nothing(machine):
 
 
 def test_credentials_belong_to_the_machine_they_are_written_for(machine):
-    auth = "# a comment\nmachine b.example/debian login me password canary\nmachine http://c.example\nlogin you\npassword p\n"
+    auth = "# a comment\nmachine b.example/debian login me password canary\n"
+    auth += "machine http://c.example\nlogin you\npassword p\n"
     made = found(
         machine,
         "deb https://user:pass%40word@a.example/debian stable main",

@@ -25,7 +25,7 @@ MOST = 12
 
 @dataclass
 class ChangesBefore:
-    """Counts the upstream's requests, and changes it before one of them is answered (`testing.behaviours.Behaviour`)."""
+    """Counts requests, and changes the archive before one of them is answered (`testing.behaviours.Behaviour`)."""
 
     archive: Archive
     change: Callable[[], None]

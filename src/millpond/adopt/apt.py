@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,28 +35,10 @@ _PROXY_BLOCK = re.compile(
 _COMMENT = re.compile(r"(?m)^\s*(?://|#(?!clear|include)).*$")
 _DIRECT = frozenset({"direct", "false", "none"})
 MAX_NAME = 64
-_TAKEN = frozenset(
-    [
-        "api",
-        "v2",
-        "health",
-        "metrics",
-        "config",
-        "cache",
-        "queue",
-        "webhook",
-        "ui",
-        "docs",
-        "favicon.ico",
-        "pypi",
-        "npm",
-        "dockerhub",
-        "golang",
-        "cargo",
-        "maven",
-        "alpine",
-    ]
-)
+_TAKEN = frozenset({
+    "api", "v2", "health", "metrics", "config", "cache", "queue", "webhook", "ui", "docs", "favicon.ico",
+    "pypi", "npm", "dockerhub", "golang", "cargo", "maven", "alpine",
+})  # fmt: skip
 """Names that mean something else already."""
 
 
@@ -98,11 +80,7 @@ def adopt_apt(machine: Machine) -> tuple[Found, ...]:
         return (Skipped(PACKAGE, "; ".join(notes) or "there is no apt, or no archive in its package lists"),)
     names = named(places)
     adopted = [_adopted(names[url], url, where, logins) for url, where in places.items()]
-    first, *others = adopted
-    told = Adopted(
-        first.repository, PACKAGE, first.base_url, first.found_in, first.username, first.password, tuple(notes)
-    )
-    return (told, *others)
+    return (replace(adopted[0], notes=tuple(notes)), *adopted[1:])
 
 
 def _adopted(name: str, url: str, places: list[Source], logins: list[Login]) -> Adopted:

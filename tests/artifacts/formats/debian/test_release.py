@@ -75,12 +75,13 @@ def test_line_ends_and_dash_escapes():
     ],
 )
 def test_what_is_not_one_signed_message_is_refused(body):
-    with pytest.raises(ValueError, match="its? "):
+    with pytest.raises(ValueError, match=r"its? "):
         read(IN, body)
 
 
 @pytest.mark.parametrize(
-    "line", [b"00 1 x", b"g" * 64 + b" 1 x", b"0" * 64 + b" -1 x", b"0" * 64 + b" 1 ../x", b"0" * 64 + b" 1 /x", b"0" * 64]
+    "line",
+    [b"00 1 x", b"g" * 64 + b" 1 x", b"0" * 64 + b" -1 x", b"0" * 64 + b" 1 ../x", b"0" * 64 + b" 1 /x", b"0" * 64],
 )  # fmt: skip
 def test_a_line_that_names_no_file_spoils_it(line):
     with pytest.raises(ValueError, match="it "):
