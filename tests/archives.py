@@ -214,7 +214,9 @@ class Archive:
         return {self.index + suffix: made[suffix] for suffix in self.compressions}
 
     def _put(self, path: str, body: bytes) -> None:
-        self.server.put(f"/{self.place}/{path}", body, headers={"content-type": "application/octet-stream"})
+        kind = {"content-type": "application/octet-stream"}
+        made_at = AT + 60 * self.generation  # apt asks by If-Modified-Since alone, which knows whole seconds
+        self.server.put(f"/{self.place}/{path}", body, headers=kind, modified_at=made_at)
 
     def asked(self, path: str) -> int:
         """Count the requests for a path."""

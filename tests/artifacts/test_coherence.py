@@ -282,3 +282,21 @@ async def test_other_workers_are_told(pond, archive, open_pond):
 def test_the_archive_is_what_it_says(archive):
     name = archive.index + ".xz"
     assert hashlib.sha512(archive.members[name]).hexdigest().encode() in archive.release()
+
+
+async def test_a_client_that_asks_by_digest_only_comes_through_a_change(pond, archive):
+    async def run() -> int:
+        text = (await get(pond, entry_file(archive))).body
+        generation = archive if text == archive.sign(archive.release(), True) else old
+        name = archive.index + ".xz"
+        body = generation[0][name] if isinstance(generation, tuple) else archive.members[name]
+        got = await get(pond, archive.suite + archive.hashed(name, body))
+        assert got.body == body
+        return (await get(pond, archive.pool(OLD))).status
+
+    await get(pond, entry_file(archive))
+    old = (dict(archive.members),)
+    archive.publish(NEW, OTHER)
+    assert await run() == 503
+    assert await run() == 200
+    assert (await get(pond, archive.pool(OLD))).body == NEW.body

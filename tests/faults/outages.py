@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tests.archives import Archive, Deb
 from tests.faults.inside import Inside
 from tests.faults.traffic import Seen, content
 from tests.images import digest_of, image
@@ -24,6 +25,8 @@ RETRY_AFTER_S = 90
 NEGATIVE_TTL_S = 30
 JSON = "application/json"
 REFUSED, BROKEN, FINE = "refused", "broken", "fine"
+EITHER = "refused or broken"
+"""What is told in words if it is known soon enough, and else by a transfer that breaks off."""
 CONFIG = """
 [upstream]
 read_timeout_s = {timeout}
@@ -38,6 +41,11 @@ mutable_ttl_s = {ttl}
 package = "docker"
 base_url = "{upstream}"
 mutable_ttl_s = {ttl}
+[repositories.debian]
+package = "debian"
+base_url = "{upstream}/archive"
+mutable_ttl_s = {ttl}
+check_mutable_updates = true
 [repositories.npm]
 package = "npm"
 base_url = "{upstream}/registry"
@@ -99,6 +107,8 @@ BLOB_FAULTS = [
     Fault("wrong digest", wrong_digest, "mismatch", BROKEN),
 ]
 WRONG = Fault("wrong digest", wrong_digest, "mismatch", BROKEN)
+CHANGING = replace(WRONG, cold=EITHER, status=503, retry_after="5")
+"""The same where generations are kept apart: it is the upstream that is being changed."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,35 @@ class World:
         return Thing(
             f"/pypi/files/demo/{wheel.filename}", "pypi", f"files/demo/{wheel.filename}", place, wheel.body, b""
         )
+
+    def entry_file(self) -> Thing:
+        archive = Archive(FakeUpstream(), by_hash=False)
+        bodies = []
+        for count in (1, 2):
+            archive.publish(*self.debs(count))
+            bodies.append(archive.sign(archive.release(), True))
+        key = f"{archive.suite}InRelease"
+        return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", *bodies)
+
+    async def member(self) -> Thing:
+        """Give an index, whose entry file is at hand."""
+        archive = Archive(self.upstream, by_hash=False)
+        archive.publish(*self.debs(1))
+        await self.pond.get(f"/debian/{archive.suite}InRelease", {})
+        key = f"{archive.suite}{archive.index}"
+        return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", archive.members[archive.index], b"")
+
+    async def deb(self) -> Thing:
+        """Give a package, whose index is at hand."""
+        index = await self.member()
+        await self.get(index)
+        deb = self.debs(1)[0]
+        key = f"pool/main/{deb.filename}"
+        return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", deb.body, b"")
+
+    @staticmethod
+    def debs(count: int) -> list[Deb]:
+        return [Deb("demo", f"1.{n}", payload=content(f"deb {n}", 200_000)) for n in range(count)]
 
     def packument(self) -> Thing:
         def with_versions(count: int) -> bytes:

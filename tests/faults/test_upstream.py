@@ -12,7 +12,10 @@ import pytest
 from tests.faults.inside import opened
 from tests.faults.outages import (
     BLOB_FAULTS,
+    BROKEN,
+    CHANGING,
     CONFIG,
+    EITHER,
     FAULTS,
     FINE,
     NEGATIVE_TTL_S,
@@ -80,6 +83,8 @@ async def cold(world: World, thing: Thing, fault: Fault, outcome: str) -> None:
         assert world.right(seen, thing, thing.old)
         assert "stored" in seen.happened
         return
+    if outcome == EITHER:
+        outcome = REFUSED if seen.status == fault.status else BROKEN
     if outcome == REFUSED:
         assert (seen.status, seen.whole) == (fault.status, True)
         assert fault.kind in seen.happened
@@ -123,6 +128,41 @@ async def test_cold_docker_manifest(world, fault):
 @pytest.mark.parametrize("fault", BLOB_FAULTS, ids=lambda fault: fault.name)
 async def test_cold_docker_blob(world, fault):
     await cold(world, world.blob(), in_oci(fault), fault.cold)
+
+
+@ids
+async def test_cold_debian_entry_file(world, fault):
+    await cold(world, world.entry_file(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_cold_debian_index(world, fault):
+    await cold(world, await world.member(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_cold_debian_package(world, fault):
+    await cold(world, await world.deb(), fault, EITHER if fault.cold == BROKEN else fault.cold)
+
+
+@ids
+async def test_stale_debian_entry_file(world, fault):
+    await stale(world, world.entry_file(), fault)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_what_a_debian_generation_has_at_hand_needs_no_upstream(world, fault):
+    package, index = await world.deb(), await world.member()
+    assert world.right(await world.get(package), package, package.old)
+    for thing in (index, package):
+        await world.breaks(thing, fault, thing.old)
+    asked = world.asked(index), world.asked(package)
+    world.pond.clock.advance(TTL_S * 1000)
+    for thing in (index, package):
+        seen = await world.get(thing)
+        assert world.right(seen, thing, thing.old)
+        assert (seen.happened, seen.source) == ("millpond; hit", "cache")
+    assert (world.asked(index), world.asked(package)) == asked
 
 
 @ids

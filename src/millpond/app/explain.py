@@ -32,6 +32,7 @@ async def explain(app: App, repository: Proxy | LocalRepository, path: str, quer
         verdict = "kept here: an upload" if entry else "absent (404): nothing was uploaded under this path"
         return {"verdict": verdict, "facts": facts | _entry_facts(entry, app.clock.now())}
     facts |= _entry_facts(entry, app.clock.now())
+    facts |= await _dates(repository, found, entry, app.clock.now())
     facts |= upstream_facts(repository.remote.upstream.status(), app.clock.now())
     return {
         "verdict": _verdict(await repository.decision(found), app.clock.now(), mutable=found.mutable),
@@ -43,6 +44,8 @@ def _verdict(decision: Serve | Revalidate | Fetch, now: float, *, mutable: bool)
     match decision:
         case Serve(entry) if entry.negative:
             return f"absent (404): the upstream said so; asked again in {entry.fresh_until - now:.0f} s"
+        case Serve(promised=True):
+            return "stands: a document at hand promises these bytes"
         case Serve(entry, stale=True, refresh=True):
             return "stale: served at once, refreshed behind it (stale-while-revalidate)"
         case Serve(entry, stale=True):
@@ -67,6 +70,16 @@ def _entry_facts(entry: Entry | None, now: float) -> dict[str, Any]:
         "last failure": entry.failure,
         "unchecked": entry.unchecked,
     }
+
+
+async def _dates(repository: Proxy, target: Target, entry: Entry | None, now: float) -> dict[str, Any]:
+    """Tell until when an entry file says that it is valid; past that, clients refuse it."""
+    dates = None if entry is None else await repository.coherence.dates(target, entry)
+    if dates is None or dates.valid_until is None:
+        return {}
+    left_s = dates.valid_until - now
+    words = f"for {left_s:.0f} s more" if left_s >= 0 else f"no more, since {-left_s:.0f} s: clients refuse it"
+    return {"valid by its own word (Valid-Until)": words}
 
 
 async def _representation(app: App, repository: Proxy | LocalRepository, target: Target) -> tuple[Target, Entry | None]:
