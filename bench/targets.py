@@ -142,6 +142,10 @@ TARGETS: tuple[Target, ...] = (
         "memory over idle beside a rewrite of a 120 MiB packument (MiB)",
         "beside", ONE, "memory over idle", Measure.WORST, 128, cases=("cold rewrites of 120",),
     ),
+    Target(
+        "memory over idle beside the reading of a 60 MiB Debian index (MiB)",
+        "beside", ONE, "memory over idle", Measure.WORST, 192, cases=("cold readings",),
+    ),
     *(
         Target(f"memory over idle, always ({server}, MiB)", "memory", server, "memory over idle", Measure.WORST, 128)
         for server in (ONE, TWO)

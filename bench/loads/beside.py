@@ -1,6 +1,6 @@
 """Hits beside other work: how long they take beside a busy miss, how many are left beside cold index rewrites.
 
-The largest index is a packument of 120 MiB: beside it the pond's memory is watched too.
+The largest indexes are a packument of 120 MiB and a Debian index of 60: beside them the pond's memory is watched too.
 
 Beside a miss, a few paced clients ask for a small hit; their process is scheduled before everything else on its core,
 so that what they wait for is the server. Beside index rewrites, load a goes on at full speed. The server, and what it
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Self
 
-from bench import indexes, machine, objects, packuments, wrk
+from bench import debianindex, indexes, machine, objects, packuments, wrk
 from bench.clients import driving
 from bench.clients.driving import Driver
 from bench.clients.fetch import Answer, Order
@@ -30,6 +30,7 @@ from bench.servers.nginx import NginxCache, Origin
 GROUP = "beside"
 MISS, INDEX, ALONE = "a miss of 200 MiB objects", "cold rewrites of 20 MiB indexes", "nothing"
 PACKUMENT = "cold rewrites of 120 MiB packuments"
+DEBIAN = "cold readings of 60 MiB Debian indexes"
 P99, RATE, SHARE, DONE = "hit p99", "hits", "hits beside / alone", "rewrites done"
 GROWTH, LOOK_S = "memory over idle", 0.1
 KINDS: tuple[type[Cache], ...] = (NginxCache, Millpond)
@@ -58,6 +59,8 @@ def run(setting: Setting) -> Iterator[Sample]:
                     found += setting.attempt(f"{what} beside rewrites", index)
                     packument = partial(_beside_packument, server, origin, setting, fresh)
                     found += setting.attempt(f"{what} beside packuments", packument)
+                    debian = partial(_beside_debian, server, origin, setting, fresh)
+                    found += setting.attempt(f"{what} beside Debian indexes", debian)
                 told = "; ".join(f"{one.metric} {one.value:,.2f} {one.unit}".strip() for one in found)
                 machine.say(f"{what}: {told}")
                 yield from found
@@ -106,6 +109,19 @@ def _beside_packument(server: Millpond, origin: Origin, setting: Setting, fresh:
     with _MemoryWatch(server) as memory:
         found = _beside(server, origin, setting, order, PACKUMENT)
     return [*found, Sample(GROUP, PACKUMENT, server.name, GROWTH, "MiB", memory.growth, more_is_better=False)]
+
+
+def _beside_debian(server: Millpond, origin: Origin, setting: Setting, fresh: Iterator[int]) -> list[Sample]:
+    """Do the same with indexes of Debian archives: each is fetched, and then read for a package that is asked for."""
+    debianindex.write(setting.objects.folder)
+    targets: list[str] = []
+    for number in itertools.islice(fresh, round(PAGES_PER_S * setting.seconds) + 1):
+        index = f"/debian/dists/bench{number}/main/binary-amd64/Packages"
+        targets += [index, f"/debian/pool/main/b/bench/bench_{number}_amd64.deb"]
+    order = Order(server.port, targets, 1, seconds=setting.seconds)
+    with _MemoryWatch(server) as memory:
+        found = _beside(server, origin, setting, order, DEBIAN)
+    return [*found, Sample(GROUP, DEBIAN, server.name, GROWTH, "MiB", memory.growth, more_is_better=False)]
 
 
 def _beside(server: Millpond, origin: Origin, setting: Setting, order: Order, case: str) -> list[Sample]:

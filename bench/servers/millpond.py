@@ -20,6 +20,10 @@ immutable_patterns = ["."]
 package = "pypi"
 base_url = "{upstream}/simple/"
 mutable_ttl_s = 3600
+[repositories.debian]
+package = "debian"
+base_url = "{upstream}/debian/"
+mutable_ttl_s = 3600
 [repositories.hub]
 package = "docker"
 base_url = "{upstream}"
@@ -31,7 +35,7 @@ mutable_ttl_s = 3600
 
 
 class Millpond(Cache):
-    """A pond with a repository of plain files, one of Python and one of npm packages, all drawn from the origin."""
+    """A pond with repositories of plain files, of Python, npm and Debian packages, all drawn from the origin."""
 
     name: ClassVar[str] = "millpond-1"
     program: ClassVar[str] = "millpond"

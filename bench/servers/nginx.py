@@ -125,6 +125,14 @@ class Origin(Nginx):
     access_log {self.folder}/access.log bench;
     location ~ ^/as/([^/]+)/ {{ alias {root}/$1; }}
     location /pages/ {{ types {{ text/html html; }} index index.html; }}
+    location ~ ^/debian/dists/[^/]+/main/binary-amd64/Packages$ {{
+      types {{ }}
+      default_type "application/octet-stream";
+      alias {root}/Packages;
+      access_log {self.folder}/access.log bench;
+    }}
+    location /debian/dists/ {{ return 404; }}
+    location ~ ^/debian/pool/ {{ types {{ }} default_type "application/octet-stream"; alias {root}/package.deb; }}
     location ~ ^/registry/[^/]+$ {{
       types {{ }}
       default_type "application/json";

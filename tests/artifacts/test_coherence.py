@@ -300,3 +300,22 @@ async def test_a_client_that_asks_by_digest_only_comes_through_a_change(pond, ar
     assert await run() == 503
     assert await run() == 200
     assert (await get(pond, archive.pool(OLD))).body == NEW.body
+
+
+async def test_a_compressed_index_is_never_read_in_the_daemon_s_own_process(pond, archive, monkeypatch):
+    from millpond.artifacts.formats.debian import deb822
+
+    monkeypatch.setattr(deb822, "PIECE_BYTES", "not a number: whoever reads here falls over")
+    await get(pond, entry_file(archive))
+    await get(pond, index(archive))
+    assert (await get(pond, archive.pool(OLD))).body == OLD.body
+    assert (await get(pond, archive.pool(OLD))).headers["cache-status"] == "millpond; hit"
+
+
+async def test_a_flushed_index_vouches_for_nothing(pond, archive):
+    await get(pond, entry_file(archive))
+    await get(pond, index(archive))
+    assert (await get(pond, archive.pool(OLD))).status == 200
+    await pond.app.catalog.flush(["debian"])
+    archive.publish(NEW, OTHER)
+    assert (await get(pond, archive.pool(NEW))).body == NEW.body

@@ -77,23 +77,24 @@ class Coherence:
             case Part(digest=Checksum()) if entry is not None and not entry.negative:
                 return Serve(entry)
             case Part() as part if entry is not None:
-                return generations.decide_member(entry, await self._named(part, target.path), target, policy, now)
+                promise = await self._named(part, target.path)
+                return await self._checked(generations.decide_member(entry, promise, target, policy, now))
             case Leaf() as leaf if entry is not None:
                 promises = await self._promises(leaf, target.path)
-                decision = generations.decide_package(entry, promises, target, policy, now)
-                checked = entry.unchecked and isinstance(decision, Serve) and decision.promised
-                return replace(decision, entry=await self._checked(entry)) if checked else decision
+                return await self._checked(generations.decide_package(entry, promises, target, policy, now))
             case Signature(of=of) if entry is not None and await self._stored(of) is not None:
                 return Serve(entry, promised=True)  # it has no time of its own
             case Signature():
                 return Fetch()
         return freshness.decide(entry, target, policy, now)
 
-    async def _checked(self, entry: Entry) -> Entry:
-        """Note that an index at hand vouches by now for what was stored without one."""
-        checked = replace(entry, unchecked=False, checked_at=self._pond.clock.now())
+    async def _checked(self, decision: Decision) -> Decision:
+        """Note that a document at hand promises by now what was stored without one."""
+        if not isinstance(decision, Serve) or not decision.promised or not decision.entry.unchecked:
+            return decision
+        checked = replace(decision.entry, unchecked=False, checked_at=self._pond.clock.now())
         await self._pond.catalog.update(checked)
-        return checked
+        return replace(decision, entry=checked)
 
     async def expired(self, target: Target, entry: Entry) -> float | None:
         """Say for how many seconds an entry file has not been valid any more; None: it is, or says nothing of it."""
@@ -223,7 +224,7 @@ class Coherence:
         catalog = self._pond.catalog
         stamp = catalog.stamp(self._remote.name, INDEXES)
         known = self._indexes.get(leaf.indexes)
-        if known is not None and known[0] == stamp:
+        if known is not None and known[0] == stamp and await self._still_there(known[1]):
             return known[1]
         read = partial(rows.cached_below, repository=self._remote.name, prefixes=leaf.indexes, limit=MAX_INDEXES)
         judged = [await self._index(entry) for entry in await catalog.db.read(read)]
@@ -233,6 +234,11 @@ class Coherence:
         while len(self._indexes) > MAX_REMEMBERED:
             self._indexes.popitem(last=False)
         return found
+
+    async def _still_there(self, indexes: Sequence[_Index]) -> bool:
+        """Whether none of them was flushed or evicted."""
+        stored = [await self._stored(index.target) for index in indexes]
+        return all(now is not None and now.digest == one.entry.digest for now, one in zip(stored, indexes, strict=True))
 
     async def _index(self, entry: Entry) -> tuple[IndexAtHand, _Index] | None:
         assert self._format is not None  # noqa: S101 - there is a role
@@ -280,6 +286,7 @@ class Coherence:
                     continue  # it was evicted meanwhile
             back = await refound.take_back(catalog, self._remote.name, target, digest, public(located.url))
             if back is not None:
+                catalog.touched(self._remote.name, INDEXES)
                 return back
         return None
 
@@ -333,4 +340,6 @@ class Coherence:
 
     async def ask_again(self, located: Located) -> None:
         """Let the entry files whose promise was not kept be asked for again by whoever wants them next."""
-        await self._pond.catalog.expire(self._remote.name, generations.to_ask_again(located.promises))
+        heads = generations.to_ask_again(located.promises)
+        if heads:
+            await self._pond.catalog.expire(self._remote.name, heads)

@@ -164,7 +164,8 @@ class Derived:
         parts = (version, document.format_name, document.target, document.content_type, document.source)
         path = self._path(document.digest, _key("members", document.digest, _MEMBERS_VERSION, *parts))
         write = partial(write_members, format_, document.target, document.content_type)
-        await self._made(path, write, blob or self._store.path(document.digest), document.source)
+        blob = blob or self._store.path(document.digest)
+        await self._made(path, write, blob, document.source, apart=document.target.packed)
         return path
 
     async def changed(self, old: Listing, new: Listing, limit: int, *, blob: Path | None = None) -> list[str] | None:
@@ -237,20 +238,20 @@ class Derived:
 
     # Making, once for each document in this process.
 
-    async def _made(self, path: Path, write: Callable[..., None], blob: Path, *more: Any) -> None:
+    async def _made(self, path: Path, write: Callable[..., None], blob: Path, *more: Any, apart: bool = False) -> None:
         if self._seen(path) is not None:
             return
         if path in self._unsound:
             raise UnsoundDocument(self._unsound[path])
         task = self._making.get(path)
         if task is None:
-            task = self._making[path] = asyncio.create_task(self._make(path, write, blob, *more))
+            task = self._making[path] = asyncio.create_task(self._make(path, write, blob, *more, apart=apart))
             task.add_done_callback(partial(self._done, path))
         await asyncio.shield(task)  # it serves all who wait, whoever leaves
 
-    async def _make(self, path: Path, write: Callable[..., None], blob: Path, *more: Any) -> None:
+    async def _make(self, path: Path, write: Callable[..., None], blob: Path, *more: Any, apart: bool) -> None:
         try:
-            if _is_small(blob):
+            if not apart and _is_small(blob):
                 write(blob, *more, path)
             else:
                 await self._compute.run(write, blob, *more, path)

@@ -40,6 +40,8 @@ class Target:
     """The type to answer with; None: the upstream's own, else by suffix."""
     rewritten: bool = False
     """Served through the format's `Rewrites`; such a document is answered only when it is complete."""
+    packed: bool = False
+    """Compressed: what is read in it may be far larger than it is, so never in the daemon's own process."""
     complete: bool = False
     """Small, and answered only when it is complete and checked: its head tells its true length and digest."""
     part: str = ""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 MIB = 1 << 20
-MAX_PLAIN_BYTES = 4096 * MIB
+MAX_PLAIN_BYTES = 1024 * MIB
 MAX_STANZA_BYTES = 16 * MIB
 PIECE_BYTES = 256 * 1024
 _MEMORY_BYTES = 256 * MIB

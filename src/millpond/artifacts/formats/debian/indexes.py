@@ -12,7 +12,7 @@ from itertools import islice
 from millpond.artifacts.formats.debian.deb822 import fields, plain, stanzas
 from millpond.artifacts.model import Checksum, Member
 
-MAX_MEMBERS = 2_000_000
+MAX_MEMBERS = 500_000
 _BINARY = re.compile(
     rb"^(package|filename|size|md5sum|sha1|sha256|sha512):[ \t]*(.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE
 )

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from millpond.artifacts.formats.debian import indexes, release
 from millpond.artifacts.formats.debian.paths import (
+    COMPRESSIONS,
     DISTS,
     INRELEASE,
     RELEASE,
@@ -130,7 +131,7 @@ def _target(place: Place) -> Target:
             return Target(place.path, upstream, mutable=False)
         case Kind.ENTRY | Kind.SIGNATURE:
             return Target(place.path, upstream, mutable=True, complete=True)
-    return Target(place.path, upstream, mutable=True)
+    return Target(place.path, upstream, mutable=True, packed=place.path.endswith(COMPRESSIONS))
 
 
 def _beside(place: Place, name: str) -> Target:
