@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.adopt.sourceslist import files, parse, replaced, sources
@@ -93,6 +93,7 @@ def test_a_file_that_can_t_be_read_is_named(machine, tmp_path):
         list(sources(made))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from([LIST, DEB822]))
 def test_whatever_is_in_a_list_places_are_within_it(text, file):
     for one in parse(file, text):

@@ -114,7 +114,7 @@ def test_the_indexes_whose_word_counts():
 LISTS = st.dictionaries(st.binary(min_size=1, max_size=3), st.binary(max_size=2), max_size=12)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(LISTS, LISTS)
 def test_what_two_lists_say_differently(old, new):
     found = list(changed(sorted(old.items()), sorted(new.items())))

@@ -126,7 +126,7 @@ def test_patches_are_listed_as_they_are_downloaded():
 NAME = st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,12}", fullmatch=True)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(NAME, st.binary(max_size=20), max_size=10), st.integers(1, 50), st.sampled_from(list(PACK)))
 def test_what_is_written_is_read(files, cut, suffix):
     body = PACK[suffix](archive.packages(*((f"pool/{name}.deb", content) for name, content in files.items())))
@@ -136,7 +136,7 @@ def test_what_is_written_is_read(files, cut, suffix):
     }
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["Packages", "Packages.gz", "Sources", "Packages.diff/Index"]))
 def test_whatever_comes_is_read_or_refused(body, name):
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.artifacts.formats.debian.paths import Kind, by_hash_paths, classify, is_index, stem
@@ -108,6 +108,7 @@ def test_what_is_no_index_or_can_t_be_read(name):
     assert not is_index(f"dists/a/main/binary-amd64/{name}")
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=80))
 def test_every_path_is_something(path):
     place = classify(path)

@@ -106,7 +106,7 @@ def test_it_has_a_limit():
 NAME = st.text("abcXYZ019-_.+~", min_size=1, max_size=20).filter(lambda name: name not in {".", ".."})
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(NAME, st.binary(max_size=30), min_size=1, max_size=8), st.booleans())
 def test_what_is_written_is_read(files, by_hash):
     body = archive.release(files, by_hash=by_hash)
@@ -117,7 +117,7 @@ def test_what_is_written_is_read(files, by_hash):
     assert len(found) == len(files) if not by_hash else len(found) > len(files)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_whatever_comes_is_read_or_refused(body):
     for path in (IN, PLAIN):

@@ -21,6 +21,7 @@ _SOURCE = {b"checksums-sha512": "sha512", b"checksums-sha256": "sha256", b"check
 _PATCHES = {b"sha512-download": "sha512", b"sha256-download": "sha256", b"sha1-download": "sha1"}
 _FIELD = re.compile(rb"[!-9;-~]+:")
 _LENGTH = {"sha512": 128, "sha256": 64, "sha1": 40, "md5": 32}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 
@@ -87,8 +88,8 @@ def _path(value: bytes) -> str:
         text = value.decode("utf-8").removeprefix("./")
     except UnicodeDecodeError:
         return ""
-    segments = text.split("/")
-    return "" if {"", ".", ".."} & set(segments) or any(c < " " or c == "\x7f" for c in text) else text
+    unfit = _CONTROL.search(text) or not {"", ".", ".."}.isdisjoint(text.split("/"))
+    return "" if unfit else text
 
 
 def _sum(algorithm: str, value: bytes | None) -> Iterator[Checksum]:
