@@ -18,6 +18,9 @@ command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
 command -v dockerd >/dev/null 2>&1 || missing="$missing docker.io"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v nsenter >/dev/null 2>&1 || missing="$missing util-linux"
+if command -v apt-get >/dev/null 2>&1; then
+    command -v gpg >/dev/null 2>&1 && command -v gpgconf >/dev/null 2>&1 || missing="$missing gnupg"
+fi
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "tests: not root, so these are not installed:$missing (the tests that need them are skipped)"
