@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond.api.paths import MAX_PATH_BYTES, read_path
+from millpond.api.paths import MAX_PATH_BYTES, read_path, without_dots
 from millpond.errors import BadRequest
 
 DOTS = [
@@ -69,3 +69,10 @@ def test_what_is_accepted_has_no_way_up_and_survives_the_round_trip(raw: bytes):
     assert "\\" not in path
     assert "\x00" not in path
     assert read_path(quote(path).encode()) == path
+
+
+def test_dots_are_left_out_where_a_format_s_clients_write_them():
+    assert without_dots(b"/debian/./InRelease") == b"/debian/InRelease"
+    assert without_dots(b"/debian/././a/./b") == b"/debian/a/b"
+    for path in (b"/debian/../a", b"/debian/.a/b", b"/debian/a./b", b"/debian/%2e/a"):
+        assert without_dots(path) == path

@@ -319,3 +319,28 @@ async def test_a_flushed_index_vouches_for_nothing(pond, archive):
     await pond.app.catalog.flush(["debian"])
     archive.publish(NEW, OTHER)
     assert (await get(pond, archive.pool(NEW))).body == NEW.body
+
+
+async def test_apt_writes_a_flat_repository_s_paths_with_a_dot(pond, archive):
+    plain = await get(pond, entry_file(archive))
+    assert (await get(pond, f"./{entry_file(archive)}")).body == plain.body
+    assert archive.asked(entry_file(archive)) == 1
+    for path in (f"../debian/{entry_file(archive)}", f"{archive.suite}../InRelease", f"%2e/{entry_file(archive)}"):
+        assert (await get(pond, path)).status == 400
+
+
+async def test_why_tells_of_promises_and_of_valid_until(pond, archive):
+    from millpond.app.explain import explain
+
+    archive.now, archive.valid_s = pond.clock.now(), 100.0
+    archive.publish()
+    for path in (entry_file(archive), index(archive)):
+        await get(pond, path)
+    repository = pond.app.repositories["debian"]
+    told = await explain(pond.app, repository, index(archive), "")
+    assert told["verdict"].startswith("stands")
+    facts = (await explain(pond.app, repository, entry_file(archive), ""))["facts"]
+    assert facts["valid by its own word (Valid-Until)"] == "for 100 s more"
+    pond.clock.advance(150)
+    facts = (await explain(pond.app, repository, entry_file(archive), ""))["facts"]
+    assert "clients refuse it" in facts["valid by its own word (Valid-Until)"]
