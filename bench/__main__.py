@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     made.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement (default 3)")
     made.add_argument("--json", type=Path, help="write the figures there")
-    made.add_argument("--out", type=Path, help="write report, figures and chart into this folder")
+    made.add_argument("--out", type=Path, help="write report, figures and chart into this folder, over those of the same groups")
     made.add_argument(
         "--peers", type=Path, default=Path(sys.prefix, ".bench"), help="where `make bench-peers` put some"
     )
@@ -61,16 +61,25 @@ def main() -> int:
         if options.json:
             options.json.write_text(model.as_json(rows, told))
         if options.out:
-            _publish(options.out, rows, told)
+            try:
+                _publish(options.out, rows, told)
+            except ValueError as error:
+                failed.append(f"not written: {error}")
     for one in failed:
         machine.say(f"failed: {one}")
     return 0 if rows and not failed else 1
 
 
 def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> None:
-    """Write figures, chart and report; without matplotlib there is no chart."""
+    """Write figures, chart and report; without matplotlib there is no chart. Raises `ValueError`: see `model.joined`.
+
+    Figures of groups that were not measured now stay as they were.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "figures.json").write_text(model.as_json(rows, told))
+    figures = folder / "figures.json"
+    if figures.exists():
+        rows, told = model.joined(*model.read(figures.read_text()), rows, told)
+    figures.write_text(model.as_json(rows, told))
     picture = ""
     try:
         if chart.draw(rows, folder):

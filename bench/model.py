@@ -13,6 +13,8 @@ BASES = {"millpond-1": "nginx", "millpond-2": "nginx-2"}
 """Which nginx each of our own servers stands beside; every other server stands beside `nginx`."""
 RATE = "rate"
 """The metric that has a ratio to nginx; waiting times and sizes are what they are."""
+SAME = ("cpu", "cores", "memory_gib", "kernel", "python")
+"""What makes it the same machine."""
 Key: TypeAlias = tuple[str, str, str, str]
 """Group, case, server, metric."""
 
@@ -81,6 +83,33 @@ def ratio_of(row: Row, rows: Mapping[Key, Row]) -> tuple[float, ...]:
     """Give the row's ratio to nginx for each round; empty: there is nothing to set it against."""
     base = base_of(row, rows) if row.metric == RATE else None
     return () if base is None else tuple(stats.ratios(row.values, base.values))
+
+
+def measured_in(row: Row) -> str:
+    """Name the group that a row was measured in; lag is measured in all of them."""
+    return row.case.partition(":")[0] if row.group == "lag" else row.group
+
+
+def joined(
+    before: Mapping[Key, Row], then: dict[str, Any], after: Mapping[Key, Row], now: dict[str, Any]
+) -> tuple[dict[Key, Row], dict[str, Any]]:
+    """Put groups that were measured again in the place of the earlier ones; the others stay, and say when they were.
+
+    Raises `ValueError` if the two are of different machines: their figures don't belong beside each other.
+    """
+    other = [name for name in SAME if then.get(name) != now.get(name)]
+    if other:
+        raise ValueError(f"the figures there are of another machine ({', '.join(other)}): write into another folder")
+    again = {measured_in(row) for row in after.values()}
+    kept = {key: row for key, row in before.items() if measured_in(row) not in again}
+    runs = then.get("runs", {}) | {group: _run(now) for group in again}
+    runs |= {measured_in(row): runs.get(measured_in(row), _run(then)) for row in kept.values()}
+    failed = [one for one in then.get("failed", []) if one.partition(":")[0] not in again]
+    return kept | dict(after), now | {"runs": runs, "failed": failed + now.get("failed", [])}
+
+
+def _run(machine: dict[str, Any]) -> dict[str, Any]:
+    return {name: machine.get(name) for name in ("at", "commit", "rounds", "seconds", "load_before")}
 
 
 def as_json(rows: Mapping[Key, Row], machine: dict[str, Any]) -> str:

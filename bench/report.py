@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench import stats
-from bench.model import Key, Row, ratio_of
+from bench.model import Key, Row, measured_in, ratio_of
 from bench.targets import Verdict, judge
 
 TITLES = {
@@ -36,7 +36,7 @@ def number(value: float) -> str:
 
 def command(row: Row) -> str:
     """Give the command that measures a row again."""
-    group = row.case.partition(":")[0] if row.group == "lag" else row.group
+    group = measured_in(row)
     servers = [row.server]
     if group == "hits":
         servers.append("nginx-2" if row.server.endswith("-2") else "nginx")
@@ -73,6 +73,18 @@ def machine_text(machine: dict[str, Any]) -> str:
     )
 
 
+def runs_text(machine: dict[str, Any]) -> str:
+    """Say which groups were measured in another run than the last one."""
+    last = machine.get("at"), machine.get("commit")
+    earlier = {group: one for group, one in machine.get("runs", {}).items() if (one["at"], one["commit"]) != last}
+    lines = [
+        f"- {group}: {one['at']}, commit {one['commit']}, {one['rounds']} rounds of {one['seconds']} s; load average "
+        f"before: {one['load_before']}\n"
+        for group, one in earlier.items()
+    ]
+    return "Measured in earlier runs on this machine:\n\n" + "".join(lines) if lines else ""
+
+
 def verdicts(found: Iterable[Verdict]) -> str:
     """Write what was to be reached, and whether it was."""
     lines = ["| to reach | load | figure | target | |", "| --- | --- | ---: | ---: | --- |"]
@@ -87,6 +99,7 @@ def verdicts(found: Iterable[Verdict]) -> str:
 def markdown(rows: Mapping[Key, Row], machine: dict[str, Any], chart: str = "") -> str:
     """Write the report; `chart` is the picture's file name, empty for none."""
     parts = ["# What was measured\n", machine_text(machine)]
+    parts += [earlier] if (earlier := runs_text(machine)) else []
     parts.append(f"## To reach\n\n{verdicts(judge(rows))}")
     if machine.get("failed"):
         parts.append("## What failed, and counts for nothing\n\n" + "".join(f"- {one}\n" for one in machine["failed"]))

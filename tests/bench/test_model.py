@@ -54,3 +54,31 @@ def test_figures_come_back_from_json_as_they_were():
 def test_other_json_is_refused(text):
     with pytest.raises(ValueError, match="no figures"):
         model.read(text)
+
+
+MACHINE = {"cpu": "one", "cores": 2}
+
+
+def test_groups_that_are_measured_again_replace_the_earlier_ones_and_no_others():
+    before = table(row("nginx", 1), row("nginx", 2, group="misses"), row("nginx", 3, group="lag", case="hits: a"))
+    after = table(row("squid", 9))
+    then = MACHINE | {"at": "monday", "commit": "a", "failed": ["misses: no start", "hits: no start"]}
+    rows, told = model.joined(before, then, after, MACHINE | {"at": "tuesday", "commit": "b", "failed": []})
+    assert [(one.group, one.server) for one in rows.values()] == [("misses", "nginx"), ("hits", "squid")]
+    assert {group: (one["at"], one["commit"]) for group, one in told["runs"].items()} == {
+        "hits": ("tuesday", "b"),
+        "misses": ("monday", "a"),
+    }
+    assert told["failed"] == ["misses: no start"]
+
+
+def test_what_was_measured_earlier_keeps_its_time_however_often_others_are_measured():
+    rows, told = table(row("nginx", 1), row("nginx", 2, group="misses")), MACHINE | {"at": "1", "commit": "a"}
+    for number in "23":
+        rows, told = model.joined(rows, told, table(row("nginx", 3)), MACHINE | {"at": number, "commit": "b"})
+    assert {group: one["at"] for group, one in told["runs"].items()} == {"hits": "3", "misses": "1"}
+
+
+def test_figures_of_two_machines_are_not_joined():
+    with pytest.raises(ValueError, match="another machine"):
+        model.joined({}, MACHINE, {}, MACHINE | {"cpu": "two"})

@@ -50,3 +50,11 @@ def test_a_missed_target_stands_out():
     assert "| hits: aim .9 of nginx | a: 2 KiB | 0.5 | at least 0.9 | **missed** |" in text
     assert "(ratios.svg)" in text
     assert "2 cores" in text
+
+
+def test_a_report_tells_which_parts_are_of_an_earlier_run():
+    one = {"at": "monday", "commit": "a1", "rounds": 3, "seconds": 2, "load_before": 0.1}
+    told = {"at": "tuesday", "commit": "b2", "runs": {"hits": one, "misses": one | {"at": "tuesday", "commit": "b2"}}}
+    text = report.markdown(table(row("nginx", 1)), told)
+    assert "- hits: monday, commit a1, 3 rounds of 2 s; load average before: 0.1" in text
+    assert "- misses" not in text

@@ -2,8 +2,10 @@
 
 One thread that parses a package index took hits from 77,000 to 403 a second (the interpreter lock). A worker thread
 here only waits for a child; the child (`compute_child`) does the work, niced. Children are started when they are first
-needed, by exec (nothing of ours is inherited: no lock, no listening socket, no loop), in a session of their own (Ctrl-C
-is for the daemon). A call whose child dies is made once more, on a new one.
+needed, by exec (nothing of ours is inherited: no lock, no listening socket, no loop), in a process group of their own
+(Ctrl-C is for the daemon), but not in a session of their own: Linux shares processors out between sessions first
+(sched(7), autogroup), and niceness would mean nothing beside the daemon. A call whose child dies is made once more, on
+a new one.
 """
 
 from __future__ import annotations
@@ -180,7 +182,7 @@ class _Child:
         argv = [sys.executable, "-I", "-c", _BOOT]
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True, start_new_session=True
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True, process_group=0
             )
         except OSError as error:
             raise ComputeFailed(f"no child process could be started: {error}") from error
