@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -160,6 +161,32 @@ async def test_room_is_reserved_before_it_is_written(tmp_path: Path):
     assert spool.path.stat().st_blocks * 512 >= 5 * MIB
     assert not Spool(tmp_path, MIB, 5 * MIB).shared
     spool.close()
+
+
+async def test_a_thread_that_still_writes_keeps_the_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who waited was cancelled; the descriptor's number must not become another file's meanwhile."""
+    writing, go_on, real, fds = threading.Event(), threading.Event(), os.pwrite, list[int]()
+
+    def slow(fd: int, data: memoryview, offset: int) -> int:
+        fds.append(fd)
+        writing.set()
+        go_on.wait(30)
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    with ThreadPoolExecutor(1) as pool:
+        spool = Spool(tmp_path, ROOM, MIB, pool)
+        task = asyncio.create_task(spool.write(bytes(MIB), Verifier()))
+        await asyncio.to_thread(writing.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        spool.close()
+        assert os.fstat(fds[0]).st_size == MIB
+        go_on.set()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fds[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_mirror_reads_what_another_process_writes(tmp_path: Path):

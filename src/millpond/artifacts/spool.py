@@ -2,8 +2,7 @@
 
 The file is reserved before it is written. When the disk has no room, at the start or in the middle, the flight goes on
 without it: what does not fit stays in a bounded window in memory, and the source is held back until the slowest
-attached
-reader has passed. Such a flight is not shared: readers that come after bytes were let go need a flight of their own.
+attached reader has passed. Such a flight is not shared: readers that come after bytes were let go need a flight of their own.
 
 Nothing is read beyond `limit`: the tail is withheld until the flight says that its bytes are right.
 """
@@ -17,7 +16,7 @@ import itertools
 import os
 import uuid
 from collections import deque
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,6 +153,7 @@ class Spool(Tape):
         self._in_file = 0
         self._window: deque[tuple[int, bytes]] = deque()
         self._trimmed = False
+        self._storing: Future[int] | None = None
         if room_bytes > 0 and (length is None or length <= room_bytes):
             self._open(folder)
 
@@ -204,7 +204,8 @@ class Spool(Tape):
         Large chunks go through the writer thread, one at a time, so that their order is kept.
         """
         if self._writer is not None and len(chunk) > INLINE_BYTES:
-            kept = await asyncio.get_running_loop().run_in_executor(self._writer, self._store, chunk, verifier)
+            self._storing = self._writer.submit(self._store, chunk, verifier)
+            kept = await asyncio.wrap_future(self._storing)
         else:
             kept = self._store(chunk, verifier)
         self._in_file += kept
@@ -218,10 +219,10 @@ class Spool(Tape):
         verifier.update(chunk)
         if self.path is not None and self.length is None and self.written + len(chunk) > self._room_bytes:
             self._lose_file()
-        taken = 0
+        taken, fd = 0, self._fd
         while self.path is not None and taken < len(chunk):
             try:
-                taken += os.pwrite(self._fd, memoryview(chunk)[taken:], self.written + taken)
+                taken += os.pwrite(fd, memoryview(chunk)[taken:], self.written + taken)
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
@@ -293,12 +294,18 @@ class Spool(Tape):
         return path
 
     def close(self) -> None:
-        """Give up the descriptor; a file that was not kept is removed."""
+        """Give up the descriptor; a file that was not kept is removed.
+
+        A thread that still writes, for somebody who was cancelled, keeps the descriptor until it is done: its number
+        could be another file's by then.
+        """
         self._lose_file()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
         self._window.clear()
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._storing is not None:
+            self._storing.add_done_callback(lambda _: os.close(fd))
+        elif fd >= 0:
+            os.close(fd)
 
 
 class Mirror(Tape):
