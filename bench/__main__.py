@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     made.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement (default 3)")
     made.add_argument("--json", type=Path, help="write the figures there")
-    made.add_argument("--out", type=Path, help="write report, figures and chart into this folder, over those of the same groups")
+    made.add_argument(
+        "--out", type=Path, help="write report, figures and chart into this folder, over those of the same groups"
+    )
     made.add_argument(
         "--peers", type=Path, default=Path(sys.prefix, ".bench"), help="where `make bench-peers` put some"
     )
@@ -61,24 +63,24 @@ def main() -> int:
         if options.json:
             options.json.write_text(model.as_json(rows, told))
         if options.out:
-            try:
-                _publish(options.out, rows, told)
-            except ValueError as error:
-                failed.append(f"not written: {error}")
+            failed += _publish(options.out, rows, told)
     for one in failed:
         machine.say(f"failed: {one}")
     return 0 if rows and not failed else 1
 
 
-def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> None:
-    """Write figures, chart and report; without matplotlib there is no chart. Raises `ValueError`: see `model.joined`.
+def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> list[str]:
+    """Write figures, chart and report, and say what could not be; without matplotlib there is no chart.
 
     Figures of groups that were not measured now stay as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "figures.json"
     if figures.exists():
-        rows, told = model.joined(*model.read(figures.read_text()), rows, told)
+        try:
+            rows, told = model.joined(*model.read(figures.read_text()), rows, told)
+        except ValueError as error:
+            return [f"not written: {error}"]
     figures.write_text(model.as_json(rows, told))
     picture = ""
     try:
@@ -87,6 +89,7 @@ def _publish(folder: Path, rows: Mapping[Key, Row], told: dict[str, Any]) -> Non
     except ImportError:
         machine.say("no chart: matplotlib is not installed (the extra `dev`)")
     (folder / "report.md").write_text(report.markdown(rows, told, picture))
+    return []
 
 
 def _measure(options: argparse.Namespace) -> tuple[list[Sample], list[str]]:

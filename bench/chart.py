@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import stats
-from bench.model import Key, Row, ratio_of
+from bench.model import RATE, Key, Row, ratio_of
 
 COLUMNS = 3
 OWN, REFERENCE, OTHER = "#1f6f8b", "#8a8a8a", "#c9c9c9"
@@ -27,7 +27,7 @@ def panels(rows: Mapping[Key, Row]) -> list[Panel]:
     found: dict[tuple[str, str], list[tuple[str, float]]] = {}
     for row in rows.values():
         ratios = ratio_of(row, rows)
-        if ratios:
+        if ratios and row.metric == RATE:
             found.setdefault((row.group, row.case), []).append((row.server, stats.median(ratios)))
     return [
         Panel(f"{group}: {case}", tuple(sorted([*bars, (_base(group), 1.0)], key=lambda bar: -bar[1])))

@@ -66,6 +66,19 @@ def memory(pids: Iterable[int]) -> float:
     return sum(_pss_kib(pid) for pid in pids) / 1024
 
 
+def processor_s(pids: Iterable[int]) -> float:
+    """Sum the seconds of processor time that processes have used, their own and the kernel's for them."""
+    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
 def _pss_kib(pid: int) -> int:
     try:
         found = re.search(r"(?m)^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())

@@ -12,7 +12,10 @@ from bench import stats
 BASES = {"millpond-1": "nginx", "millpond-2": "nginx-2"}
 """Which nginx each of our own servers stands beside; every other server stands beside `nginx`."""
 RATE = "rate"
-"""The metric that has a ratio to nginx; waiting times and sizes are what they are."""
+PROCESSOR = "processor time"
+"""What a request, or a megabyte, costs the server: steadier than a rate where a machine has neighbours."""
+RELATIVE = frozenset({RATE, PROCESSOR})
+"""The metrics that have a ratio to nginx; waiting times and sizes are what they are."""
 SAME = ("cpu", "cores", "memory_gib", "kernel", "python")
 """What makes it the same machine."""
 Key: TypeAlias = tuple[str, str, str, str]
@@ -81,7 +84,7 @@ def base_of(row: Row, rows: Mapping[Key, Row]) -> Row | None:
 
 def ratio_of(row: Row, rows: Mapping[Key, Row]) -> tuple[float, ...]:
     """Give the row's ratio to nginx for each round; empty: there is nothing to set it against."""
-    base = base_of(row, rows) if row.metric == RATE else None
+    base = base_of(row, rows) if row.metric in RELATIVE else None
     return () if base is None else tuple(stats.ratios(row.values, base.values))
 
 

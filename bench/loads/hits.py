@@ -10,7 +10,7 @@ from functools import partial
 from bench import machine, objects, wrk
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
-from bench.model import RATE, Sample
+from bench.model import PROCESSOR, RATE, Sample
 from bench.servers.asking import NOT_MODIFIED, PARTIAL, get
 from bench.servers.base import Server
 from bench.servers.millpond import Millpond, MillpondTwo
@@ -115,11 +115,21 @@ def _headers(load: Load, server: Server, setting: Setting) -> Mapping[str, str]:
 
 
 def _ask(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> list[Sample]:
+    pids = server.pids()
     with LagWatch(server, GROUP, load.name) as lag:
+        before = machine.processor_s(pids)
         told = drive(load, server, headers, setting)
+        used_us = (machine.processor_s(pids) - before) * 1e6
     _check(load, told, setting)
-    rate, unit = (told.megabytes, "MB/s") if load.bytes_count else (told.rate, "requests/s")
-    return [Sample(GROUP, load.name, server.name, RATE, unit, rate), *lag.samples]
+    if load.bytes_count:
+        rate, unit, each, done = told.megabytes, "MB/s", "MB", told.bytes / 1e6
+    else:
+        rate, unit, each, done = told.rate, "requests/s", "request", float(told.requests)
+    return [
+        Sample(GROUP, load.name, server.name, RATE, unit, rate),
+        Sample(GROUP, load.name, server.name, PROCESSOR, f"µs/{each}", used_us / done, more_is_better=False),
+        *lag.samples,
+    ]
 
 
 def drive(load: Load, server: Server, headers: Mapping[str, str], setting: Setting) -> wrk.Summary:

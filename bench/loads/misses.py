@@ -16,7 +16,7 @@ from bench.clients import driving
 from bench.clients.fetch import Answer, Order
 from bench.loads.base import Group, Setting, available
 from bench.loads.lag import LagWatch
-from bench.model import RATE, Sample
+from bench.model import PROCESSOR, RATE, Sample
 from bench.servers.base import Cache
 from bench.servers.millpond import Millpond
 from bench.servers.nginx import OWN, NginxCache, Origin
@@ -83,10 +83,12 @@ def _pinned(
 def measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sample]:
     """Fetch cold objects once; then make them cold again, whatever happened."""
     own = _fetch(load, [f"/as/{name}/{OWN}" for name in load.names], origin.port) if load.bytes_count else []
-    before = origin.fetches()
+    before, pids = origin.fetches(), server.pids()
     try:
         with LagWatch(server, load.group, case) as lag:
+            used_s = machine.processor_s(pids)
             answers = _fetch(load, [server.mount + name for name in load.names], server.port)
+            used_s = machine.processor_s(pids) - used_s
     finally:
         server.empty()
     fetches = origin.fetches() - before
@@ -96,7 +98,11 @@ def measure(load: Load, case: str, server: Cache, origin: Origin) -> list[Sample
         return Sample(load.group, case, server.name, metric, unit, value, more_is_better)
 
     rate, unit = (total / took / 1e6, "MB/s") if load.bytes_count else (len(answers) / took, "objects/s")
-    found = [sample(RATE, unit, rate, more_is_better=True)]
+    each, done = ("MB", total / 1e6) if load.bytes_count else ("object", len(answers))
+    found = [
+        sample(RATE, unit, rate, more_is_better=True),
+        sample(PROCESSOR, f"µs/{each}", used_s * 1e6 / done, more_is_better=False),
+    ]
     if load.bytes_count:
         late = driving.first_byte_ms(answers) - driving.first_byte_ms(own)
         found.append(sample(FIRST_BYTE, "ms", late, more_is_better=False))

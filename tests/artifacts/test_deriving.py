@@ -13,7 +13,8 @@ from millpond.artifacts.deriving import find_member, write_members, write_rewrit
 from millpond.artifacts.model import Checksum, Links, Member, Target
 
 TARGET = Target("index", "index", mutable=True)
-NAMES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=6), max_size=30)
+NAME = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=6).filter(lambda name: name != "!")
+NAMES = st.lists(NAME, max_size=30)
 
 
 class Names:

@@ -197,12 +197,16 @@ async def test_a_herd_is_one_fetch_and_says_so(pond, origin):
     gate = origin.hold("/a.bin", after_bytes=0)
     asked = [asyncio.create_task(pond.get("/files/a.bin")) for _ in range(30)]
     await gate.reached()
+    joined = 'millpond_flights_joined_total{repository="files"}'
+    async with asyncio.timeout(30):
+        while pond.app.metrics.values().get(joined) != 29:
+            await asyncio.sleep(0.01)
     gate.release()
     answers = await asyncio.gather(*asked)
     assert all(got.body == OLD for got in answers)
     assert origin.count("/a.bin") == 1
     assert sum("collapsed" in got.headers["cache-status"] for got in answers) == 29
-    assert pond.app.metrics.values()['millpond_flights_joined_total{repository="files"}'] == 29
+    assert pond.app.metrics.values()[joined] == 29
 
 
 async def test_two_workers_fetch_once(open_pond, origin, pond):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
@@ -29,8 +29,10 @@ from millpond.artifacts.spool import Spool
 from millpond.clock import Clock
 from millpond.errors import MillpondError, UpstreamUnreachable
 from millpond.metrics import Metrics
+from millpond.turns import Turnstile
 
 CHUNK_BYTES = 256 * 1024
+PIECES_PER_TURN = 4
 log = structlog.get_logger(__name__)
 
 
@@ -54,7 +56,8 @@ class Pond:
     """What every repository of the pond shares.
 
     `room_bytes` says how much may still be stored; `writer` gives who hashes and writes large pieces (None: whoever
-    brings them, since no processor is left for anybody else).
+    brings them, since no processor is left for anybody else); `pieces` lets a few of them be taken in one turn of the
+    event loop, however many downloads run.
     """
 
     catalog: Catalog
@@ -64,6 +67,7 @@ class Pond:
     metrics: Metrics
     room_bytes: Callable[[], int]
     writer: Callable[[], Executor | None] = lambda: None
+    pieces: Turnstile = field(default_factory=lambda: Turnstile(PIECES_PER_TURN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ class Landing:
             if spool.written == 0:
                 self._reject(soundness.unsound_start(body, chunk[: soundness.PROBE_BYTES], self._good))
                 self.flight.arrive(self._arriving(reply.head, spool, store), spool)
+            if len(chunk) > INLINE_BYTES:
+                await self.pond.pieces.enter()
             await spool.write(chunk, verifier)
             self._watch(spool, body)
             await asyncio.sleep(0)  # or hits would starve beside a fast upstream

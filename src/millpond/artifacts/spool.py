@@ -2,7 +2,8 @@
 
 The file is reserved before it is written. When the disk has no room, at the start or in the middle, the flight goes on
 without it: what does not fit stays in a bounded window in memory, and the source is held back until the slowest
-attached reader has passed. Such a flight is not shared: readers that come after bytes were let go need a flight of their own.
+attached reader has passed. Such a flight is not shared: readers that come after bytes were let go need a flight of
+their own.
 
 Nothing is read beyond `limit`: the tail is withheld until the flight says that its bytes are right.
 """

@@ -28,10 +28,14 @@ from millpond.artifacts.hits import Hits, OpenFile
 from millpond.clock import Clock
 from millpond.server import stalls
 from millpond.server.recall import MAX_REQUEST_BYTES, Order, Recall
-from millpond.server.zerocopy import BYTES_PER_CALL, ZeroCopyProtocol
+from millpond.server.zerocopy import ZeroCopyProtocol
+from millpond.turns import Shares
 
 MSG_MORE = getattr(socket, "MSG_MORE", 0)
-CALLS_PER_TURN = 4
+TURN_BYTES = 4 << 20
+"""What all transfers together send in one turn of the loop; about 3 ms."""
+SHARE_BYTES = 128 * 1024
+"""What each of them may send at least."""
 _LEFT_TO_OTHERS = frozenset(
     b"content-length transfer-encoding upgrade expect if-match if-modified-since if-unmodified-since if-range "
     b"x-forwarded-host x-forwarded-proto".split()
@@ -96,6 +100,8 @@ class FastLane(ZeroCopyProtocol):
     """One connection with a fast lane; `lane` is set by `protocol`."""
 
     lane: ClassVar[Lane]
+    shares: ClassVar = Shares(TURN_BYTES, SHARE_BYTES)
+    """All transfers from files share the turns of the loop."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin between two requests."""
@@ -247,7 +253,8 @@ class FastLane(ZeroCopyProtocol):
         try:
             told = sock.send(head, MSG_MORE)
             if told == len(head):
-                taken = os.sendfile(sock.fileno(), file.fd, order.start, min(order.size, BYTES_PER_CALL))
+                most = order.size if order.size <= SHARE_BYTES else min(order.size, self.shares.take(self.loop))
+                taken = os.sendfile(sock.fileno(), file.fd, order.start, most)
         except BlockingIOError:
             pass
         except OSError:
@@ -272,15 +279,14 @@ class FastLane(ZeroCopyProtocol):
         try:
             if transfer.head:
                 transfer.head = transfer.head[sock.send(transfer.head, MSG_MORE) :]
-            for _ in range(CALLS_PER_TURN):
-                if transfer.head or transfer.offset >= transfer.end:
-                    break
-                left = min(transfer.end - transfer.offset, BYTES_PER_CALL)
-                taken = os.sendfile(sock.fileno(), transfer.file.fd, transfer.offset, left)
+            share = 0 if transfer.head else min(transfer.end - transfer.offset, self.shares.take(self.loop))
+            while share > 0:
+                taken = os.sendfile(sock.fileno(), transfer.file.fd, transfer.offset, share)
                 if taken == 0:
                     raise ConnectionAbortedError  # shorter than it was: a broken transfer, not a short file
                 transfer.offset += taken
                 transfer.untaken = -1
+                share -= taken
         except BlockingIOError:
             pass
         except OSError:

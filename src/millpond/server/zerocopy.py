@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from millpond.server import stalls
 from millpond.server.protocol import PondProtocol
-from millpond.server.turnstile import Turnstile
+from millpond.turns import Turnstile
 
 EXTENSION = "http.response.zerocopysend"
 BYTES_PER_CALL = 1 << 20

@@ -1,7 +1,8 @@
-"""Who may go on in this turn of the event loop, where many want to at once.
+"""How a turn of the event loop stays short where many want to go on at once.
 
-The loop runs everything that is ready before it looks at the sockets again. Two hundred requests that come together, or
-two hundred clients that wait for the same bytes, would be one turn of a tenth of a second, and hits would wait for it.
+The loop runs everything that is ready before it looks at the sockets again. Two hundred requests that come together,
+fifty downloads that each have a piece to hash, or fifty clients that take a megabyte each, would be one turn of a tenth
+of a second, and hits would wait for it.
 """
 
 from __future__ import annotations
@@ -45,3 +46,24 @@ class Turnstile:
                 self._left -= 1
         if self._left < self._per_turn:
             loop.call_soon(self._next_turn, loop)
+
+
+class Shares:
+    """Divides what may be sent in one turn among the transfers that send in it; none gets less than `min_bytes`."""
+
+    def __init__(self, turn_bytes: int, min_bytes: int) -> None:
+        self._turn_bytes, self._min_bytes = turn_bytes, min_bytes
+        self._now, self._before = 0, 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def take(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Say how many bytes the next transfer may send; to be asked once in a turn by each."""
+        if loop is not self._loop:
+            self._loop, self._now, self._before = loop, 0, 0
+        if self._now == 0:
+            loop.call_soon(self._next_turn)
+        self._now += 1
+        return max(self._turn_bytes // max(self._now, self._before), self._min_bytes)
+
+    def _next_turn(self) -> None:
+        self._before, self._now = self._now, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from millpond.server.turnstile import Turnstile
+from millpond.turns import Shares, Turnstile
 
 
 class Turns:
@@ -64,3 +64,30 @@ def test_a_loop_that_ended_amid_a_turn_leaves_the_next_one_free():
 
     asyncio.run(crowd())
     asyncio.run(asyncio.wait_for(stile.enter(), 10))
+
+
+async def test_one_transfer_alone_has_the_whole_turn():
+    shares, loop = Shares(4000, 100), asyncio.get_running_loop()
+    for _ in range(3):
+        assert shares.take(loop) == 4000
+        await asyncio.sleep(0)
+
+
+async def test_many_transfers_share_a_turn_and_none_gets_less_than_the_least():
+    shares, loop, sent = Shares(4000, 100), asyncio.get_running_loop(), list[int]()
+    for _ in range(3):
+        sent.append(sum(shares.take(loop) for _ in range(20)))
+        await asyncio.sleep(0)
+    assert sent[1:] == [4000, 4000]
+    assert sent[0] < 4 * 4000, "even the first turn, when nobody knows how many there are, is no crowd's"
+    assert [shares.take(loop) for _ in range(100)][-1] == 100
+
+
+def test_shares_of_a_loop_that_ended_are_forgotten():
+    shares = Shares(4000, 100)
+
+    async def take(times: int) -> int:
+        return [shares.take(asyncio.get_running_loop()) for _ in range(times)][-1]
+
+    assert asyncio.run(take(10)) == 400
+    assert asyncio.run(take(1)) == 4000
