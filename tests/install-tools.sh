@@ -1,12 +1,13 @@
 #!/bin/sh
-# Programs that some tests need: Debian packages, and pnpm from npm's registry into build/test-tools. Without root or a
+# Programs that some tests need: Debian packages, and pnpm and yarn from npm's registry into build/test-tools. A program
+# `apk` is used where it is in PATH or in that folder: Debian has none. Without root or a
 # network those tests are skipped and say why.
 set -u
 tools="$(dirname "$0")/../build/test-tools"
-if command -v npm >/dev/null 2>&1 && [ ! -e "$tools/node_modules/pnpm" ]; then
+if command -v npm >/dev/null 2>&1 && [ ! -e "$tools/node_modules/yarn" ]; then
     mkdir -p "$tools"
-    npm install --prefix "$tools" --no-audit --no-fund --no-save pnpm@10 >/dev/null 2>&1 ||
-        echo "tests: could not install pnpm (the tests that need it are skipped)"
+    npm install --prefix "$tools" --no-audit --no-fund --no-save pnpm@10 yarn@1 @yarnpkg/cli-dist@4 >/dev/null 2>&1 ||
+        echo "tests: could not install pnpm and yarn (the tests that need them are skipped)"
 fi
 missing=""
 command -v ip >/dev/null 2>&1 || missing="$missing iproute2"

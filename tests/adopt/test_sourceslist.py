@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.adopt.sourceslist import files, parse, replaced, sources
+from millpond.adopt.sourceslist import files, parse, sources
+from millpond.connect.lists import replaced
 from millpond.errors import ConfigError
 
 LIST, DEB822 = Path("sources.list"), Path("debian.sources")

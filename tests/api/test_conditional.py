@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from millpond.api.conditional import (
@@ -34,6 +38,16 @@ def test_a_date_gives_304_unless_it_changed_since():
     assert precondition({"if-modified-since": OLD}, HEAD) == NotModified()
     assert precondition({"if-modified-since": "Sat, 05 Nov 1994 08:49:37 GMT"}, HEAD) is None
     assert precondition({"if-modified-since": "yesterday"}, HEAD) is None
+
+
+def test_a_time_of_the_client_s_own_counts_from_when_these_bytes_came_to_hand():
+    held = replace(HEAD, held_since=parsedate_to_datetime(NEW).timestamp() - 0.5)
+    assert precondition({"if-modified-since": OLD}, held) == NotModified(), "it has these bytes: that is their own time"
+    assert precondition({"if-modified-since": "Sun, 06 Nov 1994 23:00:00 GMT"}, held) is None, "it may have older ones"
+    assert precondition({"if-modified-since": NEW}, held) == NotModified()
+    arriving = replace(HEAD, held_since=math.inf)
+    assert precondition({"if-modified-since": NEW}, arriving) is None
+    assert precondition({"if-modified-since": OLD}, arriving) == NotModified()
 
 
 def test_if_match_needs_a_strong_tag():

@@ -49,6 +49,7 @@ def promise(letter: str = "a", *, size: int | None = 10, since: float = NOW - 10
 
 
 WEAK = Promise((Checksum("md5", "0" * 32),), 10, NOW, "p")
+SAME = entry(stored_at=NOW - 1, identity=f"md5:{'0' * 32}")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,12 @@ WEAK = Promise((Checksum("md5", "0" * 32),), 10, NOW, "p")
         (entry(), WEAK, Serve(entry(), promised=True)),
         (entry(size=11), WEAK, Fetch()),
         (entry(stored_at=NOW - 1), WEAK, Fetch()),
+        (entry(stored_at=NOW - 1, identity=f"md5:{'0' * 32}"), WEAK, Serve(SAME, promised=True)),
+        (entry(identity=f"md5:{'1' * 32}"), WEAK, Fetch()),
+        (entry(identity=f"md5:{'0' * 32}", size=11), WEAK, Fetch()),
+        (entry(identity=f"sha1:{'0' * 40}"), WEAK, Serve(entry(identity=f"sha1:{'0' * 40}"), promised=True)),
+        (entry(identity=f"sha1:{'0' * 40}", stored_at=NOW - 1), WEAK, Fetch()),
+        (entry("b", identity=f"sha256:{'a' * 64}"), promise(), Fetch()),
     ],
 )
 def test_a_member(stored: Entry | None, promised: Promise | None, expected: Decision):

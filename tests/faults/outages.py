@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tests.apks import Apk, Mirror
 from tests.archives import Archive, Deb
 from tests.faults.inside import Inside
 from tests.faults.traffic import Seen, content
@@ -41,6 +42,11 @@ mutable_ttl_s = {ttl}
 package = "docker"
 base_url = "{upstream}"
 mutable_ttl_s = {ttl}
+[repositories.alpine]
+package = "alpine"
+base_url = "{upstream}/mirror/alpine"
+mutable_ttl_s = {ttl}
+check_mutable_updates = true
 [repositories.debian]
 package = "debian"
 base_url = "{upstream}/archive"
@@ -193,6 +199,26 @@ class World:
     @staticmethod
     def debs(count: int) -> list[Deb]:
         return [Deb("demo", f"1.{n}", payload=content(f"deb {n}", 200_000)) for n in range(count)]
+
+    def apkindex(self) -> Thing:
+        mirror, bodies = Mirror(FakeUpstream()), []
+        for count in (1, 2):
+            mirror.publish(*self.apks(count))
+            bodies.append(mirror.index)
+        key = mirror.index_path
+        return Thing(f"/alpine/{key}", "alpine", key, f"/{mirror.place}/{key}", *bodies)
+
+    async def apk(self) -> Thing:
+        """Give a package, whose index is at hand."""
+        mirror = Mirror(self.upstream)
+        mirror.publish(*self.apks(1))
+        await self.pond.get(f"/alpine/{mirror.index_path}", {})
+        key = mirror.path(mirror.has[0])
+        return Thing(f"/alpine/{key}", "alpine", key, f"/{mirror.place}/{key}", mirror.body(mirror.has[0]), b"")
+
+    @staticmethod
+    def apks(count: int) -> list[Apk]:
+        return [Apk("demo", f"1.{n}-r0", payload=content(f"apk {n}", 200_000)) for n in range(count)]
 
     def packument(self) -> Thing:
         def with_versions(count: int) -> bytes:

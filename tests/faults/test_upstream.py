@@ -166,6 +166,33 @@ async def test_what_a_debian_generation_has_at_hand_needs_no_upstream(world, fau
 
 
 @ids
+async def test_cold_alpine_index(world, fault):
+    await cold(world, world.apkindex(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_cold_alpine_package(world, fault):
+    await cold(world, await world.apk(), fault, EITHER if fault.cold == BROKEN else fault.cold)
+
+
+@ids
+async def test_stale_alpine_index(world, fault):
+    await stale(world, world.apkindex(), fault)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_an_alpine_package_at_hand_needs_no_upstream(world, fault):
+    package = await world.apk()
+    assert world.right(await world.get(package), package, package.old)
+    await world.breaks(package, fault, package.old)
+    asked = world.asked(package)
+    world.pond.clock.advance(TTL_S * 1000)
+    seen = await world.get(package)
+    assert world.right(seen, package, package.old)
+    assert (seen.happened, seen.source, world.asked(package)) == ("millpond; hit", "cache", asked)
+
+
+@ids
 async def test_cold_npm_packument(world, fault):
     await cold(world, world.packument(), fault, fault.page)
 

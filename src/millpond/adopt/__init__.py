@@ -5,6 +5,7 @@ A file per ecosystem (`pypi`, `npm`), what they share (`machine`), and what is r
 
 from __future__ import annotations
 
+from millpond.adopt.apk import adopt_apk
 from millpond.adopt.apt import adopt_apt
 from millpond.adopt.docker import adopt_docker
 from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt, to_look_for
@@ -20,6 +21,7 @@ __all__ = [
     "Pond",
     "Run",
     "Skipped",
+    "adopt_apk",
     "adopt_apt",
     "adopt_docker",
     "adopt_npm",

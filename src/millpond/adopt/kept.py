@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from millpond.adopt.apk import adopt_apk
 from millpond.adopt.apt import adopt_apt
 from millpond.adopt.atomic import replace_file
 from millpond.adopt.docker import adopt_docker
@@ -23,6 +24,7 @@ from millpond.errors import ConfigError
 FILE_NAME = "adopted.json"
 VERSION = 1
 ECOSYSTEMS: Mapping[str, Callable[[Machine], tuple[Found, ...]]] = {
+    "alpine": adopt_apk,
     "debian": adopt_apt,
     "docker": lambda machine: (adopt_docker(machine),),
     "npm": lambda machine: (adopt_npm(machine),),

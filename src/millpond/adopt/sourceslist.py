@@ -123,10 +123,3 @@ def _of_stanza(file: Path, stanza: dict[str, list[tuple[str, int]]]) -> Iterator
 
 def _value(stanza: dict[str, list[tuple[str, int]]], name: str) -> str:
     return " ".join(value.strip() for value, _ in stanza.get(name, [])).strip()
-
-
-def replaced(text: str, changes: dict[tuple[int, int], str]) -> str:
-    """Put other addresses into a list, by the places of those that are there; all else stays as it is."""
-    for (start, end), uri in sorted(changes.items(), reverse=True):
-        text = text[:start] + uri + text[end:]
-    return text

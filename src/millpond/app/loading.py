@@ -25,7 +25,7 @@ from millpond.config import load as load_config
 
 TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
 GENERIC, DOCKER = "generic", "docker"
-ADOPTABLE = frozenset({"debian", "docker", "npm", "pypi"})
+ADOPTABLE = frozenset({"alpine", "debian", "docker", "npm", "pypi"})
 AnyUpstream = HttpUpstream | RegistryUpstream
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,18 @@ from millpond.app.guide import base_url
 from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import HUB, Config, init_text, open_network_problem, with_adopted
-from millpond.connect import apt, containers, saved
+from millpond.connect import apk, apt, containers, saved
+from millpond.connect.lists import Kit
 from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
 
 REFUSED = (401, 403)
 SERVER_ERROR = 500
+LISTS: Mapping[str, tuple[Kit, str, str]] = {
+    apk.NAME: (apk, "alpine", "apk update"),
+    apt.NAME: (apt, "debian", "apt-get update"),
+}
+"""Tools whose package lists are the machine's: what they install, and what is done after a change."""
+NO_CHANGE = "nothing to change: no list has an address that this pond draws from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,9 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
     upstreams = [settings.base_url for settings in config.repositories.values() if settings.base_url]
     engines = [tool for tool in tools if tool in connect.ENGINES]
     told = _engines(engines, config, where, write=write, undo=undo) if engines else []
-    told += _apt(config, where, write=write, undo=undo) if connect.APT in tools else []
-    tools = [tool for tool in tools if tool not in (*connect.ENGINES, connect.APT)]
+    for tool in (tool for tool in tools if tool in LISTS):
+        told += _lists(tool, config, where, write=write, undo=undo)
+    tools = [tool for tool in tools if tool not in (*connect.ENGINES, *LISTS)]
     if not tools:
         return told
     named = {settings.package: name for name, settings in reversed([*config.repositories.items()])}
@@ -142,24 +150,24 @@ def _engines(tools: list[str], config: Config, where: str, *, write: bool, undo:
     return lines
 
 
-def _apt(config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
-    """Do the same for apt: the addresses in its package lists, each for the repository that draws from it."""
-    records = saved.folder(os.environ, Path.home())
+def _lists(tool: str, config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
+    """Do the same for the machine's package lists: each address, for the repository that draws from it."""
+    records, (kit, package, next_step) = saved.folder(os.environ, Path.home()), LISTS[tool]
     if undo:
-        return [f"apt: {file} is as it was before" for file in apt.undo(records)]
-    archives = {one.base_url: name for name, one in config.repositories.items() if one.package == "debian"}
-    if not archives:
-        raise MillpondError("this pond has no debian repository: write one into millpond.toml, or `millpond init`")
+        return [f"{tool}: {file} is as it was before" for file in kit.undo(records)]
+    upstreams = {one.base_url: name for name, one in config.repositories.items() if one.package == package}
+    if not upstreams:
+        raise MillpondError(f"this pond has no {package} repository: write one into millpond.toml, or `millpond init`")
     machine = connect.this_machine(os.environ, Path.home(), pond_of(config))
     if write:
-        files, notes = apt.write(machine, where, archives, records)
-        told = [f"apt: {file} points at the pond; next: apt-get update" for file in files]
-        return [*(told or ["apt: nothing to change: no list has an archive of this pond"]), *notes]
-    changes, notes = apt.plan(machine, where, archives)
+        files, notes = kit.write(machine, where, upstreams, records)
+        told = [f"{tool}: {file} points at the pond; next: {next_step}" for file in files]
+        return [*(told or [f"{tool}: {NO_CHANGE}"]), *notes]
+    changes, notes = kit.plan(machine, where, upstreams)
     lines: list[str] = []
     for change in changes:
-        lines += [f"apt: {change.file} would be:", *(f"    {line}" for line in change.after.splitlines())]
-    return [*(lines or ["apt: nothing to change: no list has an archive of this pond"]), *notes]
+        lines += [f"{tool}: {change.file} would be:", *(f"    {line}" for line in change.after.splitlines())]
+    return [*(lines or [f"{tool}: {NO_CHANGE}"]), *notes]
 
 
 def _printed(settings: connect.Settings) -> list[str]:

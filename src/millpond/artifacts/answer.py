@@ -31,6 +31,8 @@ class Head:
     digest: Digest | None = None
     next_page: str = ""
     """The query of the list's next page."""
+    held_since: float = 0.0
+    """When these bytes came to hand (epoch seconds)."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,14 @@ def entry_head(entry: Entry) -> Head:
     if entry.etag and not entry.etag.startswith("W/"):
         tags = (*tags, entry.etag)
     return Head(
-        entry.content_type, entry.content_encoding, tags, entry.last_modified, entry.size, entry.digest, entry.next_page
+        entry.content_type,
+        entry.content_encoding,
+        tags,
+        entry.last_modified,
+        entry.size,
+        entry.digest,
+        entry.next_page,
+        entry.stored_at,
     )
 
 
@@ -97,6 +106,7 @@ def arriving_head(arriving: Arriving) -> Head:
         arriving.last_modified,
         arriving.length,
         arriving.digest,
+        held_since=math.inf,
     )
 
 

@@ -149,7 +149,7 @@ class Coherence:
                 first, *others = [base + self._upstream_path(path) for path in paths]
                 return Located(first, promise.checksums, promise.size, tuple(others), (promise,))
             case Leaf() as leaf:
-                promises = await self._promises(leaf, target.path)
+                promises = await self._promises(leaf, target.path) or await self._listed_by_now(leaf, target.path)
                 if not promises:
                     return Located(base + target.upstream_path, unchecked=True)
                 one = promises[0]
@@ -191,17 +191,19 @@ class Coherence:
         if await self._at_hand(part):
             return None
         for head in part.heads:
-            if not isinstance(self.role(head), Head):
-                continue
-            if not isinstance(await self._fetching.decision(head), Serve):
-                flight, _ = self._fetching.join(head, "")
-                try:
-                    await flight.ended()
-                finally:
-                    flight.release()
-            if await self._stored(head) is not None:
+            if isinstance(self.role(head), Head) and await self._brought(head):
                 return await self._named(part, path)
         return None
+
+    async def _brought(self, head: Target) -> bool:
+        """Have an entry file brought up to date; whether one is at hand then."""
+        if not isinstance(await self._fetching.decision(head), Serve):
+            flight, _ = self._fetching.join(head, "")
+            try:
+                await flight.ended()
+            finally:
+                flight.release()
+        return await self._stored(head) is not None
 
     async def _at_hand(self, part: Part) -> bool:
         """Whether one of a member's entry files is at hand."""
@@ -218,6 +220,11 @@ class Coherence:
             if member is not None:
                 found.append(Promise(member.checksums, member.size, index.entry.stored_at, path, index.heads))
         return found
+
+    async def _listed_by_now(self, leaf: Leaf, path: str) -> list[Promise]:
+        """Have the indexes that could list a package brought up to date; what they promise then."""
+        brought = [await self._brought(head) for head in leaf.heads]
+        return await self._promises(leaf, path) if any(brought) else []
 
     async def _vouchers(self, leaf: Leaf) -> list[_Index]:
         """List the indexes at hand whose word counts; remembered until another one, or entry file, comes to hand."""
@@ -299,8 +306,9 @@ class Coherence:
             case Head(below=below, signature=signature):
                 await self._rehearse(target, entry, spool)
                 beside = [] if signature is None else [await self._signatures.fetch(signature, target, entry)]
-                read = partial(rows.paths_below, repository=self._remote.name, prefix=below, limit=MAX_CHANGED + 1)
-                touching = [INDEXES, *await self._pond.catalog.db.read(read)]
+                lists_packages = self._format is not None and self._format.index(target.path) is not None
+                withdrawn = self._withdrawn(target, entry, spool, below) if lists_packages else self._all_below(below)
+                touching = await withdrawn
             case Part(digest=None):
                 beside = self._aliases(entry, located.promises)
                 touching = await self._withdrawn(target, entry, spool)
@@ -319,16 +327,24 @@ class Coherence:
         except OSError as error:
             log.warning("not read ahead", repository=self._remote.name, path=target.path, error=str(error))
 
-    async def _withdrawn(self, target: Target, entry: Entry, spool: Path | None) -> list[str] | None:
-        """List what must be judged again when a member takes its place (None: all there is).
+    async def _all_below(self, prefix: str) -> list[str]:
+        """List what is stored below a folder; more than `MAX_CHANGED` are as good as all."""
+        read = partial(rows.paths_below, repository=self._remote.name, prefix=prefix, limit=MAX_CHANGED + 1)
+        return [INDEXES, *await self._pond.catalog.db.read(read)]
 
-        Of an index, these are the packages that it lists otherwise than the one before.
+    async def _withdrawn(self, target: Target, entry: Entry, spool: Path | None, below: str = "") -> list[str] | None:
+        """List what must be judged again when a document takes its place (None: all there is).
+
+        Of an index, these are the packages (all `below`) that it lists otherwise than the one before; without one,
+        whatever is there.
         """
         assert self._format is not None  # noqa: S101 - there is a role
         if self._format.index(target.path) is None:
             return []
         before = await self._stored(target)
-        if before is None or before.digest == entry.digest:
+        if before is None:
+            return await self._all_below(below)
+        if before.digest == entry.digest:
             return [INDEXES]
         old, new = self._listing(target, before), self._listing(target, entry)
         try:

@@ -52,9 +52,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A package. `indexes`: where the indexes lie that may list it, as beginnings of their paths."""
+    """A package. `indexes`: where the indexes lie that may list it, as beginnings of their paths.
+
+    `heads`: those of which it is known beforehand, and which are to be had before a package that nobody lists is asked.
+    """
 
     indexes: tuple[str, ...]
+    heads: tuple[Target, ...] = ()
 
 
 Role: TypeAlias = Head | Signature | Part | Leaf
@@ -113,13 +117,17 @@ class Generation:
 
 
 def kept(entry: Entry, promise: Promise) -> bool:
-    """Whether stored bytes are the promised ones.
+    """Whether stored bytes are the promised ones: by their SHA-256, else by what their own index called them.
 
-    Without a promised SHA-256, those are that were fetched (and so verified) since the promise is at hand.
+    Where the two can't be compared, those are that were fetched (and so verified) since the promise is at hand.
     """
     if promise.digest is not None:
         return entry.digest == promise.digest
-    return entry.stored_at >= promise.since and promise.size in {None, entry.size}
+    if promise.size not in {None, entry.size}:
+        return False
+    algorithm, _, value = entry.identity.partition(":")
+    same = [one.hex == value for one in promise.checksums if one.algorithm == algorithm]
+    return any(same) if same else entry.stored_at >= promise.since
 
 
 def decide_member(

@@ -20,7 +20,7 @@ from millpond.artifacts import soundness
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.derived import INLINE_BYTES, Derived, UnsoundDocument
 from millpond.artifacts.flights import Arriving, Flight, Flights, Landed, Outcome, Passed
-from millpond.artifacts.formats.base import Format, Typed
+from millpond.artifacts.formats.base import Format, Inspects, Typed
 from millpond.artifacts.generations import Promise
 from millpond.artifacts.model import Body, Checksum, Entry, Freshness, Links, Reply, Store, Target
 from millpond.artifacts.policy import Rules
@@ -134,7 +134,9 @@ class Landing:
             raise
 
     async def _received(self, reply: UpstreamReply, store: Store, spool: Spool, body: Body) -> Outcome:
-        verifier = soundness.Verifier(*self.located.alternatives)
+        format_ = self.remote.format
+        inspector = format_.inspector(self.target) if isinstance(format_, Inspects) else None
+        verifier = soundness.Verifier(*self.located.alternatives, inspector=inspector)
         async for chunk in _probed(reply.chunks(CHUNK_BYTES)):
             if spool.written == 0:
                 self._reject(soundness.unsound_start(body, chunk[: soundness.PROBE_BYTES], self._good))
@@ -270,6 +272,7 @@ class Landing:
             fresh_until=store.fresh_until,
             refresh_until=store.refresh_until,
             next_page=format_.next_page(self.target, link) if link and isinstance(format_, Typed) else "",
+            identity=verifier.identity() if self.publish is not None else "",
         )
 
 

@@ -15,7 +15,10 @@ Digest: TypeAlias = str
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A digest that an index promises for a member, in the index's own algorithm (`hashlib` name, lower-case hex)."""
+    """A digest that an index promises for a member: lower-case hex, in the index's own algorithm.
+
+    That is `hashlib`'s name for a digest of the whole, or one that the format's `soundness.Inspector` finds in a body.
+    """
 
     algorithm: str
     hex: str
@@ -188,6 +191,8 @@ class Entry:
     """Why the last try failed; empty after a success."""
     next_page: str = ""
     """The query of the list's next page, where the upstream named one (RFC 8288)."""
+    identity: str = ""
+    """What indexes name these bytes by where that is no SHA-256 of the whole, as verified: ``algorithm:hex``."""
 
     @property
     def negative(self) -> bool:

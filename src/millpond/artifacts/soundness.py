@@ -72,38 +72,82 @@ class Hasher(Protocol):
         """Give the digest so far."""
 
 
+class Inspector(Protocol):
+    """Looks into one body as it passes, where indexes promise something else than a digest of the whole.
+
+    Its memory does not grow with the body, and it raises nothing: what it can't read is told by `fault`.
+    """
+
+    algorithms: frozenset[str]
+    """The algorithms, as checksums name them, that it alone knows."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take more bytes, in order."""
+
+    def found(self) -> Checksum | None:
+        """Give what an index would call the body, after its last byte; None: it can't be told."""
+
+    def fault(self) -> str | None:
+        """Say how the body contradicts itself, after its last byte; None: it does not."""
+
+
 class Verifier:
     """Hashes a body as it passes: always sha256 (the blob's name), and the strongest digest that is promised.
 
+    A digest of the whole is stronger than what an `inspector` finds, whose own verdict counts whatever is promised.
     Where several documents promise different bytes, those of any of them are right.
     """
 
-    def __init__(self, promised: Iterable[Checksum] = (), *others: Iterable[Checksum]) -> None:
-        self._sha256 = hashlib.sha256()
-        chosen = [strongest(one) for one in (promised, *others)]
+    def __init__(self, *promised: Iterable[Checksum], inspector: Inspector | None = None) -> None:
+        self._sha256, self._inspector = hashlib.sha256(), inspector
+        chosen = [self._strongest(tuple(one)) for one in promised]
         self._promised = [one for one in chosen if one is not None] if None not in chosen else []
-        names = {one.algorithm for one in self._promised} - {"sha256"}
+        names = {one.algorithm for one in self._promised} - {"sha256"} - self._inspected
         self._others: dict[str, Hasher] = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+
+    @property
+    def _inspected(self) -> frozenset[str]:
+        return frozenset() if self._inspector is None else self._inspector.algorithms
+
+    def _strongest(self, checksums: tuple[Checksum, ...]) -> Checksum | None:
+        return strongest(checksums) or next((one for one in checksums if one.algorithm in self._inspected), None)
 
     def update(self, data: bytes | memoryview) -> None:
         """Take more bytes, in order."""
         self._sha256.update(data)
         for other in self._others.values():
             other.update(data)
+        if self._inspector is not None:
+            self._inspector.update(data)
 
     def digest(self) -> str:
         """Give the blob's name: ``sha256:`` and hex."""
         return "sha256:" + self._sha256.hexdigest()
 
     def mismatch(self) -> str | None:
-        """Say how the bytes differ from what was promised; None: they match, or nothing was promised."""
-        wrong = ""
+        """Say how the bytes differ from what was promised, or from their own word; None: not, as far as known."""
+        wrong = "" if self._inspector is None else self._inspector.fault() or ""
+        if wrong:
+            return wrong
         for one in self._promised:
-            got = self._others.get(one.algorithm, self._sha256).hexdigest()
+            got = self._got(one.algorithm)
             if got == one.hex:
                 return None
-            wrong = wrong or f"its {one.algorithm} is {got}, the index says {one.hex}"
+            wrong = wrong or f"its {one.algorithm} is {got or 'not to be told'}, the index says {one.hex}"
         return wrong or None
+
+    def identity(self) -> str:
+        """Give what an index calls these bytes where that is no SHA-256 of the whole; empty: nobody asked for it."""
+        found = None if self._inspector is None else self._inspector.found()
+        if found is None:
+            found = next((one for one in self._promised if self._got(one.algorithm) == one.hex), None)
+        return "" if found is None or found.algorithm == "sha256" else f"{found.algorithm}:{found.hex}"
+
+    def _got(self, algorithm: str) -> str:
+        if algorithm in self._inspected:
+            found = None if self._inspector is None else self._inspector.found()
+            return found.hex if found is not None and found.algorithm == algorithm else ""
+        return self._others.get(algorithm, self._sha256).hexdigest()
 
 
 def strongest(checksums: Iterable[Checksum]) -> Checksum | None:

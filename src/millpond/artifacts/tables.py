@@ -50,6 +50,7 @@ ENTRIES = sa.Table(
     sa.Column("unchecked", sa.Boolean, nullable=False),
     sa.Column("failure", sa.String, nullable=False),
     sa.Column("next_page", sa.String, nullable=False, server_default=""),
+    sa.Column("identity", sa.String, nullable=False, server_default=""),
     sa.Column("local", sa.Boolean, nullable=False),
     sa.Column("last_used", sa.Double, nullable=False),
     sa.Column("uploaded_by", sa.String, nullable=False),

@@ -13,9 +13,9 @@ from millpond.cli.output import NO, USAGE, err, failing, out, say_json
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, source
 
 TOOLS = ("pip", "uv", "npm", "pnpm")
-APT = "apt"
+YARNS, LISTS = ("yarn", "yarn1"), ("apt", "apk")
 ENGINES = ("docker", "containerd", "podman")
-CLIENTS = ", ".join((*TOOLS, APT, *ENGINES))
+CLIENTS = ", ".join((*TOOLS, *YARNS, *LISTS, *ENGINES))
 
 
 def serve(
@@ -85,7 +85,7 @@ def connect(
     """Print, or with --write install, the settings that point a client at the pond."""
     from millpond.app.setup import connected
 
-    if tool is not None and tool not in (*TOOLS, APT, *ENGINES):
+    if tool is not None and tool not in (*TOOLS, *YARNS, *LISTS, *ENGINES):
         err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}", markup=False)
         raise typer.Exit(USAGE)
     with failing():

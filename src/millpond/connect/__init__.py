@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from millpond.connect.apt import NAME as APT
 from millpond.connect.containers import NAMES as ENGINES
 from millpond.connect.saved import Record
 from millpond.connect.settings import Settings
 from millpond.connect.writing import TOOLS, Written, package_of, plan, this_machine, undo, write
 
 __all__ = [
-    "APT", "ENGINES", "TOOLS", "Record", "Settings", "Written", "package_of", "plan", "this_machine", "undo", "write",
+    "ENGINES", "TOOLS", "Record", "Settings", "Written", "package_of", "plan", "this_machine", "undo", "write",
 ]  # fmt: skip

@@ -14,16 +14,18 @@ from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import PRIVATE, replace_file, sync_folder
 from millpond.adopt.machine import Candidate, Machine, Pond, Run, run_tool, shown, without_credentials
-from millpond.connect import apt, containers, saved
+from millpond.connect import apk, apt, containers, saved
 from millpond.connect.lines import revert
+from millpond.connect.lists import Kit
 from millpond.connect.npm import Npm, Pnpm
 from millpond.connect.pip import Pip
 from millpond.connect.saved import Record
 from millpond.connect.settings import Settings, Tool, index_url
 from millpond.connect.uv import Uv
+from millpond.connect.yarn import Yarn, YarnClassic
 from millpond.errors import BadRequest, ConfigError, Conflict, NotFound
 
-TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (Pip(), Uv(), Npm(), Pnpm())}
+TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (Pip(), Uv(), Npm(), Pnpm(), Yarn(), YarnClassic())}
 _READABLE = 0o644
 
 
@@ -114,9 +116,11 @@ def this_machine(
         record for tool in (*TOOLS, *containers.NAMES) if (record := saved.load(saved.folder(environ, home), tool))
     ]
     written = {record.url.rstrip("/") for record in records}
-    for record in apt.recorded(saved.folder(environ, home)):
-        records.append(record)
-        written |= {url.rstrip("/") for url in apt.written(record)}
+    kits: tuple[Kit, ...] = (apk, apt)
+    for kit in kits:
+        for record in kit.recorded(saved.folder(environ, home)):
+            records.append(record)
+            written |= {url.rstrip("/") for url in kit.written(record)}
     known = replace(pond, written=pond.written | written)
     return Machine(environ, home, run, root, known, {record.file: record.before for record in records}, cwd)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from tests.apks import Apk
+from tests.apks import index as apkindex
+
 from millpond.artifacts.formats import BUILT_IN, FORMATS
+from millpond.artifacts.formats.alpine import Alpine
 from millpond.artifacts.formats.debian import Debian
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
@@ -28,6 +32,20 @@ class TestDocker(FormatSuite):
     paths = (
         "library/demo/manifests/latest", f"demo/manifests/{DIGEST}", f"a/b/c/blobs/{DIGEST}", "demo/tags/list",
         f"demo/referrers/{DIGEST}",
+    )  # fmt: skip
+
+
+class TestAlpine(FormatSuite):
+    format = Alpine()
+    paths = (
+        "v3.20/main/x86_64/APKINDEX.tar.gz", "v3.20/main/x86_64/gtk+3.0-3.24.42-r0.apk", "APKINDEX.tar.gz", "a-1.apk",
+        "edge/main/aarch64/Packages.adb", "MIRRORS.txt", "v3.20/releases/x86_64/alpine-minirootfs-3.20.1.tar.gz",
+    )  # fmt: skip
+    samples = (
+        Sample(
+            "v3.20/main/x86_64/APKINDEX.tar.gz", "", apkindex(Apk(), Apk("other")), "http://mirror.example/x",
+            members=("v3.20/main/x86_64/hello-1.0-r0.apk", "v3.20/main/x86_64/other-1.0-r0.apk"),
+        ),
     )  # fmt: skip
 
 

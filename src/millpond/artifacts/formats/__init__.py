@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
+from millpond.artifacts.formats.alpine import Alpine
 from millpond.artifacts.formats.base import Format
 from millpond.artifacts.formats.debian import Debian
 from millpond.artifacts.formats.docker import Docker
@@ -19,7 +20,7 @@ from millpond.artifacts.formats.pypi import PyPI
 from millpond.errors import ConfigError
 
 GROUP = "millpond.formats"
-BUILT_IN: tuple[Format, ...] = (Generic(), Debian(), Docker(), Npm(), PyPI())
+BUILT_IN: tuple[Format, ...] = (Generic(), Alpine(), Debian(), Docker(), Npm(), PyPI())
 
 
 class Formats(Mapping[str, Format]):

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from millpond.artifacts.generations import Dates, Role
 from millpond.artifacts.model import Checksum, Errand, Expectation, Links, Member, Resolution, Said, Target
+from millpond.artifacts.soundness import Inspector
 
 
 class Format(Protocol):
@@ -147,6 +148,14 @@ class Coherent(Protocol):
 
     def dates(self, target: Target, chunks: Iterable[bytes]) -> Dates:
         """Read what an entry file says of its own time. Raises `ValueError`."""
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """Bodies that indexes name by something else than a digest of the whole, or that say themselves what is right."""
+
+    def inspector(self, target: Target) -> Inspector | None:
+        """Make what looks into one body of a target; None: nothing needs to."""
 
 
 @runtime_checkable
