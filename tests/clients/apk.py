@@ -58,7 +58,7 @@ class ApkMachine:
 
     def update(self) -> Ran:
         """Get the indexes."""
-        return self.run("update")
+        return self.run("update", "--update-cache")  # or 2.14.9 finds an index of some hours new enough
 
     def fetch(self, *names: str) -> Ran:
         """Download packages; what was downloaded before is removed first."""

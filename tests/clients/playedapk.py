@@ -154,10 +154,9 @@ def main() -> int:
     for option in ("--root", "--arch"):
         parser.add_argument(option, required=True)
     parser.add_argument("--timeout", type=float, default=60.0)
-    parser.add_argument("--no-network", action="store_true")
+    for flag in ("--no-network", "--update-cache", "--initdb", "-u"):
+        parser.add_argument(flag, action="store_true")
     parser.add_argument("command", choices=["update", "fetch", "add"])
-    parser.add_argument("--initdb", action="store_true")
-    parser.add_argument("-u", action="store_true")
     parser.add_argument("-o", dest="output")
     parser.add_argument("names", nargs="*")
     options = parser.parse_intermixed_args()

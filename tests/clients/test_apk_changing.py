@@ -40,8 +40,11 @@ class ChangesBefore:
         return await exchange.deliver(respond(resource, exchange.request))
 
 
-@pytest.mark.parametrize("keeps", [True, False], ids=["old versions stay", "old versions go"])
-@pytest.mark.parametrize("changed", [NEWER, REBUILT], ids=["a new version", "rebuilt under the old name"])
+@pytest.mark.parametrize(
+    ("changed", "keeps"),
+    [(NEWER, True), (NEWER, False), (REBUILT, False)],
+    ids=["a new version, the old one stays", "a new version, the old one goes", "rebuilt under the old name"],
+)
 @pytest.mark.parametrize("stored", [False, True], ids=["nothing stored", "the old one stored"])
 def test_between_any_two_requests(
     jail: jails.Jail, make_pond: MakePond, upstream: ThreadedUpstream, key: Key, room: Room, tmp_path: Path,  # noqa: F811
