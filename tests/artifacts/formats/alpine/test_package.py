@@ -70,6 +70,7 @@ def test_a_package_that_is_cut_is_noticed_without_any_index(data):
         (HELLO.control, "the sha256 of its data"),
         (HELLO.body() + b"\0", "the sha256 of its data"),
     ],
+    ids=["nothing", "a beginning", "a page", "no archive", "a signature", "no data", "more behind it"],
 )
 def test_what_is_no_package_says_why(body, why):
     found = looked_into(body)
