@@ -85,7 +85,6 @@ async def read(flight: Flight, start: int = 0) -> bytes:
 
 def die(seat) -> None:
     """Do what the kernel does for a dead process."""
-    seat._map.close()
     os.close(seat._fd)
     seat._fd = -1
 

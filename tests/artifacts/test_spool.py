@@ -39,6 +39,7 @@ async def test_readers_get_the_bytes_as_they_come(tmp_path: Path, length: int | 
     for at in range(0, len(body), 200_000):
         await spool.write(body[at : at + 200_000], verifier)
         await asyncio.sleep(0)
+    await spool.settle()
     assert not any(task.done() for task in readers)
     spool.complete(len(body))
     assert [await task for task in readers] == [body, body, body[12345:]]
@@ -163,6 +164,41 @@ async def test_room_is_reserved_before_it_is_written(tmp_path: Path):
     spool.close()
 
 
+async def test_the_next_piece_can_be_read_while_one_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And readers are told as soon as it is, though no other comes."""
+    writing, go_on, real = threading.Event(), threading.Event(), os.pwrite
+
+    def slow(fd: int, data: memoryview, offset: int) -> int:
+        writing.set()
+        go_on.wait(30)
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    with ThreadPoolExecutor(1) as pool:
+        spool, told = Spool(tmp_path, ROOM, None, pool, lambda: told.append(spool.limit)), list[int]()
+        await spool.write(bytes(MIB), Verifier())
+        await asyncio.to_thread(writing.wait, 30)
+        assert spool.limit == 0
+        go_on.set()
+        reader = spool.attach()
+        assert await asyncio.wait_for(spool.read(reader, MIB), 30) == bytes(MIB - TAIL_BYTES)
+        assert told == [MIB - TAIL_BYTES]
+        spool.close()
+
+
+async def test_what_the_disk_says_of_a_piece_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(_fd: int, _data: memoryview, _offset: int) -> int:
+        raise OSError(errno.EBADF, "broken")
+
+    monkeypatch.setattr(os, "pwrite", broken)
+    with ThreadPoolExecutor(1) as pool:
+        spool = Spool(tmp_path, ROOM, None, pool)
+        await spool.write(bytes(MIB), Verifier())
+        with pytest.raises(OSError, match="broken"):
+            await spool.write(bytes(MIB), Verifier())
+        spool.close()
+
+
 async def test_a_thread_that_still_writes_keeps_the_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Who waited was cancelled; the descriptor's number must not become another file's meanwhile."""
     writing, go_on, real, fds = threading.Event(), threading.Event(), os.pwrite, list[int]()
@@ -176,11 +212,12 @@ async def test_a_thread_that_still_writes_keeps_the_descriptor(tmp_path: Path, m
     monkeypatch.setattr(os, "pwrite", slow)
     with ThreadPoolExecutor(1) as pool:
         spool = Spool(tmp_path, ROOM, MIB, pool)
-        task = asyncio.create_task(spool.write(bytes(MIB), Verifier()))
+        await spool.write(bytes(MIB), Verifier())
+        settling = asyncio.create_task(spool.settle())
         await asyncio.to_thread(writing.wait, 30)
-        task.cancel()
+        settling.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await settling
         spool.close()
         assert os.fstat(fds[0]).st_size == MIB
         go_on.set()

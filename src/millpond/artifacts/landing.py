@@ -125,7 +125,7 @@ class Landing:
         if self.located.promises:  # else the words of an error page would do as well
             self._size(reply.head.length)
         room = self.pond.room_bytes() if store.keep or self.target.rewritten else 0
-        spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer())
+        spool = Spool(self.pond.flights.spool, room, reply.head.length, self.pond.writer(), self.flight.told)
         try:
             return await self._received(reply, store, spool, body)
         except BaseException:
@@ -137,16 +137,20 @@ class Landing:
         format_ = self.remote.format
         inspector = format_.inspector(self.target) if isinstance(format_, Inspects) else None
         verifier = soundness.Verifier(*self.located.alternatives, inspector=inspector)
+        begun = False
         async for chunk in _probed(reply.chunks(CHUNK_BYTES)):
-            if spool.written == 0:
+            if not begun:
                 self._reject(soundness.unsound_start(body, chunk[: soundness.PROBE_BYTES], self._good))
                 self.flight.arrive(self._arriving(reply.head, spool, store), spool)
+                begun = True
             if len(chunk) > INLINE_BYTES:
                 await self.pond.pieces.enter()
             await spool.write(chunk, verifier)
             self._watch(spool, body)
             await asyncio.sleep(0)  # or hits would starve beside a fast upstream
-        if spool.written == 0:
+        await spool.settle()
+        self._watch(spool, body)
+        if not begun:
             self._reject(soundness.unsound_start(body, b"", self._good))
             self.flight.arrive(self._arriving(reply.head, spool, store), spool)
         self._verify(spool, verifier, body)

@@ -120,13 +120,19 @@ class LocalRepository:
         verifier = Verifier()
         async for chunk in chunks:
             await spool.write(chunk, verifier)
-            if spool.written > self.options.max_upload_bytes:
-                raise self._too_large()
-            if not spool.shared:
-                raise OutOfSpace("the disk is full: free some space and upload again")
+            self._accept(spool)
+        await spool.settle()
+        self._accept(spool)
         if length is not None and spool.written != length:
             raise BadRequest(f"{length} bytes were announced, {spool.written} came: upload again")
         return verifier.digest()
+
+    def _accept(self, spool: Spool) -> None:
+        """Look at what has come so far. Raises `TooLarge`, `OutOfSpace`."""
+        if spool.written > self.options.max_upload_bytes:
+            raise self._too_large()
+        if not spool.shared:
+            raise OutOfSpace("the disk is full: free some space and upload again")
 
     async def _keep(self, target: Target, spool: Spool, digest: str, uploaded_by: str) -> tuple[int, Entry]:
         there = await self._catalog.find(self.name, target.path, target.variant)

@@ -17,6 +17,7 @@ import itertools
 import os
 import uuid
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +145,17 @@ class Tape:
 class Spool(Tape):
     """The leader's tape: a spool file, or a window in memory where the disk has no room."""
 
-    def __init__(self, folder: Path, room_bytes: int, length: int | None, writer: Executor | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        room_bytes: int,
+        length: int | None,
+        writer: Executor | None = None,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`writer`: who hashes and writes large chunks; `told`: called whenever readers may read more."""
         super().__init__(length)
+        self._told = told
         self.written = 0
         self.path: Path | None = None
         self._writer = writer
@@ -155,6 +165,7 @@ class Spool(Tape):
         self._window: deque[tuple[int, bytes]] = deque()
         self._trimmed = False
         self._storing: Future[int] | None = None
+        self._taking: asyncio.Task[None] | None = None
         if room_bytes > 0 and (length is None or length <= room_bytes):
             self._open(folder)
 
@@ -202,13 +213,26 @@ class Spool(Tape):
     async def write(self, chunk: bytes, verifier: Verifier) -> None:
         """Take the next bytes: hash, store, let readers have them. Holds back while readers lag behind a full window.
 
-        Large chunks go through the writer thread, one at a time, so that their order is kept.
+        A large chunk goes through the writer thread; one, so that the next can be read meanwhile, and so that their
+        order is kept. `settle` after the last one.
         """
+        await self.settle()
         if self._writer is not None and len(chunk) > INLINE_BYTES:
             self._storing = self._writer.submit(self._store, chunk, verifier)
-            kept = await asyncio.wrap_future(self._storing)
+            self._taking = asyncio.create_task(self._stored(chunk, self._storing))
         else:
-            kept = self._store(chunk, verifier)
+            await self._take_in(chunk, self._store(chunk, verifier))
+
+    async def settle(self) -> None:
+        """Wait until all that `write` was given is hashed, stored and let out. Raises what the disk said."""
+        taking, self._taking = self._taking, None
+        if taking is not None:
+            await taking
+
+    async def _stored(self, chunk: bytes, storing: Future[int]) -> None:
+        await self._take_in(chunk, await asyncio.wrap_future(storing))
+
+    async def _take_in(self, chunk: bytes, kept: int) -> None:
         self._in_file += kept
         if kept < len(chunk):
             await self._remember(chunk[kept:], self.written + kept)
@@ -257,6 +281,7 @@ class Spool(Tape):
         end = self.written if self.length is None else min(self.written + TAIL_BYTES, self.length)
         self.limit = max(end - TAIL_BYTES, self.limit)
         self.wake()
+        self._told()
 
     def start_bytes(self, size: int) -> bytes:
         """Read the first bytes, withheld or not."""
@@ -302,6 +327,8 @@ class Spool(Tape):
         """
         self._lose_file()
         self._window.clear()
+        if self._taking is not None and not self._taking.cancel() and not self._taking.cancelled():
+            self._taking.exception()  # nobody is left to be told
         fd, self._fd = self._fd, -1
         if fd >= 0 and self._storing is not None:
             self._storing.add_done_callback(lambda _: os.close(fd))
