@@ -22,6 +22,10 @@ command -v nsenter >/dev/null 2>&1 || missing="$missing util-linux"
 if command -v apt-get >/dev/null 2>&1; then
     command -v gpg >/dev/null 2>&1 && command -v gpgconf >/dev/null 2>&1 || missing="$missing gnupg"
 fi
+command -v dnf >/dev/null 2>&1 || missing="$missing dnf"
+command -v rpmbuild >/dev/null 2>&1 || missing="$missing rpm"
+command -v createrepo_c >/dev/null 2>&1 || missing="$missing createrepo-c"
+command -v zckdl >/dev/null 2>&1 || missing="$missing zchunk"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "tests: not root, so these are not installed:$missing (the tests that need them are skipped)"

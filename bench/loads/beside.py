@@ -1,6 +1,7 @@
 """Hits beside other work: how long they take beside a busy miss, how many are left beside cold index rewrites.
 
-The largest indexes are a packument of 120 MiB and a Debian index of 60: beside them the pond's memory is watched too.
+The largest indexes are a packument of 120 MiB, a Debian index of 60 and a primary.xml of 150 MB: beside them the pond's
+memory is watched too.
 
 Beside a miss, a few paced clients ask for a small hit; their process is scheduled before everything else on its core,
 so that what they wait for is the server. Beside index rewrites, load a goes on at full speed. The server, and what it
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Self
 
-from bench import debianindex, indexes, machine, objects, packuments, wrk
+from bench import debianindex, indexes, machine, objects, packuments, rpmindex, wrk
 from bench.clients import driving
 from bench.clients.driving import Driver
 from bench.clients.fetch import Answer, Order
@@ -31,6 +32,7 @@ GROUP = "beside"
 MISS, INDEX, ALONE = "a miss of 200 MiB objects", "cold rewrites of 20 MiB indexes", "nothing"
 PACKUMENT = "cold rewrites of 120 MiB packuments"
 DEBIAN = "cold readings of 60 MiB Debian indexes"
+RPM = "cold readings of 150 MB primary.xml"
 P99, RATE, SHARE, DONE = "hit p99", "hits", "hits beside / alone", "rewrites done"
 GROWTH, LOOK_S = "memory over idle", 0.1
 KINDS: tuple[type[Cache], ...] = (NginxCache, Millpond)
@@ -61,6 +63,8 @@ def run(setting: Setting) -> Iterator[Sample]:
                     found += setting.attempt(f"{what} beside packuments", packument)
                     debian = partial(_beside_debian, server, origin, setting, fresh)
                     found += setting.attempt(f"{what} beside Debian indexes", debian)
+                    rpm = partial(_beside_rpm, server, origin, setting, fresh)
+                    found += setting.attempt(f"{what} beside primary.xml", rpm)
                 told = "; ".join(f"{one.metric} {one.value:,.2f} {one.unit}".strip() for one in found)
                 machine.say(f"{what}: {told}")
                 yield from found
@@ -118,10 +122,24 @@ def _beside_debian(server: Millpond, origin: Origin, setting: Setting, fresh: It
     for number in itertools.islice(fresh, round(PAGES_PER_S * setting.seconds) + 1):
         index = f"/debian/dists/bench{number}/main/binary-amd64/Packages"
         targets += [index, f"/debian/pool/main/b/bench/bench_{number}_amd64.deb"]
+    return _beside_readings(server, origin, setting, targets, DEBIAN)
+
+
+def _beside_rpm(server: Millpond, origin: Origin, setting: Setting, fresh: Iterator[int]) -> list[Sample]:
+    """Do the same with the indexes of RPM repositories."""
+    rpmindex.write(setting.objects.folder)
+    targets: list[str] = []
+    for number in itertools.islice(fresh, round(PAGES_PER_S * setting.seconds) + 1):
+        root = f"/rpm/bench{number}"
+        targets += [f"{root}/repodata/{rpmindex.FILE}", f"{root}/Packages/n/none-{number}-1.x86_64.rpm"]
+    return _beside_readings(server, origin, setting, targets, RPM)
+
+
+def _beside_readings(server: Millpond, origin: Origin, setting: Setting, targets: list[str], case: str) -> list[Sample]:
     order = Order(server.port, targets, 1, seconds=setting.seconds)
     with _MemoryWatch(server) as memory:
-        found = _beside(server, origin, setting, order, DEBIAN)
-    return [*found, Sample(GROUP, DEBIAN, server.name, GROWTH, "MiB", memory.growth, more_is_better=False)]
+        found = _beside(server, origin, setting, order, case)
+    return [*found, Sample(GROUP, case, server.name, GROWTH, "MiB", memory.growth, more_is_better=False)]
 
 
 def _beside(server: Millpond, origin: Origin, setting: Setting, order: Order, case: str) -> list[Sample]:

@@ -24,6 +24,10 @@ mutable_ttl_s = 3600
 package = "debian"
 base_url = "{upstream}/debian/"
 mutable_ttl_s = 3600
+[repositories.rpm]
+package = "rpm"
+base_url = "{upstream}/rpm/"
+mutable_ttl_s = 3600
 [repositories.hub]
 package = "docker"
 base_url = "{upstream}"
@@ -35,7 +39,7 @@ mutable_ttl_s = 3600
 
 
 class Millpond(Cache):
-    """A pond with repositories of plain files, of Python, npm and Debian packages, all drawn from the origin."""
+    """A pond with repositories of plain files, of Python, npm, Debian and RPM packages, all drawn from the origin."""
 
     name: ClassVar[str] = "millpond-1"
     program: ClassVar[str] = "millpond"

@@ -133,6 +133,18 @@ class Origin(Nginx):
     }}
     location /debian/dists/ {{ return 404; }}
     location ~ ^/debian/pool/ {{ types {{ }} default_type "application/octet-stream"; alias {root}/package.deb; }}
+    location ~ ^/rpm/[^/]+/repodata/primary[.]xml$ {{
+      types {{ }}
+      default_type "application/octet-stream";
+      alias {root}/primary.xml;
+      access_log {self.folder}/access.log bench;
+    }}
+    location ~ ^/rpm/[^/]+/repodata/ {{ return 404; }}
+    location ~ ^/rpm/[^/]+/Packages/ {{
+      types {{ }}
+      default_type "application/octet-stream";
+      alias {root}/package.rpm;
+    }}
     location ~ ^/registry/[^/]+$ {{
       types {{ }}
       default_type "application/json";

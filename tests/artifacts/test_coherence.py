@@ -303,9 +303,9 @@ async def test_a_client_that_asks_by_digest_only_comes_through_a_change(pond, ar
 
 
 async def test_a_compressed_index_is_never_read_in_the_daemon_s_own_process(pond, archive, monkeypatch):
-    from millpond.artifacts.formats.debian import deb822
+    from millpond.artifacts.formats import unpacking
 
-    monkeypatch.setattr(deb822, "PIECE_BYTES", "not a number: whoever reads here falls over")
+    monkeypatch.setattr(unpacking, "PIECE_BYTES", "not a number: whoever reads here falls over")
     await get(pond, entry_file(archive))
     await get(pond, index(archive))
     assert (await get(pond, archive.pool(OLD))).body == OLD.body

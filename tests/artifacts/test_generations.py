@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from millpond.artifacts.generations import (
     IndexAtHand,
     Promise,
+    beginning,
     changed,
+    decide_led,
     decide_member,
     decide_package,
     disagree,
@@ -98,6 +100,47 @@ def test_a_package(stored: Entry | None, promises: list[Promise], expected: Deci
 
 def test_an_old_absence_during_a_set_back_clock_is_asked_again():
     assert decide_member(absent(checked_at=NOW + 1000), promise(), MEMBER, POLICY, NOW) == Fetch()
+
+
+HEAD = Target("repodata/repomd.xml", "repodata/repomd.xml", mutable=True)
+STALE = entry(fresh_until=NOW - 1, checked_at=NOW - 100)
+LEAD = entry("f", stored_at=NOW - 200, checked_at=NOW - 50, fresh_until=NOW + 30)
+
+
+@pytest.mark.parametrize(
+    ("stored", "lead", "expected"),
+    [
+        (None, LEAD, Fetch()),
+        (STALE, None, Revalidate(STALE)),
+        (STALE, LEAD, Revalidate(STALE)),
+        (STALE, replace(LEAD, fresh_until=NOW), Revalidate(STALE)),
+        (STALE, replace(LEAD, digest=None, status=404), Revalidate(STALE)),
+        (entry(fresh_until=NOW + 600), LEAD, Serve(entry(fresh_until=NOW + 600))),
+        (entry(checked_at=NOW - 300), LEAD, Revalidate(entry(checked_at=NOW - 300))),
+        (entry(checked_at=NOW - 200), LEAD, Serve(entry(checked_at=NOW - 200))),
+        (STALE, replace(LEAD, checked_at=NOW + 1000), Revalidate(STALE)),
+        (STALE, replace(LEAD, fresh_until=0, retry_at=NOW + 9), Serve(replace(STALE, fresh_until=NOW + 9))),
+        (replace(STALE, fresh_until=0), LEAD, Revalidate(replace(STALE, fresh_until=0))),
+        (replace(STALE, failure="x"), LEAD, Revalidate(replace(STALE, failure="x"))),
+        (absent(), LEAD, Serve(absent())),
+    ],
+)
+def test_an_entry_file_that_a_list_leads(stored: Entry | None, lead: Entry | None, expected: Decision):
+    assert decide_led(stored, lead, HEAD, POLICY, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "stem", "expected"),
+    [
+        ("x/Packages.xz", "x/Packages", "x/Packages"),
+        ("x/Packages", "x/Packages", "x/Packages"),
+        ("x/repodata/abc-primary.xml.gz", "x/repodata/:primary", "x/repodata/"),
+        ("repodata/primary.xml", "repodata/:primary", "repodata/"),
+        ("a", "b", ""),
+    ],
+)
+def test_where_the_generations_of_an_index_lie(path: str, stem: str, expected: str):
+    assert beginning(path, stem) == expected
 
 
 def test_documents_that_disagree():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tests import repodata
 from tests.apks import Apk, Mirror
 from tests.archives import Archive, Deb
 from tests.faults.inside import Inside
@@ -50,6 +51,11 @@ check_mutable_updates = true
 [repositories.debian]
 package = "debian"
 base_url = "{upstream}/archive"
+mutable_ttl_s = {ttl}
+check_mutable_updates = true
+[repositories.rpm]
+package = "rpm"
+base_url = "{upstream}/repo"
 mutable_ttl_s = {ttl}
 check_mutable_updates = true
 [repositories.npm]
@@ -195,6 +201,34 @@ class World:
         deb = self.debs(1)[0]
         key = f"pool/main/{deb.filename}"
         return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", deb.body, b"")
+
+    def repomd(self) -> Thing:
+        repo, bodies = repodata.Repository(FakeUpstream()), []
+        for count in (1, 2):
+            repo.publish(*self.rpms(count))
+            bodies.append(repo.entry)
+        key = "repodata/repomd.xml"
+        return Thing(f"/rpm/{key}", "rpm", key, f"/repo/{key}", *bodies)
+
+    async def primary(self) -> Thing:
+        """Give an index, whose entry file is at hand."""
+        repo = repodata.Repository(self.upstream)
+        repo.publish(*self.rpms(1))
+        await self.pond.get("/rpm/repodata/repomd.xml", {})
+        key = repo.path()
+        return Thing(f"/rpm/{key}", "rpm", key, f"/repo/{key}", repo.members[key], b"")
+
+    async def rpm(self) -> Thing:
+        """Give a package, whose index is at hand."""
+        index = await self.primary()
+        await self.get(index)
+        one = self.rpms(1)[0]
+        key = repodata.Repository.pool(one)
+        return Thing(f"/rpm/{key}", "rpm", key, f"/repo/{key}", one.body, b"")
+
+    @staticmethod
+    def rpms(count: int) -> list[repodata.Rpm]:
+        return [repodata.Rpm("demo", f"1.{n}", payload=content(f"rpm {n}", 200_000)) for n in range(count)]
 
     @staticmethod
     def debs(count: int) -> list[Deb]:

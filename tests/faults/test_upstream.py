@@ -152,7 +152,10 @@ async def test_stale_debian_entry_file(world, fault):
 
 @pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
 async def test_what_a_debian_generation_has_at_hand_needs_no_upstream(world, fault):
-    package, index = await world.deb(), await world.member()
+    await at_hand(world, await world.deb(), await world.member(), fault)
+
+
+async def at_hand(world: World, package: Thing, index: Thing, fault: Fault) -> None:
     assert world.right(await world.get(package), package, package.old)
     for thing in (index, package):
         await world.breaks(thing, fault, thing.old)
@@ -190,6 +193,31 @@ async def test_an_alpine_package_at_hand_needs_no_upstream(world, fault):
     seen = await world.get(package)
     assert world.right(seen, package, package.old)
     assert (seen.happened, seen.source, world.asked(package)) == ("millpond; hit", "cache", asked)
+
+
+@ids
+async def test_cold_rpm_entry_file(world, fault):
+    await cold(world, world.repomd(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_cold_rpm_index(world, fault):
+    await cold(world, await world.primary(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_cold_rpm_package(world, fault):
+    await cold(world, await world.rpm(), fault, EITHER if fault.cold == BROKEN else fault.cold)
+
+
+@ids
+async def test_stale_rpm_entry_file(world, fault):
+    await stale(world, world.repomd(), fault)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, CHANGING], ids=lambda fault: fault.name)
+async def test_what_an_rpm_generation_has_at_hand_needs_no_upstream(world, fault):
+    await at_hand(world, await world.rpm(), await world.primary(), fault)
 
 
 @ids

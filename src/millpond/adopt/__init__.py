@@ -12,6 +12,7 @@ from millpond.adopt.kept import ECOSYSTEMS, load_or_adopt, to_look_for
 from millpond.adopt.machine import Adopted, Found, Machine, Pond, Run, Skipped, run_tool
 from millpond.adopt.npm import adopt_npm, public_registry
 from millpond.adopt.pypi import adopt_pypi, public_index
+from millpond.adopt.rpm import adopt_rpm
 
 __all__ = [
     "ECOSYSTEMS",
@@ -26,6 +27,7 @@ __all__ = [
     "adopt_docker",
     "adopt_npm",
     "adopt_pypi",
+    "adopt_rpm",
     "load_or_adopt",
     "public_index",
     "public_registry",

@@ -19,6 +19,7 @@ from millpond.adopt.docker import adopt_docker
 from millpond.adopt.machine import Adopted, Found, Machine
 from millpond.adopt.npm import adopt_npm
 from millpond.adopt.pypi import adopt_pypi
+from millpond.adopt.rpm import adopt_rpm
 from millpond.errors import ConfigError
 
 FILE_NAME = "adopted.json"
@@ -29,6 +30,7 @@ ECOSYSTEMS: Mapping[str, Callable[[Machine], tuple[Found, ...]]] = {
     "docker": lambda machine: (adopt_docker(machine),),
     "npm": lambda machine: (adopt_npm(machine),),
     "pypi": lambda machine: (adopt_pypi(machine),),
+    "rpm": adopt_rpm,
 }
 """By package: what looks for its upstreams; a machine may have several (one for each URI of a package list)."""
 

@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from millpond.adapters.mirrors import MirrorUpstream
 from millpond.adapters.registry_auth import Credentials, RegistryUpstream
 from millpond.adapters.upstream import HttpUpstream, UpstreamOptions
 from millpond.artifacts.formats import FORMATS
 from millpond.artifacts.formats.base import Format
 from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.docker.repository import HUB_NAMESPACE
+from millpond.artifacts.formats.rpm.lists import MirrorReader, list_url
+from millpond.artifacts.formats.rpm.paths import METALINK, MIRRORLIST
 from millpond.artifacts.model import Freshness
 from millpond.artifacts.policy import Rules, compile_patterns
 from millpond.clock import Clock
@@ -24,9 +27,9 @@ from millpond.config import HUB, Config, Kinds, PackageKind, RepositoryConfig
 from millpond.config import load as load_config
 
 TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
-GENERIC, DOCKER = "generic", "docker"
-ADOPTABLE = frozenset({"alpine", "debian", "docker", "npm", "pypi"})
-AnyUpstream = HttpUpstream | RegistryUpstream
+GENERIC, DOCKER, RPM = "generic", "docker", "rpm"
+ADOPTABLE = frozenset({"alpine", "debian", "docker", "npm", "pypi", "rpm"})
+AnyUpstream = HttpUpstream | MirrorUpstream | RegistryUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def kinds() -> Kinds:
                 adoptable=name in ADOPTABLE,
                 mirrors=name == DOCKER,
                 takes_digests=name == GENERIC,
+                takes_lists=name == RPM,
             )
             for name, format_ in FORMATS.items()
         }
@@ -94,7 +98,13 @@ def format_of(settings: RepositoryConfig) -> Format:
 
 
 def _base_url(settings: RepositoryConfig) -> str:
-    """Give the upstream's URL with a slash; a registry's is often written with the ``/v2`` of its paths."""
+    """Give the upstream's URL with a slash; a registry's is often written with the ``/v2`` of its paths.
+
+    That of a list of mirrors is its origin.
+    """
+    listed = urlsplit(list_url(settings.base_url))
+    if listed.netloc:
+        return f"{listed.scheme}://{listed.netloc}/"
     url = settings.base_url.rstrip("/")
     return (url.removesuffix("/v2") if settings.package == DOCKER else url) + "/"
 
@@ -121,6 +131,10 @@ def upstream_options(name: str, settings: RepositoryConfig, config: Config) -> U
 def upstream_of(name: str, settings: RepositoryConfig, config: Config, clock: Clock) -> AnyUpstream:
     """Make a remote repository's upstream. Raises `ConfigError`."""
     options = upstream_options(name, settings, config)
+    mirrors = list_url(settings.base_url)
+    if mirrors:
+        own = frozenset({METALINK, MIRRORLIST})
+        return MirrorUpstream(HttpUpstream(options, clock), mirrors, clock, MirrorReader, own)
     if settings.package != DOCKER:
         return HttpUpstream(options, clock)
     credentials = Credentials(options.username, options.password)

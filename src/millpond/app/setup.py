@@ -15,7 +15,7 @@ from millpond.app.guide import base_url
 from millpond.app.loading import DOCKER, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import HUB, Config, init_text, open_network_problem, with_adopted
-from millpond.connect import apk, apt, containers, saved
+from millpond.connect import apk, apt, containers, dnf, saved
 from millpond.connect.lists import Kit
 from millpond.errors import Conflict, MillpondError, UpstreamUnreachable
 
@@ -24,6 +24,7 @@ SERVER_ERROR = 500
 LISTS: Mapping[str, tuple[Kit, str, str]] = {
     apk.NAME: (apk, "alpine", "apk update"),
     apt.NAME: (apt, "debian", "apt-get update"),
+    dnf.NAME: (dnf, "rpm", "dnf makecache"),
 }
 """Tools whose package lists are the machine's: what they install, and what is done after a change."""
 NO_CHANGE = "nothing to change: no list has an address that this pond draws from"

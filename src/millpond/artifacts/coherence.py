@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -22,19 +22,25 @@ from millpond.artifacts.catalog import Beside
 from millpond.artifacts.derived import Listing, UnsoundDocument
 from millpond.artifacts.flights import Flight
 from millpond.artifacts.formats.base import Coherent
-from millpond.artifacts.generations import Dates, Head, IndexAtHand, Leaf, Part, Promise, Role, Signature, vouching
+from millpond.artifacts.generations import (
+    Dates,
+    Head,
+    IndexAtHand,
+    Lead,
+    Leaf,
+    Part,
+    Promise,
+    Role,
+    Signature,
+    vouching,
+)
 from millpond.artifacts.landing import Located, Pond, Remote, public
 from millpond.artifacts.model import Checksum, Decision, Entry, Fetch, Member, Serve, Target
 from millpond.artifacts.pairs import Signatures
+from millpond.artifacts.superseding import INDEXES, MAX_INDEXES, Index, Superseding
 from millpond.errors import MillpondError, UpstreamUnreachable
 
-MAX_INDEXES = 2000
-"""Stored indexes that are asked for a package."""
-MAX_CHANGED = 4000
-"""Packages that are named one by one when an index changes; beyond, all that is remembered is judged again."""
 MAX_REMEMBERED = 64
-INDEXES = "\x00indexes"
-"""What changes whenever another index, or another entry file, is at hand: a path that no client can ask for."""
 log = structlog.get_logger(__name__)
 
 
@@ -48,15 +54,6 @@ class Fetching(Protocol):
         """Join or start the flight of a target."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """An index at hand, and the entry files to ask again when the upstream does not keep to it."""
-
-    target: Target
-    entry: Entry
-    heads: tuple[str, ...]
-
-
 class Coherence:
     """The generations of one repository; a format without them is judged by freshness alone."""
 
@@ -64,7 +61,8 @@ class Coherence:
         self._remote, self._pond, self._fetching = remote, pond, fetching
         self._format = remote.format if isinstance(remote.format, Coherent) else None
         self._signatures = Signatures(remote, pond)
-        self._indexes: OrderedDict[tuple[str, ...], tuple[int, list[_Index]]] = OrderedDict()
+        self._superseding = Superseding(remote, pond, self)
+        self._indexes: OrderedDict[tuple[str, ...], tuple[int, list[Index]]] = OrderedDict()
 
     def role(self, target: Target) -> Role | None:
         """Say what a target is within its generation; None: it belongs to none."""
@@ -74,15 +72,18 @@ class Coherence:
         """Say what a request for `target` needs, given what is stored."""
         policy, now = self._remote.freshness, self._pond.clock.now()
         match self.role(target):
-            case Part(digest=Checksum()) if entry is not None and not entry.negative:
+            case Part(digest=Checksum() as own) if entry is not None and _is(entry, own):
                 return Serve(entry)
+            case Head(lead=Target() as lead):
+                led_by = await self._pond.catalog.find(self._remote.name, lead.path, lead.variant)
+                return generations.decide_led(entry, led_by, target, policy, now)
             case Part() as part if entry is not None:
                 promise = await self._named(part, target.path)
                 return await self._checked(generations.decide_member(entry, promise, target, policy, now))
             case Leaf() as leaf if entry is not None:
                 promises = await self._promises(leaf, target.path)
                 return await self._checked(generations.decide_package(entry, promises, target, policy, now))
-            case Signature(of=of) if entry is not None and await self._stored(of) is not None:
+            case Signature(of=of) if entry is not None and await self.stored(of) is not None:
                 return Serve(entry, promised=True)  # it has no time of its own
             case Signature():
                 return Fetch()
@@ -150,11 +151,10 @@ class Coherence:
                 return Located(first, promise.checksums, promise.size, tuple(others), (promise,))
             case Leaf() as leaf:
                 promises = await self._promises(leaf, target.path) or await self._listed_by_now(leaf, target.path)
-                if not promises:
-                    return Located(base + target.upstream_path, unchecked=True)
-                one = promises[0]
-                sums = () if generations.disagree(promises) else one.checksums
-                return Located(base + target.upstream_path, sums, one.size, (), tuple(promises))
+                return _promised_at(base + target.upstream_path, promises)
+            case Head(lead=Target() as lead):
+                promises = await self._led(target.path, lead)
+                return _promised_at(base + target.upstream_path, promises) if promises else None
         return None
 
     def _upstream_path(self, path: str) -> str:
@@ -168,22 +168,46 @@ class Coherence:
             return None
         promise = await self._named(role, target.path)
         found = None if promise is None else self._remote.format.resolve(promise.url, "", "")
-        return (found, promise) if promise is not None and isinstance(found, Target) else None
+        if promise is None or not isinstance(found, Target) or found.path == target.path:
+            return None
+        return found, promise
 
     async def _named(self, part: Part, path: str) -> Promise | None:
         """Look a member up in the entry files at hand; None: none of them names it."""
         for head in part.heads:
-            entry = await self._stored(head)
-            member = None if entry is None else await self._listed(head, entry, path)
+            entry = await self.stored(head)
+            member = None if entry is None else await self.listed(head, entry, path)
             if entry is not None and member is not None:
-                return await self._promised(member, head, entry)
+                return await self.promised(member, head, entry)
         return None
 
-    async def _promised(self, member: Member, head: Target, entry: Entry) -> Promise:
+    async def _led(self, path: str, lead: Target) -> list[Promise]:
+        """Say what the list that leads an entry file promises of it, if it is at hand and fresh: any of them is right.
+
+        It is asked for anew where it is not, so that one that nobody asks for any more holds nobody up.
+        """
+        if await self.stored(lead) is None:
+            return []
+        await self._brought(lead)
+        entry = await self.stored(lead)
+        if entry is None or entry.fresh_until <= self._pond.clock.now():
+            return []
+        names = (generations.numbered(path, number) for number in range(generations.MAX_ALTERNATES))
+        listed = [await self.listed(lead, entry, name) for name in names]
+        return [
+            Promise(one.checksums, one.size, entry.stored_at, path, (path, lead.path))
+            for one in listed
+            if one is not None
+        ]
+
+    async def promised(self, member: Member, head: Target, entry: Entry) -> Promise:
+        """Give what an entry file promises of a member."""
         assert self._format is not None  # noqa: S101 - there is a role
         paths = self._format.by_digest(member.url, member.checksums)
-        known = bool(paths) and await self._listed(head, entry, paths[0]) is not None
-        since, heads = entry.stored_at, (head.path,)
+        known = bool(paths) and await self.listed(head, entry, paths[0]) is not None
+        role = self.role(head)
+        lead = role.lead if isinstance(role, Head) else None
+        since, heads = entry.stored_at, (head.path, *((lead.path,) if lead is not None else ()))
         return Promise(member.checksums, member.size, since, member.url, heads, paths if known else ())
 
     async def _had(self, part: Part, path: str) -> Promise | None:
@@ -203,20 +227,21 @@ class Coherence:
                 await flight.ended()
             finally:
                 flight.release()
-        return await self._stored(head) is not None
+        return await self.stored(head) is not None
 
     async def _at_hand(self, part: Part) -> bool:
         """Whether one of a member's entry files is at hand."""
-        return any([await self._stored(head) is not None for head in part.heads])
+        return any([await self.stored(head) is not None for head in part.heads])
 
-    async def _stored(self, target: Target) -> Entry | None:
+    async def stored(self, target: Target) -> Entry | None:
+        """Give a document at hand; None: it is not."""
         entry = await self._pond.catalog.find(self._remote.name, target.path, target.variant)
         return entry if entry is not None and not entry.negative else None
 
     async def _promises(self, leaf: Leaf, path: str) -> list[Promise]:
         found = []
-        for index in await self._vouchers(leaf):
-            member = await self._listed(index.target, index.entry, path)
+        for index in await self.vouchers(leaf):
+            member = await self.listed(index.target, index.entry, path)
             if member is not None:
                 found.append(Promise(member.checksums, member.size, index.entry.stored_at, path, index.heads))
         return found
@@ -226,7 +251,7 @@ class Coherence:
         brought = [await self._brought(head) for head in leaf.heads]
         return await self._promises(leaf, path) if any(brought) else []
 
-    async def _vouchers(self, leaf: Leaf) -> list[_Index]:
+    async def vouchers(self, leaf: Leaf) -> list[Index]:
         """List the indexes at hand whose word counts; remembered until another one, or entry file, comes to hand."""
         catalog = self._pond.catalog
         stamp = catalog.stamp(self._remote.name, INDEXES)
@@ -242,12 +267,12 @@ class Coherence:
             self._indexes.popitem(last=False)
         return found
 
-    async def _still_there(self, indexes: Sequence[_Index]) -> bool:
+    async def _still_there(self, indexes: Sequence[Index]) -> bool:
         """Whether none of them was flushed or evicted."""
-        stored = [await self._stored(index.target) for index in indexes]
+        stored = [await self.stored(index.target) for index in indexes]
         return all(now is not None and now.digest == one.entry.digest for now, one in zip(stored, indexes, strict=True))
 
-    async def _index(self, entry: Entry) -> tuple[IndexAtHand, _Index] | None:
+    async def _index(self, entry: Entry) -> tuple[IndexAtHand, Index] | None:
         assert self._format is not None  # noqa: S101 - there is a role
         index = self._format.index(entry.path)
         if index is None:
@@ -255,19 +280,20 @@ class Coherence:
         target, stem = index
         role = self._format.role(target)
         if not isinstance(role, Part):
-            return IndexAtHand(entry.path, stem, stands=True), _Index(target, entry, (entry.path,))
+            return IndexAtHand(entry.path, stem, stands=True), Index(target, entry, (entry.path,))
         promise = await self._named(role, entry.path)
         stands = generations.kept(entry, promise) if promise is not None else not await self._at_hand(role)
         heads = promise.heads if promise is not None else ()
-        return IndexAtHand(entry.path, stem, stands), _Index(target, entry, heads)
+        return IndexAtHand(entry.path, stem, stands), Index(target, entry, heads)
 
-    def _listing(self, target: Target, entry: Entry) -> Listing:
+    def listing(self, target: Target, entry: Entry) -> Listing:
+        """Name the list of what a document promises."""
         assert entry.digest is not None  # noqa: S101 - only what is stored is read
         return Listing(self._remote.format.name, target, entry.content_type, entry.digest, entry.source_url)
 
-    async def _listed(self, target: Target, entry: Entry, path: str) -> Member | None:
+    async def listed(self, target: Target, entry: Entry, path: str) -> Member | None:
         """Look a path up in a document at hand; one that can't be read, or is gone, promises nothing."""
-        document = self._listing(target, entry)
+        document = self.listing(target, entry)
         try:
             return await self._pond.derived.member(
                 document.format_name, target, document.content_type, document.digest, document.source, path
@@ -284,6 +310,8 @@ class Coherence:
     async def take(self, target: Target, located: Located) -> Entry | None:
         """Make a target's entry of promised bytes that the repository has under another name; None: it has none."""
         catalog = self._pond.catalog
+        if isinstance(self.role(target), Head):  # which of its generations the upstream has now, only that can tell
+            return None
         for digest in dict.fromkeys(one.digest for one in located.promises if one.digest is not None):
             own = await refound.own(catalog, self._remote.name, target, digest)
             if own is not None:
@@ -306,12 +334,12 @@ class Coherence:
             case Head(below=below, signature=signature):
                 await self._rehearse(target, entry, spool)
                 beside = [] if signature is None else [await self._signatures.fetch(signature, target, entry)]
-                lists_packages = self._format is not None and self._format.index(target.path) is not None
-                withdrawn = self._withdrawn(target, entry, spool, below) if lists_packages else self._all_below(below)
-                touching = await withdrawn
-            case Part(digest=None):
-                beside = self._aliases(entry, located.promises)
-                touching = await self._withdrawn(target, entry, spool)
+                touching = await self._superseding.by_head(target, entry, below, spool)
+            case Lead(of=of):
+                touching = [of.path]
+            case Part(digest=own):
+                beside = self._aliases(entry, located.promises) if own is None else []
+                touching = await self._superseding.by_member(target, entry, spool)
         return await self._pond.catalog.publish(entry, spool, beside=beside, touching=touching)
 
     def _aliases(self, entry: Entry, promises: Sequence[Promise]) -> list[Beside]:
@@ -321,41 +349,29 @@ class Coherence:
     async def _rehearse(self, target: Target, entry: Entry, spool: Path | None) -> None:
         """Read an entry file once before it replaces a good one: one that can't be read is no better copy."""
         try:
-            await self._pond.derived.listed(self._listing(target, entry), blob=spool)
+            await self._pond.derived.listed(self.listing(target, entry), blob=spool)
         except UnsoundDocument as error:
             raise UpstreamUnreachable(f"the upstream's body is not {target.path}: {error}", kind="unsound") from error
         except OSError as error:
             log.warning("not read ahead", repository=self._remote.name, path=target.path, error=str(error))
-
-    async def _all_below(self, prefix: str) -> list[str]:
-        """List what is stored below a folder; more than `MAX_CHANGED` are as good as all."""
-        read = partial(rows.paths_below, repository=self._remote.name, prefix=prefix, limit=MAX_CHANGED + 1)
-        return [INDEXES, *await self._pond.catalog.db.read(read)]
-
-    async def _withdrawn(self, target: Target, entry: Entry, spool: Path | None, below: str = "") -> list[str] | None:
-        """List what must be judged again when a document takes its place (None: all there is).
-
-        Of an index, these are the packages (all `below`) that it lists otherwise than the one before; without one,
-        whatever is there.
-        """
-        assert self._format is not None  # noqa: S101 - there is a role
-        if self._format.index(target.path) is None:
-            return []
-        before = await self._stored(target)
-        if before is None:
-            return await self._all_below(below)
-        if before.digest == entry.digest:
-            return [INDEXES]
-        old, new = self._listing(target, before), self._listing(target, entry)
-        try:
-            found = await self._pond.derived.changed(old, new, MAX_CHANGED, blob=spool)
-        except (UnsoundDocument, OSError) as error:
-            log.warning("not compared", repository=self._remote.name, path=target.path, error=str(error))
-            found = None
-        return None if found is None else [INDEXES, *found]
 
     async def ask_again(self, located: Located) -> None:
         """Let the entry files whose promise was not kept be asked for again by whoever wants them next."""
         heads = generations.to_ask_again(located.promises)
         if heads:
             await self._pond.catalog.expire(self._remote.name, heads)
+
+
+def _promised_at(url: str, promises: Sequence[Promise]) -> Located:
+    """Say where something lies that these promise; none of them: it is unchecked."""
+    if not promises:
+        return Located(url, unchecked=True)
+    sums = () if generations.disagree(promises) else promises[0].checksums
+    return Located(url, sums, promises[0].size, (), tuple(promises))
+
+
+def _is(entry: Entry, digest: Checksum) -> bool:
+    """Whether stored bytes are those of a digest; one that can't be compared was verified when they came."""
+    if digest.algorithm == "sha256":
+        return entry.digest == f"sha256:{digest.hex}"
+    return not entry.negative

@@ -9,6 +9,8 @@ members of that generation; this module says what may be served beside what:
 - A package stands while any index at hand vouches for its bytes, or none of them lists it.
 - "There is no such object" holds for the generation in which the upstream said so.
 - A detached signature belongs to the bytes of one entry file: they are replaced together or not at all.
+- A list that promises an entry file's own bytes (a metalink) leads it: a new list has the entry file checked, and what
+  a fresh list does not name does not take its place.
 
 Promises come in as values; who looks them up, and asks upstream, is `coherence`.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeAlias
 
@@ -29,10 +31,21 @@ from millpond.artifacts.model import Checksum, Decision, Digest, Entry, Fetch, F
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An entry file. All that begins with `below` may be a member of it; `signature` is its detached signature."""
+    """An entry file. All that begins with `below` may be a member of it; `signature` is its detached signature.
+
+    `lead`: the list that may promise the bytes of the entry file itself.
+    """
 
     below: str
     signature: Target | None = None
+    lead: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A list that promises the bytes of an entry file."""
+
+    of: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ class Leaf:
     heads: tuple[Target, ...] = ()
 
 
-Role: TypeAlias = Head | Signature | Part | Leaf
+Role: TypeAlias = Head | Lead | Signature | Part | Leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +165,22 @@ def decide_package(
     return Serve(entry, promised=True) if any(kept(entry, promise) for promise in promises) else Fetch()
 
 
+def decide_led(entry: Entry | None, lead: Entry | None, target: Target, policy: Freshness, now: float) -> Decision:
+    """Say what a request for an entry file needs, given the list that leads it, if one is at hand.
+
+    Clients that have that list believe no other entry file than those that it names: a new list has the entry file
+    asked for, and while the list can't be renewed the entry file stands. One that is to be asked again (its promises
+    were not kept, or the last try failed) is judged by itself.
+    """
+    if entry is None or entry.negative or lead is None or lead.negative or entry.failure or not entry.fresh_until:
+        return freshness.decide(entry, target, policy, now)
+    if lead.stored_at > entry.checked_at:
+        return freshness.after_expiry(entry, policy)
+    if lead.checked_at - freshness.CLOCK_SLACK_S <= now:
+        entry = replace(entry, fresh_until=max(entry.fresh_until, lead.retry_at))
+    return freshness.decide(entry, target, policy, now)
+
+
 def _absent(entry: Entry, promises: Sequence[Promise], now: float) -> Decision:
     """Judge an absence: one that is older than the document that promises the object tells nothing of it."""
     in_time = entry.checked_at - freshness.CLOCK_SLACK_S <= now < entry.fresh_until
@@ -178,6 +207,15 @@ def vouching(indexes: Iterable[IndexAtHand]) -> list[str]:
     return chosen
 
 
+MAX_ALTERNATES = 16
+"""Generations of an entry file that a list which leads it may promise."""
+
+
+def numbered(path: str, number: int) -> str:
+    """Name the entry file's generations in such a list: the first by its path, the others as no path can be."""
+    return f"{path}#{number}" if number else path
+
+
 Line: TypeAlias = tuple[bytes, bytes]
 """A name and what is said of it."""
 
@@ -197,6 +235,12 @@ def changed(old: Iterable[Line], new: Iterable[Line]) -> Iterator[bytes]:
 def disagree(promises: Sequence[Promise]) -> bool:
     """Whether several documents promise different bytes of one path."""
     return len({(one.digest or one.checksums, one.size) for one in promises}) > 1
+
+
+def beginning(path: str, stem: str) -> str:
+    """Give what a path and the stem of its index have in common: where all of its encodings and generations lie."""
+    length = next((at for at, (one, other) in enumerate(zip(path, stem, strict=False)) if one != other), None)
+    return path[:length] if length is not None else min(path, stem, key=len)
 
 
 def to_ask_again(promises: Iterable[Promise]) -> Collection[str]:

@@ -254,10 +254,11 @@ def listed(connection: Connection, repository: str, prefix: str, after: tuple[st
 
 
 def cached_below(connection: Connection, repository: str, prefixes: Sequence[str], limit: int) -> list[Entry]:
-    """List what is cached under paths that begin with one of the prefixes, in their order; no absences."""
+    """List what is cached under paths that begin with one of the prefixes, the newest first; no absences."""
     ranges = [sa.and_(E.path >= prefix, E.path < prefix + _LAST) for prefix in prefixes]
     query = sa.select(*_COLUMNS).where(E.repository == repository, E.digest.is_not(None), sa.or_(*ranges))
-    return [as_entry(row) for row in connection.execute(query.order_by(E.path).limit(limit))]
+    newest = query.order_by(E.stored_at.desc(), E.path).limit(limit)
+    return [as_entry(row) for row in connection.execute(newest)]
 
 
 def paths_below(connection: Connection, repository: str, prefix: str, limit: int) -> list[str]:

@@ -13,7 +13,7 @@ from millpond.cli.output import NO, USAGE, err, failing, out, say_json
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, source
 
 TOOLS = ("pip", "uv", "npm", "pnpm")
-YARNS, LISTS = ("yarn", "yarn1"), ("apt", "apk")
+YARNS, LISTS = ("yarn", "yarn1"), ("apt", "apk", "dnf")
 ENGINES = ("docker", "containerd", "podman")
 CLIENTS = ", ".join((*TOOLS, *YARNS, *LISTS, *ENGINES))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from millpond.config.fields import LISTS
 from millpond.config.mirrors import mirror_problems
 from millpond.config.model import UPSTREAM_KEYS, StorageConfig, UpstreamConfig
 from millpond.config.problems import FEW, Problem, meant
@@ -59,6 +60,8 @@ class PackageKind:
     """Whether it can stand for a registry (``mirror_of``)."""
     takes_digests: bool = False
     """Whether the operator may pin paths to digests."""
+    takes_lists: bool = False
+    """Whether its upstream can be a list of mirrors (``metalink+https:``, ``mirrorlist+https:``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +156,5 @@ def _remote(table: Mapping[str, Any], kind: PackageKind | None) -> Iterator[tupl
         yield "base_url", f"missing; a remote repository needs {choices}"
     elif table["base_url"] == "adopt" and not adoptable:
         yield "base_url", "this package has no client on this machine to adopt an upstream from; write the URL"
+    elif kind is not None and not kind.takes_lists and str(table["base_url"]).startswith(LISTS):
+        yield "base_url", "only an rpm repository can be given a list of mirrors; write the URL of one mirror"

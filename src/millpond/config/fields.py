@@ -17,6 +17,8 @@ from millpond.config.units import parse_size
 
 HUB = "docker.io"
 """Docker Hub's name in the reference grammar: what Docker Engines' registry-mirrors are mirrors of."""
+LISTS = ("metalink+", "mirrorlist+")
+"""What stands before the URL of a list of mirrors."""
 MAX_SECRET_BYTES = 64 * 1024
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _REGISTRY = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")
@@ -66,8 +68,11 @@ def split_http_url(value: str) -> SplitResult:
 
 
 def _base_url(value: str) -> str:
+    listed = next((value.removeprefix(one) for one in LISTS if value.startswith(one)), "")
     if value not in {"", "adopt"}:
-        split_http_url(value)
+        split_http_url(listed.partition("?")[0] or value)
+    if listed and re.search(r"[\x00-\x20\\\x7f#]", listed):
+        raise ValueError("the URL of a list of mirrors has no fragment, no white space and no backslash")
     return value
 
 

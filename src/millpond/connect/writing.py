@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import PRIVATE, replace_file, sync_folder
 from millpond.adopt.machine import Candidate, Machine, Pond, Run, run_tool, shown, without_credentials
-from millpond.connect import apk, apt, containers, saved
+from millpond.connect import apk, apt, containers, dnf, saved
 from millpond.connect.lines import revert
 from millpond.connect.lists import Kit
 from millpond.connect.npm import Npm, Pnpm
@@ -116,7 +116,7 @@ def this_machine(
         record for tool in (*TOOLS, *containers.NAMES) if (record := saved.load(saved.folder(environ, home), tool))
     ]
     written = {record.url.rstrip("/") for record in records}
-    kits: tuple[Kit, ...] = (apk, apt)
+    kits: tuple[Kit, ...] = (apk, apt, dnf)
     for kit in kits:
         for record in kit.recorded(saved.folder(environ, home)):
             records.append(record)

@@ -167,7 +167,7 @@ class FormatSuite:
         """What can't be read raises `ValueError`, and nothing else."""
         for sample in self.samples:
             for garbage in (*GARBAGE, sample.body[: len(sample.body) // 2] + b"\x00\xff\xfe{<"):
-                if isinstance(self.format, Rewrites):
+                if isinstance(self.format, Rewrites) and self._target(sample).rewritten:
                     assert _refuses(self._rewritten, sample, garbage), garbage[:40]
                 if isinstance(self.format, Described) and sample.members:
                     assert _refuses(self._members, sample, garbage), garbage[:40]
@@ -184,7 +184,7 @@ class FormatSuite:
 
     def _samples(self, ability: type[object]) -> Iterator[Sample]:
         if isinstance(self.format, ability):
-            yield from self.samples
+            yield from (one for one in self.samples if ability is not Rewrites or self._target(one).rewritten)
 
     def _target(self, sample: Sample) -> Target:
         found = self.format.resolve(sample.path, "", sample.accept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests import repodata
 from tests.apks import Apk
 from tests.apks import index as apkindex
 
@@ -12,7 +13,9 @@ from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
 from millpond.artifacts.formats.npm import Npm
 from millpond.artifacts.formats.pypi import PyPI
+from millpond.artifacts.formats.rpm import Rpm
 from millpond.testing.formats import FormatSuite, Sample
+from millpond.testing.upstream import FakeUpstream
 
 from .debian import archive
 from .npm import packuments
@@ -127,6 +130,39 @@ class TestNpm(FormatSuite):
         ),
         Sample("@scope/thing/latest", "application/json", packuments.FULL, packuments.SOURCE, "", packuments.FOREIGN),
         Sample("-/package/@scope/thing/dist-tags", "application/json", packuments.FULL, packuments.SOURCE),
+    )  # fmt: skip
+
+
+RPMS = repodata.Repository(FakeUpstream())
+RPMS.publish(repodata.Rpm(), repodata.Rpm("other"))
+LISTS_FOREIGN = (b"mirror.example", b"publisher.example", b"rsync:")
+
+
+class TestRpm(FormatSuite):
+    format = Rpm()
+    paths = (
+        "repodata/repomd.xml", "9/BaseOS/os/repodata/repomd.xml.asc", "repodata/repomd.xml.key", RPMS.path(),
+        "os/repodata/filelists.xml.zst", "os/repodata/primary.sqlite.bz2", "os/Packages/g/g++-1.0~2^3-1.x86_64.rpm",
+        "drpms/a-1_2.noarch.drpm", "mirrorlist", "os/metalink", "RPM-GPG-KEY-example", "images/pxeboot/vmlinuz",
+    )  # fmt: skip
+    samples = (
+        Sample("repodata/repomd.xml", "", RPMS.entry, "http://repo.example/x", members=(RPMS.path(),)),
+        Sample(
+            RPMS.path(), "", RPMS.members[RPMS.path()], "http://repo.example/x",
+            members=("Packages/hello-1.0-1.noarch.rpm", "Packages/other-1.0-1.noarch.rpm"),
+        ),
+        Sample(
+            "os/repodata/primary.xml", "", repodata.primary([repodata.Rpm()], "a/"), "http://repo.example/x",
+            members=("os/a/hello-1.0-1.noarch.rpm",),
+        ),
+        Sample(
+            "os/metalink", "application/metalink+xml", repodata.metalink(RPMS.entry, ["http://mirror.example/os/"]),
+            "http://list.example/metalink", foreign=LISTS_FOREIGN, members=("os/repodata/repomd.xml",),
+        ),
+        Sample(
+            "os/mirrorlist", "text/plain", b"# x\nhttp://mirror.example/os\nrsync://mirror.example/os\n",
+            "http://list.example/mirrorlist", foreign=LISTS_FOREIGN,
+        ),
     )  # fmt: skip
 
 

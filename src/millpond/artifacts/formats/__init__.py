@@ -17,10 +17,11 @@ from millpond.artifacts.formats.docker import Docker
 from millpond.artifacts.formats.generic import Generic
 from millpond.artifacts.formats.npm import Npm
 from millpond.artifacts.formats.pypi import PyPI
+from millpond.artifacts.formats.rpm import Rpm
 from millpond.errors import ConfigError
 
 GROUP = "millpond.formats"
-BUILT_IN: tuple[Format, ...] = (Generic(), Alpine(), Debian(), Docker(), Npm(), PyPI())
+BUILT_IN: tuple[Format, ...] = (Generic(), Alpine(), Debian(), Docker(), Npm(), PyPI(), Rpm())
 
 
 class Formats(Mapping[str, Format]):

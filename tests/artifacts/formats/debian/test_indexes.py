@@ -7,9 +7,11 @@ import gzip
 import lzma
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millpond.artifacts.formats import unpacking
 from millpond.artifacts.formats.debian import deb822, indexes
 
 from . import archive
@@ -20,6 +22,7 @@ PACK = {
     ".xz": lzma.compress,
     ".bz2": bz2.compress,
     ".lzma": lambda body: lzma.compress(body, lzma.FORMAT_ALONE),
+    ".zst": zstandard.ZstdCompressor().compress,
 }
 HEX = "ab" * 32
 
@@ -40,7 +43,7 @@ def test_packages_in_every_compression_and_cut(suffix, size):
     }
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2", ".zst"])
 def test_several_streams_behind_each_other_are_one_file(suffix):
     half = len(archive.PACKAGES) // 2
     body = PACK[suffix](archive.PACKAGES[:half]) + PACK[suffix](archive.PACKAGES[half:])
@@ -50,7 +53,7 @@ def test_several_streams_behind_each_other_are_one_file(suffix):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2", ".lzma"])
+@pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2", ".lzma", ".zst"])
 def test_one_that_was_cut_off_or_is_none_is_refused(suffix):
     body = PACK[suffix](archive.PACKAGES)
     for broken in (body[: len(body) // 2], b"", b"nothing of the kind", archive.PACKAGES):
@@ -60,12 +63,12 @@ def test_one_that_was_cut_off_or_is_none_is_refused(suffix):
 
 def test_a_compression_that_is_not_read_here_is_refused():
     with pytest.raises(ValueError, match="not known"):
-        read("Packages.zst", b"(\xb5/\xfd")
+        read("Packages.lz4", b"\x04\x22M\x18")
 
 
 def test_a_bomb_is_stopped(monkeypatch):
-    monkeypatch.setattr(deb822, "MAX_PLAIN_BYTES", 10 << 20)
-    for suffix in (".gz", ".xz", ".bz2"):
+    monkeypatch.setattr(unpacking, "MAX_PLAIN_BYTES", 10 << 20)
+    for suffix in (".gz", ".xz", ".bz2", ".zst"):
         bomb = PACK[suffix](b"A: b\n\n" * (3 << 20))
         assert len(bomb) < 1 << 20
         with pytest.raises(ValueError, match="grows beyond"):
@@ -75,7 +78,7 @@ def test_a_bomb_is_stopped(monkeypatch):
 
 def test_pieces_are_small_whatever_a_file_grows_to():
     body = gzip.compress(bytes(30 << 20), mtime=0)
-    assert max(map(len, deb822.plain("x.gz", [body]))) <= deb822.PIECE_BYTES
+    assert max(map(len, deb822.plain("x.gz", [body]))) <= unpacking.PIECE_BYTES
     assert sum(map(len, deb822.plain("x.gz", [body]))) == 30 << 20
 
 

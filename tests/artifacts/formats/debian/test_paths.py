@@ -103,7 +103,7 @@ def test_indexes(name):
     assert stem(f"x/{name}") == f"x/{name.partition('.')[0]}"
 
 
-@pytest.mark.parametrize("name", ["Packages.zst", "Release", "Contents-amd64.gz", "Translation-en", "Packages.diff/x"])
+@pytest.mark.parametrize("name", ["Packages.lz4", "Release", "Contents-amd64.gz", "Translation-en", "Packages.diff/x"])
 def test_what_is_no_index_or_can_t_be_read(name):
     assert not is_index(f"dists/a/main/binary-amd64/{name}")
 

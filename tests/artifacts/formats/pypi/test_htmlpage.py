@@ -8,7 +8,7 @@ from dataclasses import replace
 from html import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pypi_simple import DistributionPackage, ProjectPage
 
@@ -219,6 +219,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,12}\.(whl|tar\.gz|zip)", 
 LINES = st.tuples(NAMES, TEXT, TEXT, st.sampled_from(['"', "'"]), st.booleans())
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=6), st.integers(1, 40))
 def test_any_page_keeps_its_files_and_what_is_said_of_them(lines: list[tuple[str, str, str, str, bool]], size: int):
     page = index("".join(_line(*line) for line in lines))

@@ -18,8 +18,7 @@ MAX_HEADS = 4
 DISTS = "dists/"
 INRELEASE, RELEASE, SIGNATURE = "InRelease", "Release", "Release.gpg"
 COMPRESSIONS = (".gz", ".xz", ".bz2", ".lzma", ".zst")
-READABLE = (".gz", ".xz", ".bz2", ".lzma")
-"""The compressions that this Python reads."""
+"""Those that are read here (`formats.unpacking`)."""
 _INDEX = re.compile(r"(?:Packages|Sources)(?:\.[a-z0-9]+)?", re.ASCII)
 _FLAT_MEMBER = re.compile(r"(?:(?:Packages|Sources)(?:\.[a-z0-9]+)?|(?:Contents|Translation)-[^/]+)", re.ASCII)
 _ARCHITECTURE = re.compile(r"(?:binary-[^/]+|source|by-hash)", re.ASCII)
@@ -76,7 +75,7 @@ def is_index(path: str) -> bool:
     name = path.rpartition("/")[2]
     if name == "Index":
         return path.endswith(".diff/Index")
-    return _INDEX.fullmatch(name) is not None and (name.endswith(READABLE) or "." not in name)
+    return _INDEX.fullmatch(name) is not None and (name.endswith(COMPRESSIONS) or "." not in name)
 
 
 def stem(path: str) -> str:
