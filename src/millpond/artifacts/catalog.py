@@ -133,11 +133,12 @@ class Catalog:
         uploaded_by: str = "",
         beside: Sequence[Beside] = (),
         touching: Collection[str] | None = (),
+        touching_below: str | None = None,
     ) -> Entry:
         """Store a finished spool file and its entry together; the file is moved away.
 
         `beside`: what is stored in the same transaction, all of it or nothing; `touching`: paths of which nobody may
-        believe any more what was remembered before this; None: all paths.
+        believe any more what was remembered before this (None: all), and all `touching_below`, as they are then.
 
         `spool` None adopts a blob that is here already: one that this repository has, or that was found again after a
         lost catalog (`rows.may_adopt`). `local`: an upload, with a record of its own that outlives the catalog.
@@ -149,7 +150,7 @@ class Catalog:
         spools = [spool, *(one.spool for one in beside)]
         staged = [None if one is None else await self.store.stage(one, durable=durable) for one in spools]
         pieces = [Beside(one, file) for one, file in zip((entry, *(b.entry for b in beside)), staged, strict=True)]
-        work = _Publication(self, pieces, touching, local, durable, uploaded_by)
+        work = _Publication(self, pieces, touching, touching_below, local, durable, uploaded_by)
         try:
             await self.db.write(work.run, durable=durable, committed=work.committed)
         finally:
@@ -325,6 +326,7 @@ class _Publication:
     catalog: Catalog
     pieces: Sequence[Beside]
     touching: Collection[str] | None
+    touching_below: str | None
     local: bool
     durable: bool
     uploaded_by: str
@@ -333,8 +335,12 @@ class _Publication:
         """Place the files, write the rows; in the write transaction."""
         for piece in self.pieces:
             self._put(connection, piece)
+        repository = self.pieces[0].entry.repository
+        if self.touching_below is not None and self.touching is not None:
+            below = rows.paths_below(connection, repository, self.touching_below, MAX_TOUCHED + 1)
+            self.touching = {*self.touching, *below}
         # Before the commit, too: who is killed right after it has told everybody nonetheless.
-        self.catalog.touched_all(self.pieces[0].entry.repository, self.touching)
+        self.catalog.touched_all(repository, self.touching)
 
     def _put(self, connection: Connection, piece: Beside) -> None:
         entry, digest, now = piece.entry, piece.entry.digest, self.catalog.clock.now()

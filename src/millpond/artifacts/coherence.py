@@ -37,7 +37,7 @@ from millpond.artifacts.generations import (
 from millpond.artifacts.landing import Located, Pond, Remote, public
 from millpond.artifacts.model import Checksum, Decision, Entry, Fetch, Member, Serve, Target
 from millpond.artifacts.pairs import Signatures
-from millpond.artifacts.superseding import INDEXES, MAX_INDEXES, Index, Superseding
+from millpond.artifacts.superseding import INDEXES, MAX_INDEXES, Index, Superseding, Withdrawn
 from millpond.errors import MillpondError, UpstreamUnreachable
 
 MAX_REMEMBERED = 64
@@ -68,15 +68,18 @@ class Coherence:
         """Say what a target is within its generation; None: it belongs to none."""
         return None if self._format is None else self._format.role(target)
 
+    def leads(self, target: Target) -> bool:
+        """Whether a target is an entry file, which others are judged by."""
+        return isinstance(self.role(target), Head)
+
     async def decide(self, entry: Entry | None, target: Target) -> Decision:
         """Say what a request for `target` needs, given what is stored."""
         policy, now = self._remote.freshness, self._pond.clock.now()
         match self.role(target):
-            case Part(digest=Checksum() as own) if entry is not None and _is(entry, own):
+            case Part(digest=Checksum() as own) if entry is not None and generations.named(entry, own):
                 return Serve(entry)
-            case Head(lead=Target() as lead):
-                led_by = await self._pond.catalog.find(self._remote.name, lead.path, lead.variant)
-                return generations.decide_led(entry, led_by, target, policy, now)
+            case Head(lead=lead):
+                return await self._decide_head(entry, target, lead)
             case Part() as part if entry is not None:
                 promise = await self._named(part, target.path)
                 return await self._checked(generations.decide_member(entry, promise, target, policy, now))
@@ -88,6 +91,19 @@ class Coherence:
             case Signature():
                 return Fetch()
         return freshness.decide(entry, target, policy, now)
+
+    async def _decide_head(self, entry: Entry | None, target: Target, lead: Target | None) -> Decision:
+        """Judge an entry file; one that is stale is never renewed behind the answer.
+
+        The client would get the members of a generation whose entry file it has not got.
+        """
+        policy, now = self._remote.freshness, self._pond.clock.now()
+        if lead is None:
+            found = freshness.decide(entry, target, policy, now)
+        else:
+            led_by = await self._pond.catalog.find(self._remote.name, lead.path, lead.variant)
+            found = generations.decide_led(entry, led_by, target, policy, now)
+        return freshness.after_expiry(found.entry, policy) if isinstance(found, Serve) and found.refresh else found
 
     async def _checked(self, decision: Decision) -> Decision:
         """Note that a document at hand promises by now what was stored without one."""
@@ -151,10 +167,12 @@ class Coherence:
                 return Located(first, promise.checksums, promise.size, tuple(others), (promise,))
             case Leaf() as leaf:
                 promises = await self._promises(leaf, target.path) or await self._listed_by_now(leaf, target.path)
-                return _promised_at(base + target.upstream_path, promises)
+                if promises and not promises[0].stands:
+                    promises = await self._renewed(leaf, target.path)
+                return Located.promised(base + target.upstream_path, promises)
             case Head(lead=Target() as lead):
                 promises = await self._led(target.path, lead)
-                return _promised_at(base + target.upstream_path, promises) if promises else None
+                return Located.promised(base + target.upstream_path, promises) if promises else None
         return None
 
     def _upstream_path(self, path: str) -> str:
@@ -243,13 +261,28 @@ class Coherence:
         for index in await self.vouchers(leaf):
             member = await self.listed(index.target, index.entry, path)
             if member is not None:
-                found.append(Promise(member.checksums, member.size, index.entry.stored_at, path, index.heads))
-        return found
+                since, stands = index.entry.stored_at, index.stands
+                found.append(Promise(member.checksums, member.size, since, path, index.heads, stands=stands))
+        return generations.standing(found)
 
     async def _listed_by_now(self, leaf: Leaf, path: str) -> list[Promise]:
         """Have the indexes that could list a package brought up to date; what they promise then."""
         brought = [await self._brought(head) for head in leaf.heads]
         return await self._promises(leaf, path) if any(brought) else []
+
+    async def _renewed(self, leaf: Leaf, path: str) -> list[Promise]:
+        """Have the indexes of an earlier generation that list a package renewed; what they promise then.
+
+        What only an earlier generation promises is no promise for what the upstream has now.
+        """
+        for index in await self.vouchers(leaf):
+            if not index.stands and await self.listed(index.target, index.entry, path) is not None:
+                flight, _ = self._fetching.join(index.target, "")
+                try:
+                    await flight.ended()
+                finally:
+                    flight.release()
+        return [promise for promise in await self._promises(leaf, path) if promise.stands]
 
     async def vouchers(self, leaf: Leaf) -> list[Index]:
         """List the indexes at hand whose word counts; remembered until another one, or entry file, comes to hand."""
@@ -284,7 +317,7 @@ class Coherence:
         promise = await self._named(role, entry.path)
         stands = generations.kept(entry, promise) if promise is not None else not await self._at_hand(role)
         heads = promise.heads if promise is not None else ()
-        return IndexAtHand(entry.path, stem, stands), Index(target, entry, heads)
+        return IndexAtHand(entry.path, stem, stands), Index(target, entry, heads, stands)
 
     def listing(self, target: Target, entry: Entry) -> Listing:
         """Name the list of what a document promises."""
@@ -329,18 +362,20 @@ class Coherence:
         """Store a target and withdraw what it replaces. Raises as `Catalog.publish`; `UpstreamUnreachable`: unsound."""
         entry = replace(entry, unchecked=located.unchecked)
         beside: list[Beside] = []
-        touching: list[str] | None = []
+        withdrawn = Withdrawn([])
         match self.role(target):
             case Head(below=below, signature=signature):
                 await self._rehearse(target, entry, spool)
                 beside = [] if signature is None else [await self._signatures.fetch(signature, target, entry)]
-                touching = await self._superseding.by_head(target, entry, below, spool)
+                withdrawn = await self._superseding.by_head(target, entry, below, spool)
             case Lead(of=of):
-                touching = [of.path]
+                withdrawn = Withdrawn([of.path])
             case Part(digest=own):
                 beside = self._aliases(entry, located.promises) if own is None else []
-                touching = await self._superseding.by_member(target, entry, spool)
-        return await self._pond.catalog.publish(entry, spool, beside=beside, touching=touching)
+                withdrawn = await self._superseding.by_member(target, entry, spool)
+        return await self._pond.catalog.publish(
+            entry, spool, beside=beside, touching=withdrawn.paths, touching_below=withdrawn.below
+        )
 
     def _aliases(self, entry: Entry, promises: Sequence[Promise]) -> list[Beside]:
         """Keep a member under its paths by digest too, where the next generation does not take them away."""
@@ -360,18 +395,3 @@ class Coherence:
         heads = generations.to_ask_again(located.promises)
         if heads:
             await self._pond.catalog.expire(self._remote.name, heads)
-
-
-def _promised_at(url: str, promises: Sequence[Promise]) -> Located:
-    """Say where something lies that these promise; none of them: it is unchecked."""
-    if not promises:
-        return Located(url, unchecked=True)
-    sums = () if generations.disagree(promises) else promises[0].checksums
-    return Located(url, sums, promises[0].size, (), tuple(promises))
-
-
-def _is(entry: Entry, digest: Checksum) -> bool:
-    """Whether stored bytes are those of a digest; one that can't be compared was verified when they came."""
-    if digest.algorithm == "sha256":
-        return entry.digest == f"sha256:{digest.hex}"
-    return not entry.negative

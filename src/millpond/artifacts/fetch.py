@@ -145,9 +145,13 @@ class Fetcher:
             if isinstance(settlement, Freshen):
                 await self._coherence.confirmed(target, settlement.entry)
             return await self._conclude(settlement, target, f"status-{reply.head.status}")
+        role = self._coherence.role(target)
+        if self._coherence.leads(target) and not settlement.keep:
+            # What it names is judged by it, so it has to be at hand; it is stale at once.
+            settlement = replace(settlement, keep=True, fresh_until=settlement.validated_at)
         promised = (*located.checksums, *self._prober.promised(target, reply.head))
         sure = replace(located, checksums=promised)
-        publish = self._coherence.publish if self._coherence.role(target) is not None else None
+        publish = self._coherence.publish if role is not None else None
         landing = Landing(self._remote, self._pond, flight, target, decision.entry, sure, mount, publish)
         try:
             return await landing.receive(reply, settlement)

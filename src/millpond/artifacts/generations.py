@@ -91,7 +91,7 @@ class Promise:
 
     `since`: when that document came to hand; `heads`: the paths of the entry files to ask again when the upstream does
     not keep it; `url`: where the bytes lie, relative to the repository; `by_digest`: other paths with the same bytes,
-    which never change, the strongest digest first.
+    which never change, the strongest digest first; `stands`: the document is of the generation at hand.
     """
 
     checksums: tuple[Checksum, ...]
@@ -100,6 +100,7 @@ class Promise:
     url: str
     heads: tuple[str, ...] = ()
     by_digest: tuple[str, ...] = ()
+    stands: bool = True
 
     @property
     def digest(self) -> Digest | None:
@@ -141,6 +142,13 @@ def kept(entry: Entry, promise: Promise) -> bool:
     algorithm, _, value = entry.identity.partition(":")
     same = [one.hex == value for one in promise.checksums if one.algorithm == algorithm]
     return any(same) if same else entry.stored_at >= promise.since
+
+
+def named(entry: Entry, digest: Checksum) -> bool:
+    """Whether stored bytes are those of a digest; one that can't be compared was verified when they came."""
+    if digest.algorithm == "sha256":
+        return entry.digest == f"sha256:{digest.hex}"
+    return not entry.negative
 
 
 def decide_member(
@@ -230,6 +238,11 @@ def changed(old: Iterable[Line], new: Iterable[Line]) -> Iterator[bytes]:
         said = [one[2] for one in group]
         if len(said) > 1 and any(one != said[0] for one in said[1:]):
             yield name
+
+
+def standing(promises: Sequence[Promise]) -> list[Promise]:
+    """Leave out what only earlier generations promise, where the one at hand promises something too."""
+    return [one for one in promises if one.stands] or list(promises)
 
 
 def disagree(promises: Sequence[Promise]) -> bool:

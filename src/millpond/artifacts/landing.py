@@ -7,7 +7,7 @@ this and `fetch`, which asks for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.derived import INLINE_BYTES, Derived, UnsoundDocument
 from millpond.artifacts.flights import Arriving, Flight, Flights, Landed, Outcome, Passed
 from millpond.artifacts.formats.base import Format, Inspects, Typed
-from millpond.artifacts.generations import Promise
+from millpond.artifacts.generations import Promise, disagree
 from millpond.artifacts.model import Body, Checksum, Entry, Freshness, Links, Reply, Store, Target
 from millpond.artifacts.policy import Rules
 from millpond.artifacts.ports import Upstream, UpstreamReply
@@ -84,6 +84,14 @@ class Located:
     others: tuple[str, ...] = ()
     promises: tuple[Promise, ...] = ()
     unchecked: bool = False
+
+    @classmethod
+    def promised(cls, url: str, promises: Sequence[Promise]) -> Located:
+        """Say where something lies that these promise; none of them: it is unchecked."""
+        if not promises:
+            return cls(url, unchecked=True)
+        sums = () if disagree(promises) else promises[0].checksums
+        return cls(url, sums, promises[0].size, (), tuple(promises))
 
     @property
     def sizes(self) -> frozenset[int]:

@@ -19,6 +19,8 @@ from millpond.errors import OutOfSpace, UpstreamUnreachable
 
 CHUNK_BYTES = 64 * 1024
 CHANGING = "changing"
+NOT_FOUND, HIDDEN = 404, (401, 403)
+"""Object stores that don't list their buckets hide that there is no signature beside a file that they gave."""
 
 
 class Signatures:
@@ -44,9 +46,9 @@ class Signatures:
     async def _signature(self, signature: Target) -> Beside:
         async with self._remote.upstream.request("GET", self._url(signature), {"Accept": signature.accept}) as reply:
             now = self._pond.clock.now()
-            if reply.head.status in freshness.GONE:
+            if reply.head.status in (*freshness.GONE, *HIDDEN):
                 policy = self._remote.freshness
-                return Beside(freshness.negative(signature, self._remote.name, reply.head.status, policy, now))
+                return Beside(freshness.negative(signature, self._remote.name, NOT_FOUND, policy, now))
             if reply.head.status != freshness.OK:
                 raise _refused(signature, reply.head.status)
             return await self._received(signature, reply)

@@ -30,7 +30,7 @@ from millpond.artifacts.coherence import Coherence
 from millpond.artifacts.derived import UnsoundDocument
 from millpond.artifacts.errands import Errands
 from millpond.artifacts.fetch import Fetcher, Seen
-from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Passed, Refused
+from millpond.artifacts.flights import Elsewhere, Flight, Kept, Landed, Outcome, Passed, Refused
 from millpond.artifacts.formats.base import Format, Rewrites, Varies
 from millpond.artifacts.generations import Leaf, Part
 from millpond.artifacts.landing import Located, Pond, Remote
@@ -44,6 +44,8 @@ OK = 200
 VERDICT_S: Mapping[type, float] = {Part: 10.0, Leaf: 0.5}
 """How long the first bytes of a member, or of a package, wait for the verdict on the last: whoever waits is told in
 words that the upstream is changing; later, only by a transfer that breaks off."""
+HEAD_PATIENCE = 3
+"""How many times longer than for anything else an entry file's refetch is waited for while a stale copy is at hand."""
 COLLAPSED_S = 2.0
 """What another worker was told so shortly ago is the answer to all who waited for it, even if it is stale at once."""
 
@@ -172,8 +174,10 @@ class Proxy:
     async def _wait(self, flight: Flight, target: Target, good: Entry | None) -> None:
         """Wait for as much of the flight as the answer needs: an index, or what replaces a good copy, must be whole."""
         if good is not None:
+            # Given the entry file at hand, a client would meet the members of the one that comes a little later.
+            patience = HEAD_PATIENCE if self.coherence.leads(target) else 1
             try:
-                async with asyncio.timeout(self.remote.patience_s):
+                async with asyncio.timeout(self.remote.patience_s * patience):
                     await self._whole(flight)
             except TimeoutError:
                 return
@@ -201,7 +205,7 @@ class Proxy:
     async def _from_flight(
         self, flight: Flight, target: Target, good: Entry | None, mount: str, collapsed: str
     ) -> Answer | None:
-        match flight.outcome:
+        match self._outcome(flight, target, good):
             case None if good is not None and not (isinstance(flight.tape, Spool) and flight.tape.overflowing):
                 return await self._kept(good, target, mount, "the upstream is slow")
             case None | Passed():
@@ -222,6 +226,12 @@ class Proxy:
                 return await self._kept(good, target, mount, "the refetch failed here: see the pond's log")
             case Refused() as refused:
                 return await self._stand_in(target, mount, refused) or self._refusal(target, refused)
+
+    def _outcome(self, flight: Flight, target: Target, good: Entry | None) -> Outcome | None:
+        """Say how a flight ended; an entry file that can't be kept is not given beside what is."""
+        if isinstance(flight.outcome, Passed) and good is not None and self.coherence.leads(target):
+            return Kept(replace(good, failure="there is no room to keep the new one"))
+        return flight.outcome
 
     async def _stand_in(self, target: Target, mount: str, refused: Refused) -> Answer | None:
         """Answer with another representation that is stored, when this one can't be had; None: there is none."""

@@ -36,6 +36,15 @@ class Index:
     target: Target
     entry: Entry
     heads: tuple[str, ...]
+    stands: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """What must be judged again: these paths (None: all there is), and what is stored `below` when it is published."""
+
+    paths: list[str] | None
+    below: str | None = None
 
 
 class Documents(Protocol):
@@ -67,8 +76,8 @@ class Superseding:
     def _index_at(self, path: str) -> tuple[Target, str] | None:
         return None if self._format is None else self._format.index(path)
 
-    async def by_head(self, target: Target, entry: Entry, below: str, spool: Path | None) -> list[str] | None:
-        """List what must be judged again when there is a new entry file (None: all there is).
+    async def by_head(self, target: Target, entry: Entry, below: str, spool: Path | None) -> Withdrawn:
+        """Say what must be judged again when there is a new entry file.
 
         That is all below it; and every package when it goes back to an index that is at hand and no longer vouches. Of
         one that is the index too, these are the packages that it lists otherwise than the one before.
@@ -83,18 +92,17 @@ class Superseding:
                 if member is not None and generations.kept(
                     stored, await self._documents.promised(member, target, entry)
                 ):
-                    return None
-        paths = partial(rows.paths_below, repository=self._remote.name, prefix=below, limit=MAX_CHANGED + 1)
-        return [INDEXES, *await self._pond.catalog.db.read(paths)]
+                    return Withdrawn(None)
+        return Withdrawn([INDEXES], below)
 
-    async def by_member(self, target: Target, entry: Entry, spool: Path | None) -> list[str] | None:
-        """List what must be judged again when a member takes its place (None: all there is).
+    async def by_member(self, target: Target, entry: Entry, spool: Path | None) -> Withdrawn:
+        """Say what must be judged again when a member takes its place.
 
         Of an index, these are the packages that it lists otherwise than those that vouched so far in its stead.
         """
         index = self._index_at(target.path)
         if index is None:
-            return []
+            return Withdrawn([])
         found: dict[str, None] = {}
         new = self._documents.listing(target, entry)
         for before in await self._documents.vouchers(Leaf((generations.beginning(target.path, index[1]),))):
@@ -106,8 +114,8 @@ class Superseding:
                 names = await self._pond.derived.changed(old, new, MAX_CHANGED, blob=spool)
             except (UnsoundDocument, OSError) as error:
                 log.warning("not compared", repository=self._remote.name, path=target.path, error=str(error))
-                return None
+                return Withdrawn(None)
             if names is None:
-                return None
+                return Withdrawn(None)
             found |= dict.fromkeys(names)
-        return [INDEXES, *found]
+        return Withdrawn([INDEXES, *found])
