@@ -1,6 +1,7 @@
-"""A repository that changes between any two requests of one run of dnf: never a mismatch that is the pond's fault.
+"""A repository that changes between any two requests of one run of dnf: no mismatch that is the pond's fault.
 
-A run succeeds, or it says 404 or 503 and the next one succeeds.
+A run succeeds, or it says 404 or 503 and the next one succeeds. By a metalink, dnf that was told 503 asks for the
+entry file again at once, still with the metalink from before, and may be given the new one, which it refuses.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def test_between_any_two_requests(
         outcomes = [run(dnf), run(dnf)]
         upstream.always("*", None)
         for ran in outcomes:
-            assert ran.ok or not mismatched(ran), (number, ran.output)
+            told = form == "by metalink" and "503" in ran.output  # dnf asks again with the list that it has
+            assert ran.ok or told or not mismatched(ran), (number, ran.output)
             assert ran.ok or "404" in ran.output or "503" in ran.output, (number, ran.output)
         assert outcomes[-1].ok, (number, outcomes[-1].output)
         assert dnf.downloaded() in [{one.filename: one.body} for one in (rpms.hello, changed)]

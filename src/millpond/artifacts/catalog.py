@@ -35,8 +35,7 @@ from millpond.errors import Conflict, NotFound
 MAX_CACHED = 20_000
 MAX_PATHS = 1000
 """Paths that `Counts` names at most."""
-MAX_TOUCHED = 4000
-"""Paths that are touched one by one; there are not many more stamps than that."""
+MAX_TOUCHED = 4000  # one by one; there are not many more stamps than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +136,8 @@ class Catalog:
     ) -> Entry:
         """Store a finished spool file and its entry together; the file is moved away.
 
-        `beside`: what is stored in the same transaction, all of it or nothing; `touching`: paths of which nobody may
-        believe any more what was remembered before this (None: all), and all `touching_below`, as they are then.
+        `beside`: stored in the same transaction, all of it or nothing; `touching` (None: all), and all stored
+        `touching_below`: paths of which nobody may believe any more what was remembered before.
 
         `spool` None adopts a blob that is here already: one that this repository has, or that was found again after a
         lost catalog (`rows.may_adopt`). `local`: an upload, with a record of its own that outlives the catalog.
