@@ -125,6 +125,18 @@ async def test_a_layer_that_images_share_is_fetched_once_for_a_repository_and_ne
     assert elsewhere.status == 502, "that it is stored for another repository is no permission"
 
 
+async def test_what_was_stored_as_a_blob_is_no_manifest_and_has_no_type_to_tell(pond, origin):
+    (layer, *_) = ONE.layers
+    await pond.get(f"/v2/reg/library/demo/blobs/{layer}")
+    origin.put(f"{AT}/blobs/{ONE.digest}", ONE.index)
+    first = await pond.get(f"/v2/reg/library/demo/blobs/{ONE.digest}")
+    assert first.headers["content-type"] == "application/octet-stream"
+    await pond.landed()
+    assert (await pond.get(f"/v2/reg/library/demo/manifests/{layer}")).status == 404
+    answered = await pond.get(f"/v2/reg/library/demo/manifests/{ONE.digest}")
+    assert (answered.body, answered.headers["content-type"]) == (ONE.index, INDEX)
+
+
 async def test_the_manifests_own_media_type_is_told(pond, origin):
     own = json.dumps({"schemaVersion": 2, "mediaType": V2, "config": {}, "layers": []}).encode()
     offer_manifest(origin, "library/demo", "own", own, kind="application/json")

@@ -15,6 +15,8 @@ from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.model import Digest, Entry, Target
 from millpond.errors import NotFound
 
+OCTETS = "application/octet-stream"
+
 
 async def waits(catalog: Catalog, digest: Digest) -> bool:
     """Whether a blob is here since the catalog was lost, and nothing needs it yet."""
@@ -22,10 +24,15 @@ async def waits(catalog: Catalog, digest: Digest) -> bool:
     return await catalog.db.read(partial(leftovers.waiting, digest=digest, now=now)) is not None
 
 
-async def own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
-    """Make an entry for a target, still to be published, of a blob that the repository has; None: it has none."""
+async def own(
+    catalog: Catalog, repository: str, target: Target, digest: Digest, *, unlike: str | None = None
+) -> Entry | None:
+    """Make an entry for a target, still to be published, of a blob that the repository has; None: it has none.
+
+    `unlike`: a type of which it must not be.
+    """
     now = catalog.clock.now()
-    there = await catalog.db.read(partial(rows.of_digest, repository=repository, digest=digest))
+    there = await catalog.db.read(partial(rows.of_digest, repository=repository, digest=digest, unlike=unlike))
     if there is None:
         return None
     kind = target.content_type or there.content_type
@@ -38,9 +45,10 @@ async def own(catalog: Catalog, repository: str, target: Target, digest: Digest)
 async def take_own(catalog: Catalog, repository: str, target: Target, digest: Digest) -> Entry | None:
     """Make a target's entry of a blob that the repository has under another path; None: it has none.
 
-    For content that a client asks for by digest: that a blob is stored for somebody else is no permission.
+    For content that a client asks for by digest: that a blob is stored for somebody else is no permission. What was
+    stored as mere bytes (a layer) is nothing that has a type of its own (a manifest).
     """
-    entry = await own(catalog, repository, target, digest)
+    entry = await own(catalog, repository, target, digest, unlike=None if target.content_type else OCTETS)
     try:
         return None if entry is None else await catalog.publish(entry, None)
     except NotFound:

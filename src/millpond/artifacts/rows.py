@@ -136,9 +136,10 @@ def before(connection: Connection, key: Key) -> tuple[Digest | None, bool] | Non
     return None if row is None else (row.digest, bool(row.local))
 
 
-def of_digest(connection: Connection, repository: str, digest: Digest) -> Entry | None:
-    """Read one of the entries under which a repository caches a blob; None: it has none."""
+def of_digest(connection: Connection, repository: str, digest: Digest, *, unlike: str | None = None) -> Entry | None:
+    """Read one of the entries under which a repository caches a blob, of another type than `unlike`; None: none."""
     own = sa.and_(E.digest == digest, E.repository == repository, E.local.is_(False))
+    own = own if unlike is None else sa.and_(own, E.content_type != unlike)
     row = connection.execute(sa.select(*_COLUMNS).where(own).limit(1)).one_or_none()
     return None if row is None else as_entry(row)
 
