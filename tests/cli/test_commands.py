@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from millpond.testing.pond import PondProcess
+from millpond.testing.pond import PondProcess, free_port
 from millpond.testing.upstream import ThreadedUpstream
 
 pytestmark = pytest.mark.process
@@ -230,12 +230,35 @@ def test_connect_prints_writes_and_takes_back(millpond: Run, tmp_path: Path):
     conf = tmp_path / ".config" / "pip" / "pip.conf"
     conf.write_text(f"[global]\nindex-url = {index}\n")
     assert "--index-url http://127.0.0.1:8080/pypi/simple/" in millpond("connect", "pip").stdout
-    assert millpond("connect", "pip", "--write").returncode == 0
+    assert millpond("connect", "pip", "--write", "--url", "http://127.0.0.1:8080").returncode == 0
     assert "127.0.0.1:8080/pypi/simple" in conf.read_text()
     assert millpond("connect", "pip", "--undo").returncode == 0
     assert conf.read_text() == f"[global]\nindex-url = {index}\n"
     unknown = millpond("connect", "gem")
     assert unknown.returncode == 2
+
+
+def test_connect_takes_the_address_of_the_running_daemon(
+    make_pond: Callable[..., PondProcess], upstream: ThreadedUpstream
+):
+    pond = make_pond(f'[repositories.pypi]\npackage = "pypi"\nbase_url = "{upstream.url}/simple"\n')
+    conf = pond.folder / ".config" / "pip" / "pip.conf"
+    assert f"--index-url {pond.url}/pypi/simple/" in pond.command("connect", "pip").stdout
+    pond.command("connect", "pip", "--write")
+    assert f"{pond.url}/pypi/simple/" in conf.read_text()
+    assert "millpond connect TOOL --write" in pond.log.read_text()
+
+
+def test_connect_writes_nothing_where_no_pond_answers(millpond: Run, tmp_path: Path):
+    port = free_port()
+    (tmp_path / "millpond.toml").write_text(
+        f'[server]\nport = {port}\n[repositories.pypi]\npackage = "pypi"\nbase_url = "http://127.0.0.1:9/simple"\n'
+    )
+    refused = millpond("connect", "pip", "--write")
+    assert refused.returncode == 1
+    assert f"no pond answers at http://127.0.0.1:{port}" in refused.stderr
+    assert "--url" in refused.stderr
+    assert not (tmp_path / ".config").exists()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def guide(app: App) -> str:
     lines += [f"  not adopted: {reason}" for reason in app.skipped]
     if not app.config.repositories:
         lines.append("  no repositories: write some into millpond.toml (`millpond init` makes one)")
-    lines.append("  `millpond connect` makes these settings permanent; Ctrl-C stops")
+    lines.append("  `millpond connect TOOL --write` makes these settings permanent; Ctrl-C stops")
     return "\n".join(lines)
 
 

@@ -34,7 +34,7 @@ class Operations:
         """Give them by name."""
         names = (
             "repo_ls", "repo_show", "repo_flush", "gc", "fsck", "why", "usage", "token_create", "token_ls",
-            "token_revoke", "reload",
+            "token_revoke", "reload", "address",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -161,6 +161,13 @@ class Operations:
         del progress
         await self._app.reload_everywhere()
         return {"reloaded": True}
+
+    async def address(self, progress: Progress) -> dict[str, Any]:
+        """Tell where this pond listens, by the keys of [server]; its port is the one that it got."""
+        del progress
+        server = self._app.config.server
+        keys = ("host", "port", "public_url", "mirror_listen")
+        return {f"server_{key}": getattr(server, key) for key in keys}
 
 
 def _summary(settings: Mapping[str, Any]) -> dict[str, Any]:

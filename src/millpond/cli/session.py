@@ -48,6 +48,16 @@ def source(config: Path | None, **settings: object) -> Source:
     return Source(config, overrides(**settings), Path.cwd())
 
 
+def listening(config: Path | None, data: Path | None) -> dict[str, Any]:
+    """Ask the daemon that holds the data directory where it listens: settings for `source`. Empty: none runs there."""
+    loaded = source(config, server_data=str(data) if data else None).load()
+    try:
+        found: dict[str, Any] = asyncio.run(control.call(loaded.server.data / SOCKET, "address", {}, Bar()))
+    except (FileNotFoundError, NotADirectoryError, ConnectionError, PermissionError):
+        return {}
+    return found
+
+
 async def _perform(
     operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar
 ) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from millpond.cli.output import NO, USAGE, err, failing, out, say_json
-from millpond.cli.session import ConfigOption, DataOption, JsonOption, source
+from millpond.cli.session import ConfigOption, DataOption, JsonOption, listening, source
 
 TOOLS = ("pip", "uv", "npm", "pnpm")
 YARNS, LISTS = ("yarn", "yarn1"), ("apt", "apk", "dnf")
@@ -80,16 +80,17 @@ def connect(
     undo: Annotated[bool, typer.Option("--undo", help="Take them back; the file is as it was before.")] = False,
     config: ConfigOption = None,
     data: DataOption = None,
-    url: Annotated[str | None, typer.Option(help="The pond's address. [default: from the configuration]")] = None,
+    url: Annotated[str | None, typer.Option(help="The pond's address. [default: the running daemon's]")] = None,
 ) -> None:
     """Print, or with --write install, the settings that point a client at the pond."""
-    from millpond.app.setup import connected
+    from millpond.app.connecting import connected
 
     if tool is not None and tool not in (*TOOLS, *YARNS, *LISTS, *ENGINES):
         err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}", markup=False)
         raise typer.Exit(USAGE)
     with failing():
-        where = source(config, server_data=str(data) if data else None)
+        running = {} if url or undo else listening(config, data)
+        where = source(config, server_data=str(data) if data else None, **running)
         told = connected(where, TOOLS if tool is None else (tool,), url, write=write, undo=undo)
     for line in told:
         out.print(line, markup=False)
