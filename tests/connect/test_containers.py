@@ -113,6 +113,51 @@ def test_another_address_takes_the_place_of_the_first(root, records):
     assert daemon(root).read_text() == "{}"
 
 
+def test_a_daemon_json_put_back_by_hand_is_neither_a_conflict_nor_written_anew(root, records):
+    text = '{"debug":true,\n "registry-mirrors": ["https://other.example"]}'
+    put(daemon(root), text)
+    write("docker", LOCAL, records, root)
+    put(daemon(root), text)
+    undo("docker", records)
+    assert daemon(root).read_text() == text
+    write("docker", LOCAL, records, root)
+    put(daemon(root), text)
+    assert write("docker", LAN, records, root)[1]
+    assert LAN.mirror in daemon(root).read_text()
+    undo("docker", records)
+    assert daemon(root).read_text() == text
+
+
+def test_death_while_another_address_takes_the_place_of_the_first_leaves_the_way_back(root, records, monkeypatch):
+    put(daemon(root), "{}")
+    write("docker", LOCAL, records, root)
+    replace_file = containers.replace_file
+
+    def dies(file: Path, content: bytes, mode: int) -> None:
+        if LAN.mirror.encode() in content:
+            raise OSError
+        replace_file(file, content, mode)
+
+    monkeypatch.setattr(containers, "replace_file", dies)
+    with pytest.raises(OSError):  # noqa: PT011 - any
+        write("docker", LAN, records, root)
+    undo("docker", records)
+    assert daemon(root).read_text() == "{}"
+
+
+def test_a_daemon_json_behind_a_link_stays_behind_it(root, records, tmp_path):
+    real = tmp_path / "real.json"
+    real.write_text("{}")
+    daemon(root).parent.mkdir(parents=True)
+    daemon(root).symlink_to(real)
+    write("docker", LOCAL, records, root)
+    assert daemon(root).is_symlink()
+    assert LOCAL.mirror in real.read_text()
+    undo("docker", records)
+    assert daemon(root).is_symlink()
+    assert real.read_text() == "{}"
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"registry-mirrors": "x"}'])
 def test_a_daemon_json_that_no_engine_reads_is_left_alone(root, records, text):
     put(daemon(root), text)

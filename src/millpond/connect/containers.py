@@ -107,34 +107,44 @@ def write(tool: str, address: Address, records: Path, root: Path = Path("/")) ->
     """
     wanted = plan(tool, address, root)
     record, now = saved.load(records, tool), _bytes(wanted.file)
+    before = now
     if record is not None and now == record.after:
-        now = record.before
-    elif record is not None:
+        before = record.before
+    elif record is not None and now != record.before:
         raise Conflict(f"{record.file} was changed since it was connected: take that back first (--undo)")
-    after = _edited(wanted, now)
-    if after == _bytes(wanted.file):
+    after = _edited(wanted, before)
+    if after == now:
         return wanted.file, False
-    saved.save(records, Record(tool, wanted.file, wanted.url, now, after))
-    wanted.file.parent.mkdir(parents=True, exist_ok=True)
-    mode = wanted.file.stat().st_mode & 0o777 if wanted.file.exists() else _READABLE
-    replace_file(wanted.file, after, mode)
+    if before != now:
+        _put(wanted.file, before)  # so that the record, which is next, is true at every moment
+    saved.save(records, Record(tool, wanted.file, wanted.url, before, after))
+    _put(wanted.file, after)
     return wanted.file, True
 
 
 def undo(tool: str, records: Path) -> Path:
-    """Take back what `write` did; gives the file. Raises `NotFound` when it did nothing, `Conflict`, `OSError`."""
+    """Take back what `write` did; gives the file. Raises `NotFound` when it did nothing, `Conflict`, `OSError`.
+
+    A file that is as it was before is left alone: it was put back by hand, or never changed.
+    """
     record = saved.load(records, tool)
     if record is None:
         raise NotFound(f"{tool} has not been connected by `millpond connect {tool} --write`; there is nothing to undo")
     now = _bytes(record.file)
-    before = record.before if now in {None, record.after} else _without_mirror(record, now or b"")
-    if now is not None and before is None:
-        record.file.unlink()
-        sync_folder(record.file.parent)
-    elif before is not None and before != now:
-        replace_file(record.file, before, record.file.stat().st_mode & 0o777 if now is not None else _READABLE)
+    if now != record.before:
+        _put(record.file, record.before if now in {None, record.after} else _without_mirror(record, now or b""))
     saved.forget(records, tool)
     return record.file
+
+
+def _put(file: Path, content: bytes | None) -> None:
+    """Write or remove a file; behind a link, the file that it leads to, with the mode that it has."""
+    target = file.resolve()
+    if content is None:
+        target.unlink(missing_ok=True)
+        sync_folder(target.parent)
+        return
+    replace_file(target, content, target.stat().st_mode & 0o777 if target.exists() else _READABLE)
 
 
 def _edited(wanted: Plan, now: bytes | None) -> bytes:

@@ -1,15 +1,19 @@
 """Lists of the machine, of which addresses are replaced where they stand: written, and taken back.
 
 For tools whose settings are several files: a record for each, named by the tool and the file. Invariants as for
-`writing`: what was there is saved before anything changes, and taking back is all of it or nothing.
+`writing`: what was there is saved before anything changes, and taking back is all of it or nothing. A record does not
+say that its file was changed: death, a full disk or the file's owner may have left it, or made it again, as it was.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from millpond.adopt.atomic import replace_file
 from millpond.adopt.machine import Machine
@@ -18,7 +22,7 @@ from millpond.connect.lines import revert
 from millpond.connect.saved import Record
 from millpond.errors import ConfigError, Conflict, NotFound
 
-_READABLE = 0o644
+_NAME_CHARACTERS, _HASH_DIGITS = 48, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,15 @@ def write(tool: str, changes: Sequence[Change], records: Path) -> list[Path]:
 
     Raises `Conflict` for a list that was connected before and changed since, `OSError`.
     """
+    known = {record.file: record for record in recorded(tool, records)}
     for change in changes:
-        if saved.load(records, _record(tool, change.file)) is not None:
+        record = known.get(change.file)
+        if record is not None and not _is_as_before(record, change.before):
             raise Conflict(f"{change.file} was changed since it was connected: take that back first (--undo)")
     for change in changes:
+        name = known[change.file].tool if change.file in known else _record(tool, change.file)
         before, after = change.before.encode(), change.after.encode()
-        saved.save(records, Record(_record(tool, change.file), change.file, change.url, before, after))
+        saved.save(records, Record(name, change.file, change.url, before, after))
         replace_file(change.file.resolve(), after, change.file.stat().st_mode & 0o777)
     return [change.file for change in changes]
 
@@ -83,8 +90,7 @@ def undo(tool: str, records: Path) -> list[Path]:
     for record in found:
         text = texts[record.file]
         if text is not None:
-            mode = record.file.stat().st_mode & 0o777 if record.file.exists() else _READABLE
-            replace_file(record.file.resolve(), text.encode(), mode)
+            replace_file(record.file.resolve(), text.encode(), record.file.stat().st_mode & 0o777)
         saved.forget(records, record.tool)
     return [record.file for record in found]
 
@@ -98,17 +104,27 @@ def recorded(tool: str, records: Path) -> Iterator[Record]:
 
 
 def _record(tool: str, file: Path) -> str:
-    return f"{tool}-{file.name}"
+    """Name a file's record: two files may have the same last part."""
+    whole = hashlib.sha256(os.fsencode(file)).hexdigest()[:_HASH_DIGITS]
+    return f"{tool}-{file.name[:_NAME_CHARACTERS]}-{whole}"
+
+
+def _is_as_before(record: Record, now: str) -> bool:
+    """Whether nothing of ours is in a file: it is what it was, or has no address of that pond (any more)."""
+    parts = urlsplit(record.url)
+    return now.encode() == record.before or f"{parts.scheme}://{parts.netloc}" not in now
 
 
 def _without_ours(record: Record) -> str | None:
-    """Give a list as it is without our addresses; None: it is gone, and nothing is to be done."""
+    """Give a list as it is without our addresses; None: there are none in it, or it is gone: nothing is to be done."""
     try:
         now = record.file.read_bytes().decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{record.file}: cannot be read: {error}") from None
+    if _is_as_before(record, now):
+        return None
     text = revert((record.before or b"").decode(), record.after.decode(), now)
     if text is None:
         raise Conflict(f"{record.file}: the lines with {record.url} have been changed since; take them out by hand")

@@ -167,7 +167,7 @@ def _put(file: Path, content: bytes | None) -> None:
 
 def _without_ours(record: Record | None, now: bytes | None) -> bytes | None:
     """Give the file's content as it would be without us. Raises `Conflict`."""
-    if record is None or now is None:
+    if record is None or now is None or now == record.before:
         return now
     if now == record.after:
         return record.before
