@@ -234,8 +234,40 @@ def test_connect_prints_writes_and_takes_back(millpond: Run, tmp_path: Path):
     assert "127.0.0.1:8080/pypi/simple" in conf.read_text()
     assert millpond("connect", "pip", "--undo").returncode == 0
     assert conf.read_text() == f"[global]\nindex-url = {index}\n"
-    unknown = millpond("connect", "gem")
-    assert unknown.returncode == 2
+    assert millpond("connect", "pip", "--undo").returncode == 1
+    assert millpond("connect", "gem").returncode == 2
+    assert millpond("connect", "pip", "--write", "--undo").returncode == 2
+
+
+def test_connect_takes_back_all_that_was_connected(millpond: Run, tmp_path: Path):
+    assert "nothing to undo" in millpond("connect", "--undo").stderr
+    (tmp_path / "millpond.toml").write_text(
+        '[repositories.pypi]\npackage = "pypi"\nbase_url = "http://127.0.0.1:9/simple"\n'
+    )
+    written = millpond(
+        "connect", "--write", "--url", "http://127.0.0.1:8080", PIP_INDEX_URL="http://127.0.0.1:9/simple"
+    )
+    assert written.returncode == 0, written.stderr
+    files = [tmp_path / ".config/pip/pip.conf", tmp_path / ".config/uv/uv.toml"]
+    assert all(file.exists() for file in files)
+    (tmp_path / "millpond.toml").write_text("broken")
+    undone = millpond("connect", "--undo")
+    assert undone.returncode == 0, undone.stderr
+    assert [line.partition(":")[0] for line in undone.stdout.splitlines()] == ["pip", "uv"]
+    assert not any(file.exists() for file in files)
+
+
+def test_a_client_that_cannot_be_taken_back_holds_up_no_other(millpond: Run, tmp_path: Path):
+    (tmp_path / "millpond.toml").write_text(
+        '[repositories.pypi]\npackage = "pypi"\nbase_url = "http://127.0.0.1:9/simple"\n'
+    )
+    millpond("connect", "--write", "--url", "http://127.0.0.1:8080", PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    conf = tmp_path / ".config/pip/pip.conf"
+    conf.write_text(conf.read_text().replace("/simple/", "/simple/changed/"))
+    undone = millpond("connect", "--undo")
+    assert undone.returncode == 1
+    assert "pip is still connected" in undone.stderr
+    assert undone.stdout.startswith("uv:")
 
 
 def test_connect_takes_the_address_of_the_running_daemon(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from millpond import connect
@@ -25,8 +25,8 @@ LISTS: Mapping[str, tuple[Kit, str, str]] = {
 NO_CHANGE = "nothing to change: no list has an address that this pond draws from"
 
 
-def connected(source: Source, tools: Iterable[str], url: str | None, *, write: bool, undo: bool) -> list[str]:
-    """Tell, install or take back the settings of clients; gives what to print.
+def connected(source: Source, tools: Iterable[str], url: str | None, *, write: bool) -> list[str]:
+    """Tell or install the settings of clients; gives what to print.
 
     Without `url` a pond must answer where `source` says, before anything is written. Raises `Conflict`, `NotFound`.
     """
@@ -38,23 +38,19 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
         raise NotFound(f"no pond answers at {where} ({reason}): start it (`millpond serve`), or give --url")
     upstreams = [settings.base_url for settings in config.repositories.values() if settings.base_url]
     engines = [tool for tool in tools if tool in connect.ENGINES]
-    told = _engines(engines, config, where, write=write, undo=undo) if engines else []
+    told = _engines(engines, config, where, write=write) if engines else []
     for tool in (tool for tool in tools if tool in LISTS):
-        told += _lists(tool, config, where, write=write, undo=undo)
+        told += _lists(tool, config, where, write=write)
     tools = [tool for tool in tools if tool not in (*connect.ENGINES, *LISTS)]
     if not tools:
         return told
     named = {settings.package: name for name, settings in reversed([*config.repositories.items()])}
-    served = [tool for tool in tools if undo or connect.package_of(tool) in named]
+    served = [tool for tool in tools if connect.package_of(tool) in named]
     if not served:
         kinds = " or ".join(sorted({connect.package_of(tool) for tool in tools}))
         raise MillpondError(f"this pond has no {kinds} repository: write one into millpond.toml, or `millpond init`")
     lines = told
     for tool in served:
-        if undo:
-            done = connect.undo(tool, os.environ, Path.home())
-            lines.append(f"{tool}: {done.file} is as it was before")
-            continue
         repository = named[connect.package_of(tool)]
         if write:
             done = connect.write(tool, where, os.environ, Path.home(), upstreams=upstreams, repository=repository)
@@ -64,11 +60,45 @@ def connected(source: Source, tools: Iterable[str], url: str | None, *, write: b
     return lines
 
 
-def _engines(tools: list[str], config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
+def taken_back(tool: str) -> list[str]:
+    """Take back a tool's settings; gives what to print. Raises `NotFound` when it is not connected, `Conflict`."""
+    records = saved.folder(os.environ, Path.home())
+    if tool in LISTS:
+        files = LISTS[tool][0].undo(records)
+    elif tool in connect.ENGINES:
+        files = [containers.undo(tool, records)]
+    else:
+        files = [connect.undo(tool, os.environ, Path.home()).file]
+    return [f"{tool}: {file} is as it was before" for file in files]
+
+
+def all_taken_back() -> Iterator[str]:
+    """Take back the settings of every tool that is connected; gives what to print, as it is done.
+
+    One that can't be taken back holds up no other. Raises `NotFound` when none is connected, at the end
+    `MillpondError` that tells of each that is connected still.
+    """
+    failed: list[str] = []
+    done = 0
+    for tool in (*connect.TOOLS, *LISTS, *connect.ENGINES):
+        try:
+            told = taken_back(tool)
+        except NotFound:
+            continue
+        except (MillpondError, OSError) as error:
+            failed.append(f"{tool} is still connected: {error}")
+            continue
+        yield from told
+        done += 1
+    if failed:
+        raise MillpondError("\n".join(failed))
+    if not done:
+        raise NotFound("no client has been connected by `millpond connect --write`; there is nothing to undo")
+
+
+def _engines(tools: list[str], config: Config, where: str, *, write: bool) -> list[str]:
     """Do the same for container engines, which are pointed at the repository of Docker Hub."""
     records = saved.folder(os.environ, Path.home())
-    if undo:
-        return [f"{tool}: {containers.undo(tool, records)} is as it was before" for tool in tools]
     hubs = [name for name, one in config.repositories.items() if one.mirror_of == HUB]
     if not hubs:
         raise MillpondError(f'this pond has no repository with mirror_of = "{HUB}": write one, or `millpond init`')
@@ -89,11 +119,9 @@ def _engines(tools: list[str], config: Config, where: str, *, write: bool, undo:
     return lines
 
 
-def _lists(tool: str, config: Config, where: str, *, write: bool, undo: bool) -> list[str]:
+def _lists(tool: str, config: Config, where: str, *, write: bool) -> list[str]:
     """Do the same for the machine's package lists: each address, for the repository that draws from it."""
     records, (kit, package, next_step) = saved.folder(os.environ, Path.home()), LISTS[tool]
-    if undo:
-        return [f"{tool}: {file} is as it was before" for file in kit.undo(records)]
     upstreams = {one.base_url: name for name, one in config.repositories.items() if one.package == package}
     if not upstreams:
         raise MillpondError(f"this pond has no {package} repository: write one into millpond.toml, or `millpond init`")

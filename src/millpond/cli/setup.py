@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -82,15 +83,21 @@ def connect(
     data: DataOption = None,
     url: Annotated[str | None, typer.Option(help="The pond's address. [default: the running daemon's]")] = None,
 ) -> None:
-    """Print, or with --write install, the settings that point a client at the pond."""
-    from millpond.app.connecting import connected
+    """Print, or with --write install, the settings that point a client at the pond; --undo alone: of every client."""
+    from millpond.app.connecting import all_taken_back, connected, taken_back
 
     if tool is not None and tool not in (*TOOLS, *YARNS, *LISTS, *ENGINES):
         err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}", markup=False)
         raise typer.Exit(USAGE)
+    if write and undo:
+        err.print("millpond: --write and --undo are opposites: give one of them", markup=False)
+        raise typer.Exit(USAGE)
     with failing():
-        running = {} if url or undo else listening(config, data)
-        where = source(config, server_data=str(data) if data else None, **running)
-        told = connected(where, TOOLS if tool is None else (tool,), url, write=write, undo=undo)
-    for line in told:
-        out.print(line, markup=False)
+        if undo:
+            told: Iterable[str] = all_taken_back() if tool is None else taken_back(tool)
+        else:
+            running = {} if url else listening(config, data)
+            where = source(config, server_data=str(data) if data else None, **running)
+            told = connected(where, TOOLS if tool is None else (tool,), url, write=write)
+        for line in told:
+            out.print(line, markup=False)
