@@ -99,6 +99,31 @@ def test_a_distribution_s_own_list_is_left_alone_and_named(machine, etc, tmp_pat
     assert any("distribution" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"http_proxy": "http://me:canary@p.example"}, True),
+        ({"HTTP_PROXY": "http://p.example"}, True),
+        ({"http_proxy": "http://p.example", "no_proxy": "localhost,pond.example"}, False),
+        ({"http_proxy": "http://p.example", "no_proxy": "localhost, .Example"}, False),
+        ({"http_proxy": "http://p.example", "NO_PROXY": "*"}, False),
+        ({"http_proxy": "http://p.example", "no_proxy": "ond.example"}, True),
+        ({"https_proxy": "http://p.example"}, False),
+        ({}, False),
+    ],
+)
+def test_a_proxy_that_would_be_asked_for_the_pond_is_told_of(tmp_path, etc, environ, told):
+    notes = [
+        note
+        for note in apk.plan(Machine(environ, tmp_path, run_tool, tmp_path), URL, MIRRORS)[1]
+        if "the proxy " in note
+    ]
+    assert [("http://p.example" in note, "put pond.example into no_proxy" in note) for note in notes] == [
+        (True, True)
+    ] * told
+    assert "canary" not in str(notes)
+
+
 @pytest.mark.parametrize("url", ["pond.example", "http://user:x@pond.example", "ftp://pond.example"])
 def test_an_address_that_is_none_is_refused(machine, etc, url):
     with pytest.raises(BadRequest, match="address"):

@@ -99,6 +99,37 @@ def test_adoption_knows_what_was_there_before(machine, etc, records):
     assert found == {"http://a.example/debian", "http://b.example/sec", "http://other.example/x"}
 
 
+def notes_of_proxies(machine):
+    return [note for note in apt.plan(machine, URL, ARCHIVES)[1] if "the proxy " in note]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        'Acquire::http::Proxy "http://you:canary@p.example:3128";',
+        'Acquire { http { Proxy "http://p.example:3128"; }; };',
+    ],
+)
+def test_a_proxy_that_would_be_asked_for_the_pond_is_told_of_until_the_pond_is_exempt(machine, etc, setting):
+    assert notes_of_proxies(machine) == []
+    folder = etc / "apt.conf.d"
+    folder.mkdir()
+    (folder / "proxy").write_text(setting)
+    [note] = notes_of_proxies(machine)
+    assert "http://p.example:3128" in note
+    assert 'Acquire::http::Proxy::pond.example "DIRECT";' in note
+    assert "canary" not in note
+    (folder / "zz").write_text('Acquire::http::Proxy::pond.example "DIRECT";\n')
+    assert notes_of_proxies(machine) == []
+
+
+def test_a_proxy_of_the_environment_is_told_of_too(tmp_path, etc):
+    environ = {"http_proxy": "http://p.example:3128", "https_proxy": "http://s.example"}
+    [note] = notes_of_proxies(Machine(environ, tmp_path, run_tool, tmp_path))
+    assert "p.example" in note
+    assert notes_of_proxies(Machine(environ | {"no_proxy": ".example"}, tmp_path, run_tool, tmp_path)) == []
+
+
 @pytest.mark.parametrize("url", ["pond.example", "http://user:x@pond.example", "ftp://pond.example"])
 def test_an_address_that_is_none_is_refused(machine, etc, url):
     with pytest.raises(BadRequest, match="address"):

@@ -109,6 +109,26 @@ def test_adoption_knows_what_was_there_before(machine, repos, records):
     assert found == {*REPOSITORIES, "http://other.example/x"}
 
 
+def test_credentials_and_proxy_of_an_upstream_are_not_for_the_pond(machine, repos, records):
+    text = (
+        "[base]\nusername=you\nbaseurl=http://a.example/9/os/\npassword=canary,\n  with words\nproxy=http://p.example\n"
+        "[fedora]\nproxy=_none_\nmetalink=https://l.example/metalink?repo=f-9\n[other]\npassword=kept\n"
+        "baseurl=http://other.example/x\n"
+    )
+    (repos / "second.repo").write_text(text)
+    dnf.write(machine, URL, REPOSITORIES, records)
+    assert (repos / "second.repo").read_text() == (
+        f"[base]\n#username=you\nbaseurl={URL}/base/\n#password=canary,\n#  with words\n#proxy=http://p.example\n"
+        f"[fedora]\nproxy=_none_\nmetalink={URL}/fedora/metalink\n[other]\npassword=kept\n"
+        "baseurl=http://other.example/x\n"
+    )
+    known = this_machine({}, machine.home, Pond.at("127.0.0.1", 9999, public_url=URL), run=run, root=machine.root)
+    logins = {one.base_url: (one.username, one.password) for one in adopt_rpm(known)}
+    assert logins["http://a.example/9/os"] == ("you", "canary, with words"), "adoption still knows them"
+    dnf.undo(records)
+    assert (repos / "second.repo").read_text() == text
+
+
 @pytest.mark.parametrize("url", ["pond.example", "http://user:x@pond.example", "ftp://pond.example"])
 def test_an_address_that_is_none_is_refused(machine, repos, url):
     with pytest.raises(BadRequest, match="address"):

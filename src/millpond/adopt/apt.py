@@ -170,14 +170,24 @@ def _login(entry: Mapping[str, str]) -> Login:
 
 def proxies(machine: Machine) -> list[str]:
     """List the proxies that apt is set to."""
+    text = _settings(machine)
+    found = [one["url"] for pattern in (_PROXY, _PROXY_BLOCK) for one in pattern.finditer(text)]
+    return [url for url in dict.fromkeys(found) if url.lower() not in _DIRECT]
+
+
+def asks_itself(machine: Machine, host: str) -> bool:
+    """Whether apt is set to ask a host without its proxy: ``Acquire::http::Proxy::HOST "DIRECT";``."""
+    pattern = rf"Proxy(?:::|\s*\{{[^}}]*?\s){re.escape(host)}\s+\"?DIRECT\b"
+    return re.search(pattern, _settings(machine), re.IGNORECASE) is not None
+
+
+def _settings(machine: Machine) -> str:
     etc = machine.root / "etc/apt"
     try:
         parts = sorted(path for path in (etc / "apt.conf.d").iterdir() if path.is_file())
     except OSError:
         parts = []
-    text = "\n".join(_COMMENT.sub("", _readable(file)) for file in (*parts, etc / "apt.conf"))
-    found = [one["url"] for pattern in (_PROXY, _PROXY_BLOCK) for one in pattern.finditer(text)]
-    return [url for url in dict.fromkeys(found) if url.lower() not in _DIRECT]
+    return "\n".join(_COMMENT.sub("", _readable(file)) for file in (*parts, etc / "apt.conf"))
 
 
 def _readable(file: Path) -> str:

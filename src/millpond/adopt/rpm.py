@@ -40,9 +40,7 @@ def adopt_rpm(machine: Machine) -> tuple[Found, ...]:
     try:
         main = repofiles.main_section(machine)
         found = [
-            (url, section)
-            for section in repofiles.sections(machine)
-            for url in _upstream(machine, section, variables, notes)
+            one for section in repofiles.sections(machine) for one in _upstream(machine, section, variables, notes)
         ]
     except ConfigError as error:
         return (Skipped(PACKAGE, f'{error}, or write a repository with package = "rpm" and its base_url'),)
@@ -69,14 +67,20 @@ def _adopted(name: str, url: str, sections: list[Section], main: Section) -> Ado
     return Adopted(name, PACKAGE, base_url, label, username, password)
 
 
-def _upstream(machine: Machine, section: Section, variables: Variables, notes: list[str]) -> Iterator[str]:
-    """Give the upstream that a section stands for; none, with a note, where it can't be one."""
+def _upstream(
+    machine: Machine, section: Section, variables: Variables, notes: list[str]
+) -> Iterator[tuple[str, Section]]:
+    """Give the upstream that a section stands for, and the section as it was before `connect`, with its credentials.
+
+    None, with a note, where it can't be one.
+    """
     label = f"[{section.name}] of {section.file}"
     found = repofiles.origin(section, variables)
     if found is not None and is_pond(machine, found.url):
-        found = earlier(machine, section, variables)
-        if found is None:
+        before = earlier(machine, section, variables)
+        if before is None:
             return
+        found, section = before
     if found is None:
         notes.append(f"{label}: it names no address, or one with a variable that is not known here")
         return
@@ -88,7 +92,7 @@ def _upstream(machine: Machine, section: Section, variables: Variables, notes: l
         notes.append(f"{label}: of its {found.others + 1} addresses the pond draws from the first")
     if section.value("sslclientcert"):
         notes.append(f"{label}: it shows a certificate of its own, which the pond does not")
-    yield found.url.rstrip("/") if found.option == BASEURL else found.url
+    yield (found.url.rstrip("/") if found.option == BASEURL else found.url), section
 
 
 def no_upstream(found: Origin) -> str | None:
@@ -99,15 +103,15 @@ def no_upstream(found: Origin) -> str | None:
     return unfit(plain) or ("has white space or a fragment in it" if re.search(r"[\x00-\x20#\\\x7f]", query) else None)
 
 
-def earlier(machine: Machine, section: Section, variables: Variables) -> Origin | None:
-    """Give what stood in the place of the pond's address before `connect`; None: nothing is known of it."""
+def earlier(machine: Machine, section: Section, variables: Variables) -> tuple[Origin, Section] | None:
+    """Give what stood in the place of the pond's address before `connect`, in which section; None: it is not known."""
     before = machine.earlier.get(section.file)
     if before is None:
         return None
     for was in repofiles.parse(section.file, before.decode(errors="replace")):
         if was.name == section.name:
             found = repofiles.origin(was, variables)
-            return None if found is None or is_pond(machine, found.url) else found
+            return None if found is None or is_pond(machine, found.url) else (found, was)
     return None
 
 

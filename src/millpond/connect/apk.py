@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millpond.adopt import apkrepositories
 from millpond.adopt.apk import ours
@@ -16,6 +17,7 @@ from millpond.adopt.apkrepositories import Source
 from millpond.adopt.machine import Machine, shown, unfit, without_credentials
 from millpond.connect import lists
 from millpond.connect.lists import Change
+from millpond.connect.proxies import of_environment
 from millpond.connect.saved import Record
 from millpond.errors import BadRequest
 
@@ -43,6 +45,11 @@ def plan(machine: Machine, pond_url: str, mirrors: Mapping[str, str]) -> tuple[l
                 notes.append(f"{file}: {shown(source.url)} is still asked without the pond, {_why(place)}")
         if places:
             changes.append(Change(file, text, lists.replaced(text, places), next(iter(places.values()))))
+    notes += [
+        f"the environment names the proxy {shown(url)}, which apk would ask for the pond: put "
+        f"{urlsplit(pond_url).hostname} into no_proxy"
+        for url in of_environment(machine.environ, pond_url)
+    ]
     return changes, notes
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from millpond.adopt import sourceslist
-from millpond.adopt.apt import SUFFIX
+from millpond.adopt.apt import SUFFIX, asks_itself, proxies
 from millpond.adopt.machine import Machine, shown, unfit, without_credentials
 from millpond.connect import lists
 from millpond.connect.lists import Change
+from millpond.connect.proxies import of_environment
 from millpond.connect.saved import Record
 from millpond.errors import BadRequest
 
@@ -46,7 +48,19 @@ def plan(machine: Machine, pond_url: str, archives: Mapping[str, str]) -> tuple[
                 )
         if places:
             changes.append(Change(file, text, lists.replaced(text, places), next(iter(places.values()))))
-    return changes, notes
+    return changes, [*notes, *_proxied(machine, pond_url)]
+
+
+def _proxied(machine: Machine, pond_url: str) -> Iterator[str]:
+    """Say that apt would ask a proxy for the pond, and what to tell it."""
+    parts = urlsplit(pond_url)
+    host = parts.hostname or ""
+    url = next(iter([*proxies(machine), *of_environment(machine.environ, pond_url)]), "")
+    if url and not asks_itself(machine, host):
+        yield (
+            f"apt is set to the proxy {shown(url)}, which would be asked for the pond: write "
+            f'Acquire::{parts.scheme}::Proxy::{host} "DIRECT"; into a file in /etc/apt/apt.conf.d'
+        )
 
 
 def write(machine: Machine, pond_url: str, archives: Mapping[str, str], records: Path) -> tuple[list[Path], list[str]]:

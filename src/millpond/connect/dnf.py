@@ -1,7 +1,8 @@
 """dnf: the addresses in the machine's repository files, each replaced by the pond's for the same repository.
 
 Only addresses change, where they stand. A list of mirrors stays one, the pond's (a metalink promises what repomd.xml
-is, and goes on doing so); what would lead dnf past it, further addresses of the same section, is commented out.
+is, and goes on doing so); what would lead dnf past it is commented out: further addresses of the same section and its
+proxy. So are the credentials of the section, which are its upstream's and not for the pond to see.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from millpond.connect.saved import Record
 from millpond.errors import BadRequest
 
 NAME = "dnf"
+NO_PROXY = "_none_"
+"""The value of `proxy` that says: none, whatever holds for all repositories (dnf.conf(5))."""
+_UPSTREAMS_OWN = ("username", "password", "proxy")
 
 
 def plan(machine: Machine, pond_url: str, repositories: Mapping[str, str]) -> tuple[list[Change], list[str]]:
@@ -58,9 +62,12 @@ def _places(section: Section, found: Origin, url: str) -> Iterator[tuple[tuple[i
     else:
         kind = METALINK if found.url.startswith(METALINK) else MIRRORLIST
         yield (found.word.start, found.word.end), f"{url}{kind}"
-    for option in (METALINK, MIRRORLIST):
-        if option != found.option and option in section.at:
-            yield (section.at[option], section.at[option]), "#"
+    for option in (METALINK, MIRRORLIST, *_UPSTREAMS_OWN):
+        if option != found.option and option in section.at and section.value(option) != NO_PROXY:
+            first, *others = section.lines[option]
+            del first
+            for at in (section.at[option], *(at for _, at in others)):
+                yield (at, at), "#"
 
 
 def write(
