@@ -201,6 +201,15 @@ def test_check_tries_each_upstream(millpond: Run, tmp_path: Path, upstream: Thre
     }
 
 
+def test_check_takes_no_missing_index_for_a_good_one(millpond: Run, tmp_path: Path, upstream: ThreadedUpstream):
+    (tmp_path / "millpond.toml").write_text(
+        f'[repositories.pypi]\npackage = "pypi"\nbase_url = "{upstream.url}/oops"\n'
+    )
+    told = millpond("check")
+    assert told.returncode == 1
+    assert "ends in /simple" in told.stdout
+
+
 def test_init_writes_a_file_that_loads_and_is_not_replaced_by_accident(millpond: Run, tmp_path: Path):
     index = "http://127.0.0.1:9/simple/"
     assert millpond("init", PIP_INDEX_URL=index).returncode == 0

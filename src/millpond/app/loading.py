@@ -27,7 +27,7 @@ from millpond.config import HUB, Config, Kinds, PackageKind, RepositoryConfig
 from millpond.config import load as load_config
 
 TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
-GENERIC, DOCKER, RPM = "generic", "docker", "rpm"
+GENERIC, DOCKER, RPM, PYPI, DEBIAN = "generic", "docker", "rpm", "pypi", "debian"
 ADOPTABLE = frozenset({"alpine", "debian", "docker", "npm", "pypi", "rpm"})
 AnyUpstream = HttpUpstream | MirrorUpstream | RegistryUpstream
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt, passed_over
-from millpond.app.loading import DOCKER, Source, load, upstream_of
+from millpond.app.loading import DEBIAN, DOCKER, PYPI, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import Config, init_text, open_network_problem, with_adopted
 from millpond.errors import Conflict, UpstreamUnreachable
 
 REFUSED = (401, 403)
+ABSENT = (404, 410)
 SERVER_ERROR = 500
 
 
@@ -75,6 +76,26 @@ async def _try(name: str, config: Config) -> Tried:
         return Tried(name, ok=False, told=str(error))
     finally:
         await upstream.close()
+    ok, meant = judged(settings.package, upstream.base_url, status)
+    return Tried(name, ok=ok, told=f"{upstream.base_url} answers {status}{meant}")
+
+
+def judged(package: str, base_url: str, status: int) -> tuple[bool, str]:
+    """Say whether an upstream's answer at its base URL is a good one, and what it means, to be put behind it."""
     if status in REFUSED:
-        return Tried(name, ok=False, told=f"{upstream.base_url} answers {status}: set username and password")
-    return Tried(name, ok=status < SERVER_ERROR, told=f"{upstream.base_url} answers {status}")
+        return False, ": set username and password"
+    if status not in ABSENT:
+        return status < SERVER_ERROR, ""
+    url = base_url.rstrip("/")
+    if package == PYPI:
+        ends = url.endswith("/simple")
+        return False, ": there is no index there" + ("" if ends else "; the address of one ends in /simple")
+    if package == DEBIAN:
+        archive, dists, _ = f"{url}/".partition("/dists/")
+        return False, ": there is no archive there" + (f"; leave out /dists: {archive}" if dists else "")
+    if package == DOCKER:
+        return False, ": there is no registry there (/v2/)"
+    return (
+        True,
+        ": nothing is listed there, which may be right; whether its files are there shows when one is asked for",
+    )
