@@ -215,7 +215,9 @@ def test_init_writes_a_file_that_loads_and_is_not_replaced_by_accident(millpond:
     assert millpond("init", PIP_INDEX_URL=index).returncode == 0
     text = (tmp_path / "millpond.toml").read_text()
     assert 'base_url = "adopt"' in text
-    assert millpond("repo", "ls", "--json", PIP_INDEX_URL=index).returncode == 0
+    told = millpond("repo", "ls", PIP_INDEX_URL=index)
+    assert (told.returncode, "no pond" in told.stderr) == (2, True), "what was adopted makes no pond"
+    assert not list((tmp_path / "millpond-data").glob("catalog*"))
     again = millpond("init", PIP_INDEX_URL=index)
     assert again.returncode == 1
     assert "--force" in again.stderr
@@ -223,14 +225,13 @@ def test_init_writes_a_file_that_loads_and_is_not_replaced_by_accident(millpond:
 
 def test_adoption_is_renewed_only_when_asked(millpond: Run):
     def upstream_of(told: subprocess.CompletedProcess[str]) -> str:
-        rows = {row["name"]: row["base_url"] for row in json.loads(told.stdout)["repositories"]}
-        return str(rows["pypi"])
+        return {row["what"]: row["told"] for row in json.loads(told.stdout)}["pypi"]
 
     first, second = "http://127.0.0.1:9/simple", "http://127.0.0.1:10/simple"
-    assert upstream_of(millpond("repo", "ls", "--json", PIP_INDEX_URL=first)).startswith(first)
-    assert upstream_of(millpond("repo", "ls", "--json", PIP_INDEX_URL=second)).startswith(first)
+    assert "127.0.0.1:9" in upstream_of(millpond("check", "--json", PIP_INDEX_URL=first))
+    assert "127.0.0.1:9" in upstream_of(millpond("check", "--json", PIP_INDEX_URL=second))
     assert millpond("init", "--adopt", PIP_INDEX_URL=second).returncode == 0
-    assert upstream_of(millpond("repo", "ls", "--json", PIP_INDEX_URL=second)).startswith(second)
+    assert "127.0.0.1:10" in upstream_of(millpond("check", "--json", PIP_INDEX_URL=second))
 
 
 def test_connect_prints_writes_and_takes_back(millpond: Run, tmp_path: Path):

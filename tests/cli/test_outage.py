@@ -41,9 +41,10 @@ def test_an_outage_is_told_once_and_a_stored_page_stands_in_for_its_other_form(
     assert log.count("the upstream answers again") == 1
 
 
-def test_commands_that_ask_make_no_pond(tmp_path: Path):
-    argv = [sys.executable, "-m", "millpond", "usage", "--data", str(tmp_path / "nothing")]
+@pytest.mark.parametrize("command", ["usage", "repo ls", "token create x --scope admin", "fsck --repair", "reload"])
+def test_commands_make_no_pond(command: str, tmp_path: Path):
+    argv = [sys.executable, "-m", "millpond", *command.split(), "--data", str(tmp_path / "nothing")]
     told = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
-    assert told.returncode == 1
-    assert "no pond" in told.stderr
+    assert told.returncode == 2
+    assert told.stderr.startswith(f"there is no pond in {tmp_path / 'nothing'}; run this where the daemon runs")
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,6 @@ from __future__ import annotations
 from millpond.app.accepted import Accepted
 from millpond.app.application import App, DataLock, Role
 from millpond.app.loading import Source, load
-from millpond.app.preflight import prepare_catalog
+from millpond.app.preflight import has_pond, prepare_catalog
 
-__all__ = ["Accepted", "App", "DataLock", "Role", "Source", "load", "prepare_catalog"]
+__all__ = ["Accepted", "App", "DataLock", "Role", "Source", "has_pond", "load", "prepare_catalog"]

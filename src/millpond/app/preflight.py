@@ -1,10 +1,21 @@
-"""What is found out once, before any worker starts: a mistake here would only make the supervisor try for ever."""
+"""What is found out before anything is opened: a mistake here would make a pond in the wrong place, or try for ever."""
 
 from __future__ import annotations
 
 from millpond.app.application import CATALOG
+from millpond.app.upkeep import BACKUPS
 from millpond.config import Config
 from millpond.db import schema
+
+
+def has_pond(config: Config) -> bool:
+    """Whether a daemon has ever kept its data here; what `init` and `check` adopted makes no pond.
+
+    One that has lost its catalog is one: `fsck --repair` makes it anew, from a backup and what is stored.
+    """
+    data = config.server.data
+    signs = (data / CATALOG, data / BACKUPS, config.storage_path / "blobs")
+    return any(sign.exists() for sign in signs)
 
 
 def prepare_catalog(config: Config) -> None:

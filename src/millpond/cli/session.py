@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from millpond.cli.output import Bar, failing
-from millpond.errors import NotFound
+from millpond.errors import ConfigError, NotFound
 from millpond.server import control
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ ConfigOption = Annotated[
 DataOption = Annotated[Path | None, typer.Option("--data", help="The data directory. [default: ./millpond-data]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SOCKET = "control.sock"
-_FIRST = frozenset({"repo_ls", "token_create"})
-"""What makes sense before a pond has been started."""
 
 
 def overrides(**values: object) -> dict[str, object]:
@@ -65,17 +63,16 @@ async def _perform(
     loaded = where.load()
     try:
         return await control.call(loaded.server.data / SOCKET, operation, arguments, bar)
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         pass
-    if operation == "reload":
-        raise NotFound(f"no daemon runs on {loaded.server.data}: there is nothing to reload")
-    if operation not in _FIRST and not loaded.server.data.exists():
-        raise NotFound(
-            f"there is no pond in {loaded.server.data}: name its folder with --data, or run `millpond serve`"
-        )
-    from millpond.app import App, DataLock
+    from millpond.app import App, DataLock, has_pond
 
-    lock = DataLock(loaded.server.data)
+    data_folder = loaded.server.data
+    if not has_pond(loaded):
+        raise ConfigError(f"there is no pond in {data_folder}; run this where the daemon runs, or give --data")
+    if operation == "reload":
+        raise NotFound(f"no daemon runs on {data_folder}: there is nothing to reload")
+    lock = DataLock(data_folder)
     try:
         app = await App.open(loaded, where, admin=False, mend=operation == "fsck" and bool(arguments.get("repair")))
         try:
