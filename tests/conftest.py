@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,11 +92,13 @@ async def open_pond(tmp_path: Path, clock: FakeClock) -> AsyncIterator[OpenPond]
     """Open applications in this process; those on the same `folder` share its data, as workers do."""
     opened: list[Inside] = []
 
-    async def make(config: str, *, folder: str = "data", **client: str) -> Inside:
+    async def make(
+        config: str, *, folder: str = "data", connect: Any = None, notifier: Any = None, **client: str
+    ) -> Inside:
         path = tmp_path / f"{len(opened)}.toml"
         path.write_text(config)
         source = Source(path, {"server.data": str(tmp_path / folder)}, tmp_path)
-        app = await App.open(source.load({}), source, clock=clock)
+        app = await App.open(source.load({}), source, clock=clock, connect=connect, notifier=notifier)
         opened.append(Inside(app, AsgiClient(site(app), **client), clock))
         return opened[-1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millpond.db import Database
-from millpond.leases import Leases, node_id
+from millpond.leases import Leases, host_lease, node_id
 from millpond.testing.clock import FakeClock
 
 
@@ -108,6 +108,34 @@ async def test_of_many_who_ask_at_once_one_gets_it(tmp_path: Path, clock: FakeCl
     assert sum(lease is not None for lease in got) == 1
     for db in databases:
         await db.close()
+
+
+async def test_one_is_held_while_the_work_goes_on_and_given_back_whatever_happens(leases: Leases):
+    async def work() -> None:
+        async with leases.holding("gc", "a", 60) as mine:
+            assert mine is not None
+            async with leases.holding("gc", "b", 60) as theirs:
+                assert theirs is None
+            assert await leases.current("gc") == mine, "who did not get it gives nothing back"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await work()
+    assert await leases.current("gc") is None
+
+
+async def test_work_that_takes_longer_than_the_lease_keeps_it(leases: Leases, clock: FakeClock):
+    async with leases.holding("gc", "a", 0.03) as mine:
+        assert mine is not None
+        clock.advance(10)
+        async with asyncio.timeout(30):
+            while await leases.current("gc") is None:
+                await asyncio.sleep(0.005)
+        assert await leases.acquire("gc", "b", 60) is None
+
+
+def test_hosts_have_leases_of_their_own():
+    assert host_lease("web1") == "host:web1"
 
 
 def test_a_node_keeps_its_id(tmp_path: Path):

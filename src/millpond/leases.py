@@ -8,10 +8,12 @@ was granted for counts as over.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import uuid
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,6 +68,26 @@ class Leases:
         change = sa.update(LEASES).where(_mine(lease)).values(holder="", expires_at=0.0)
         return bool(await self._db.write(lambda connection: connection.execute(change).rowcount))
 
+    @asynccontextmanager
+    async def holding(self, name: str, holder: str, ttl_s: float) -> AsyncIterator[Lease | None]:
+        """Hold a lease while the work within goes on, renewed in time; None: somebody else has it."""
+        lease = await self.acquire(name, holder, ttl_s)
+        if lease is None:
+            yield None
+            return
+        renewing = asyncio.create_task(self._keep(lease, ttl_s))
+        try:
+            yield lease
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self.release(lease)
+
+    async def _keep(self, lease: Lease, ttl_s: float) -> None:
+        while True:
+            await asyncio.sleep(ttl_s / 3)
+            await self.renew(lease, ttl_s)
+
     async def current(self, name: str) -> Lease | None:
         """Tell who holds a lease now; None: nobody."""
         row = await self._db.read(lambda connection: _row(connection, name))
@@ -96,6 +118,11 @@ def _row(connection: Connection, name: str) -> sa.Row[tuple[str, str, int, float
 
 def _mine(lease: Lease) -> sa.ColumnElement[bool]:
     return sa.and_(LEASES.c.name == lease.name, LEASES.c.holder == lease.holder, LEASES.c.fence == lease.fence)
+
+
+def host_lease(host: str) -> str:
+    """Name the lease of a host: who builds or deploys there, or removes what they may need, holds it meanwhile."""
+    return f"host:{host}"
 
 
 def node_id(data: Path) -> str:

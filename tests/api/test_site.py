@@ -31,7 +31,7 @@ async def test_a_mistake_in_the_new_configuration_changes_nothing_and_is_told(op
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/nope", "/api", "/ui/nope", "/docs", "/queue", "/favicon.ico", "/.well-known/x"]
+    "path", ["/api/v1/nope", "/api", "/ui/nope", "/docs", "/webhook", "/favicon.ico", "/.well-known/x"]
 )
 async def test_reserved_places_are_never_a_repository(open_pond, path):
     pond = await open_pond(ONE)

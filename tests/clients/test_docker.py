@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 from tests import jail as jails
-from tests.clients.engine import Engine, Impossible
 from tests.clients.registries import Registry, needed
+from tests.engine import Engine, Impossible
 from tests.images import Image, image
 
 from millpond.testing.pond import PondProcess, free_port

@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from millpond.config import Config, RepositoryConfig
+from millpond.config import BuildCacheConfig, Config, DiskConfig, HostConfig, RepositoryConfig
+from millpond.config.hosts import OwnBuildCacheConfig, OwnDiskConfig
 from millpond.config.model import UPSTREAM_KEYS
 
 PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
-TABLES = {name: field.annotation for name, field in Config.model_fields.items() if name != "repositories"}
-TABLES["repositories.NAME"] = RepositoryConfig
+NAMED = {"repositories": RepositoryConfig, "hosts": HostConfig}
+TABLES = {name: field.annotation for name, field in Config.model_fields.items() if name not in {*NAMED, "upkeep"}}
+TABLES |= {f"{name}.NAME": table for name, table in NAMED.items()}
+TABLES |= {"upkeep.build_cache": BuildCacheConfig, "upkeep.disk": DiskConfig}
+NEEDED = {"repositories.NAME": {"package": "x"}, "hosts.NAME": {"ssh": "local"}}
+BELOW = {"build_cache", "disk"}
+"""The tables of a host that have their own sections, under `[upkeep]`."""
 SIZES = {"keep_free", "max_upload"}
 
 
@@ -26,7 +32,8 @@ def documented(table):
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_documented_and_no_other(table):
     keys = set(TABLES[table].model_fields)
-    assert set(documented(table)) == (keys - set(UPSTREAM_KEYS) if table == "repositories.NAME" else keys)
+    apart = {"repositories.NAME": set(UPSTREAM_KEYS), "hosts.NAME": BELOW}
+    assert set(documented(table)) == keys - apart.get(table, set())
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -41,10 +48,15 @@ def test_the_documented_default_is_the_real_one(table):
             assert default is None, key
             continue
         value = tomllib.loads(f"{key} = {written.strip('`')}")[key]
-        parsed = getattr(TABLES[table](**({"package": "x"} if "." in table else {}) | {key: value}), key)
+        parsed = getattr(TABLES[table](**NEEDED.get(table, {}) | {key: value}), key)
         assert parsed == default, key
 
 
 def test_the_repositorys_upstream_keys_are_those_of_the_common_table():
     assert set(UPSTREAM_KEYS) == set(TABLES["upstream"].model_fields)
     assert set(UPSTREAM_KEYS) <= set(RepositoryConfig.model_fields)
+
+
+def test_a_host_s_own_keys_are_those_of_the_common_tables():
+    assert set(OwnBuildCacheConfig.model_fields) == set(BuildCacheConfig.model_fields)
+    assert set(OwnDiskConfig.model_fields) == set(DiskConfig.model_fields) - {"pond"}

@@ -16,8 +16,11 @@ MISTAKES = {
     ),
     "an unknown table": ("[servr]\nport = 1", '[servr]: unknown table; did you mean "server"?'),
     "a table of a later version": (
-        "[hosts.web1]\nssh = 'local'",
-        '[hosts]: unknown table; known: "access", "database", "repositories", "server", "storage", "upstream", "usage"',
+        "[tracker]\nkind = 'local'",
+        (
+            '[tracker]: unknown table; known: "access", "database", "hosts", "notify", "repositories", "server", '
+            '"storage", "upkeep", "upstream", "usage"'
+        ),
     ),
     "a key of another table": (
         "[server]\nread_timeout_s = 3",

@@ -9,7 +9,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from millpond.adopt import Adopted, Skipped
-from millpond.config import Config, RepositoryConfig, StorageConfig, init_text, load, with_adopted
+from millpond.config import (
+    BuildCacheConfig,
+    Config,
+    DiskConfig,
+    RepositoryConfig,
+    StorageConfig,
+    init_text,
+    load,
+    with_adopted,
+)
 from millpond.config.model import UPSTREAM_KEYS
 
 FOUND = Adopted("pypi", "pypi", "https://corp.example/simple/", "PIP_INDEX_URL", "me", "canary")
@@ -50,6 +59,23 @@ max_redirects = 0
 package = "pypi"
 base_url = "adopt"
 mutable_ttl_s = 0
+[upkeep.build_cache]
+until = "7d"
+notify_min_gb = 0.5
+[upkeep.disk]
+high_percent = 90.5
+[hosts."web.1"]
+ssh = "deploy@web1.lan:2222"
+labels = ["web", "eu"]
+identity_file = "/keys/id \\"x\\""
+host_keys = "accept-new"
+[hosts."web.1".build_cache]
+enabled = false
+[hosts."web.1".disk]
+images = false
+low_percent = 10
+[hosts.here]
+ssh = "local"
 """ % ("0" * 64)
 
 
@@ -62,10 +88,13 @@ def test_what_is_written_loads_back_to_the_same_values(loaded, tmp_path):
 def test_defaults_are_all_there_as_comments(loaded, tmp_path):
     config = loaded()
     text = init_text(config, [], folder=tmp_path)
-    assert tomllib.loads(text) == {name: {} for name in Config.model_fields if name != "repositories"}
+    tables = {name: {} for name in Config.model_fields if name not in {"repositories", "hosts"}}
+    assert tomllib.loads(text) == tables | {"upkeep": {"build_cache": {}, "disk": {}}}
     for name, field in Config.model_fields.items():
-        if name != "repositories":
+        if name not in {"repositories", "hosts", "upkeep"}:
             assert all(f"\n# {key} = " in text for key in field.annotation.model_fields)
+    for table in (BuildCacheConfig, DiskConfig):
+        assert all(f"\n# {key} = " in text for key in table.model_fields)
     assert loaded(text) == config
 
 

@@ -25,6 +25,7 @@ from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
 from millpond.api.tokens import add_token_endpoint
 from millpond.app import App
+from millpond.app.queue import queue
 from millpond.errors import ConfigError, Conflict, Denied, MillpondError
 from millpond.metrics import CONTENT_TYPE as PROMETHEUS
 
@@ -54,6 +55,7 @@ def build(app: App, doorkeeper: Doorkeeper, registries: Callable[[], Registries]
     may_change = Depends(_needs(doorkeeper, ADMINISTRATION))
     _status(api, app, doorkeeper, may_read, may_read_some)
     _upkeep(api, app, may_read, may_change)
+    _hosts(api, app, may_read)
     _tokens(api, app, may_change)
     add_token_endpoint(api, doorkeeper, registries)
     document = api.openapi
@@ -132,6 +134,18 @@ def _upkeep(api: FastAPI, app: App, may_read: Any, may_change: Any) -> None:
             return await _run(app, "reload")
         except ConfigError as error:
             raise Conflict(f"not reloaded, what held goes on: {error}") from error
+
+
+def _hosts(api: FastAPI, app: App, may_read: Any) -> None:
+    @api.get("/queue", dependencies=[may_read])
+    async def page() -> Any:
+        """Tell what every background part does."""
+        return await queue(app)
+
+    @api.get("/api/v1/hosts", dependencies=[may_read])
+    async def hosts() -> Any:
+        """List the hosts with what was last seen of them."""
+        return await _run(app, "host_ls")
 
 
 def _tokens(api: FastAPI, app: App, may_change: Any) -> None:

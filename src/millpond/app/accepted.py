@@ -33,6 +33,8 @@ def read_again(source: Source, current: Config) -> Config:
     Raises `ConfigError`.
     """
     new = source.load()
+    for warning in new.warnings:
+        log.warning("a setting is ignored", setting=warning)
     for table in LASTING:
         old, wanted = getattr(current, table), getattr(new, table)
         for key in type(old).model_fields:

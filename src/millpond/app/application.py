@@ -25,6 +25,7 @@ from millpond.adapters.flightlock import FileFlightLock
 from millpond.adapters.stamps import MappedStamps
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt, is_known, passed_over
+from millpond.app.hosting import Connect, Hosting
 from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
 from millpond.app.room import Room
@@ -44,6 +45,7 @@ from millpond.clock import Clock, SystemClock
 from millpond.config import Config, RepositoryConfig, with_adopted
 from millpond.db import Database, restore
 from millpond.errors import Busy, MillpondError, NotFound
+from millpond.hosts.ports import Notifier
 from millpond.leases import Leases, node_id
 from millpond.loops import Loops
 from millpond.metrics import Metrics
@@ -52,6 +54,8 @@ CATALOG = "catalog.sqlite"
 DERIVED_BYTES = 1 << 30
 RETIRE_AFTER_S = 600.0
 ADOPTION_S = 10.0
+HOSTING = ("hosts", "upkeep", "notify")
+"""The tables that the hosts' area is made of."""
 Repository = Proxy | LocalRepository
 log = structlog.get_logger(__name__)
 
@@ -79,6 +83,7 @@ class App:
         """Called when a reload has changed the configuration."""
         self.ask_all: Callable[[], Awaitable[None]] | None = None
         """Has the supervisor reload every worker; None: this process is the only one."""
+        self._started = False
         self._adopting: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._upstreams: list[AnyUpstream] = []
@@ -97,16 +102,20 @@ class App:
         mend: bool = False,
         wait: bool = True,
         admin: bool = True,
+        connect: Connect | None = None,
+        notifier: Notifier | None = None,
     ) -> App:
         """Open everything; `mend`: put the newest good backup in the place of a damaged catalog first.
 
         `wait`: also for upstreams that have to be looked for on this machine; else they come when they are found.
-        `admin`: make the first token if there is none. Raises `ConfigError`, `Busy`, `OSError`, `db.Damaged`.
+        `admin`: make the first token if there is none. `connect` and `notifier`: in the place of ssh and of the
+        configured services. Raises `ConfigError`, `Busy`, `OSError`, `db.Damaged`.
         """
         app = cls(config, source, role or Role(), clock or SystemClock(), metrics or Metrics())
         app._open_data(mend=mend)
         await app._open_artifacts(mend=mend)
         await app._open_access(admin=admin)
+        app._open_hosts(connect, notifier)
         if wait or config.repositories or is_known(config, app.data):
             await app._open_repositories(config)
         else:
@@ -160,6 +169,13 @@ class App:
         self.pulls = PullTokens.at(self.data / "pull-token-key", self.clock)
         if admin:
             self.new_admin_token = await ensure_admin(self.tokens, self.data / "admin-token")
+
+    def _open_hosts(self, connect: Connect | None, notifier: Notifier | None) -> None:
+        def hosting(config: Config) -> Hosting:
+            return Hosting(self, config, connect=connect, notifier=notifier)
+
+        self._hosting_of = hosting
+        self.hosting = hosting(self.config)
 
     async def _adopt_first(self, config: Config) -> None:
         async with self._opening:
@@ -224,6 +240,12 @@ class App:
     async def started(self) -> None:
         """Start the background loops."""
         self.upkeep.start(self.loops)
+        self._started = True
+        self._start_hosting()
+
+    def _start_hosting(self) -> None:
+        if self._started and self.role.number == 0:
+            self.hosting.start()
 
     async def reload(self) -> None:
         """Read the configuration again, in every worker; a mistake in it is logged and leaves everything as it was."""
@@ -249,7 +271,12 @@ class App:
 
     async def _apply(self, config: Config) -> None:
         async with self._opening:  # what is still being adopted, or read by an earlier signal, must not come last
+            old = self.config
             await self._open_repositories(config)
+            if any(getattr(old, table) != getattr(config, table) for table in HOSTING):
+                await self.hosting.close()
+                self.hosting = self._hosting_of(config)
+                self._start_hosting()
         for tell in self.on_reload:
             tell()
         log.info("reloaded", repositories=sorted(self.repositories))
@@ -271,6 +298,7 @@ class App:
         """Close everything; what was noted is written first."""
         if self._adopting is not None:
             await asyncio.gather(self._adopting, return_exceptions=True)
+        await self.hosting.close()
         await self.loops.close()
         await self.flights.close()
         self.hits.flush()

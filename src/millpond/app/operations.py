@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from millpond.access.tokens import Token
 from millpond.app.explain import explain
+from millpond.app.hostops import HostOperations
 from millpond.artifacts.proxy import Proxy
 from millpond.config import parse_duration
 from millpond.errors import BadRequest
@@ -36,7 +37,7 @@ class Operations:
             "repo_ls", "repo_show", "repo_flush", "gc", "fsck", "why", "usage", "token_create", "token_ls",
             "token_revoke", "reload", "address",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | HostOperations(self._app).all()
 
     async def repo_ls(self, progress: Progress) -> dict[str, Any]:
         """List the repositories with what they hold."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from millpond.adapters.localhost import LocalHost
+from millpond.adapters.ssh import Connections, SshHost
 from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt, passed_over
+from millpond.app.fleet import host_options
 from millpond.app.loading import DEBIAN, DOCKER, PYPI, Source, load, upstream_of
 from millpond.clock import SystemClock
 from millpond.config import Config, init_text, open_network_problem, with_adopted
 from millpond.errors import Conflict, UpstreamUnreachable
+from millpond.hosts.checking import reached
 
 REFUSED = (401, 403)
 ABSENT = (404, 410)
 SERVER_ERROR = 500
+HOSTS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,31 @@ async def try_everything(source: Source) -> list[Tried]:
     config = source.load()
     problem = open_network_problem(config)
     results = [Tried("configuration", problem is None, problem or "valid")]
+    results += [Tried("configuration", ok=True, told=warning) for warning in config.warnings]
     found = await asyncio.to_thread(adopt, config, config.server.data)
     results += [Tried(package, ok=True, told=f"not adopted: {reason}") for package, reason in passed_over(found)]
     config = with_adopted(config, found)
     remotes = [name for name, settings in config.repositories.items() if settings.type == "remote"]
     results += await asyncio.gather(*(_try(name, config) for name in remotes))
-    return [*results, *(Tried(name, ok=True, told="local") for name in config.repositories if name not in remotes)]
+    results += [Tried(name, ok=True, told="local") for name in config.repositories if name not in remotes]
+    return [*results, *await _try_hosts(config)]
+
+
+async def _try_hosts(config: Config) -> list[Tried]:
+    """Run one command on each host, some at a time; their sockets lie in a folder of this command's own."""
+    turn = asyncio.Semaphore(HOSTS_AT_ONCE)
+    with tempfile.TemporaryDirectory(prefix="millpond-") as folder:
+        connections = Connections(Path(folder))
+
+        async def one(name: str) -> Tried:
+            options = host_options(name, config.hosts[name], config)
+            host = LocalHost(options) if options.address.local else SshHost(options, connections)
+            async with turn:
+                found = await reached(host, options)
+                await host.close()
+            return Tried(f"host {name}", found.ok, f"{found.told}; {found.advice}" if found.advice else found.told)
+
+        return list(await asyncio.gather(*map(one, config.hosts)))
 
 
 async def _try(name: str, config: Config) -> Tried:

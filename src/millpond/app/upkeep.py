@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from millpond.app.room import free_bytes
 from millpond.artifacts.collector import Collector, CollectorOptions
 from millpond.artifacts.proxy import Proxy
 from millpond.errors import Busy
+from millpond.leases import Lease
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -77,25 +78,9 @@ class Upkeep:
 
         return run
 
-    @contextlib.asynccontextmanager
-    async def _lease(self, name: str) -> AsyncIterator[bool]:
-        """Hold a lease, renewed while the work goes on; False: another worker has it."""
-        holder = f"{self._app.node}/{os.getpid()}"
-        lease = await self._app.leases.acquire(name, holder, LEASE_S)
-        if lease is None:
-            yield False
-            return
-        renewing = asyncio.create_task(self._renew(lease))
-        try:
-            yield True
-        finally:
-            renewing.cancel()
-            await self._app.leases.release(lease)
-
-    async def _renew(self, lease: Any) -> None:
-        while True:
-            await asyncio.sleep(LEASE_S / 3)
-            await self._app.leases.renew(lease, LEASE_S)
+    def _lease(self, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Hold a lease, renewed while the work goes on; None: another worker has it."""
+        return self._app.leases.holding(name, f"{self._app.node}/{os.getpid()}", LEASE_S)
 
     async def collect(self, *, dry_run: bool, progress: Progress) -> dict[str, Any]:
         """Evict what exceeds the limit, then collect what nothing refers to. Raises `Busy` while a loop does it."""

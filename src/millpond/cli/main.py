@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond import __version__
-from millpond.cli import repo, setup, token, upkeep
+from millpond.cli import host, repo, setup, token, upkeep
 from millpond.cli.output import out
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)
 app.command(epilog="Example: millpond reload")(upkeep.reload)
 app.add_typer(repo.app, name="repo")
 app.add_typer(token.app, name="token")
+app.add_typer(host.app, name="host")
 
 
 def _version(value: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from millpond.config.adopting import packages_to_adopt, with_adopted
 from millpond.config.checks import RESERVED, Kinds, PackageKind
 from millpond.config.fields import HUB
+from millpond.config.hosts import BuildCacheConfig, DiskConfig, HostConfig, NotifyConfig, UpkeepConfig
 from millpond.config.loading import load, open_network_problem
 from millpond.config.model import (
     AccessConfig,
@@ -28,13 +29,18 @@ __all__ = [
     "HUB",
     "RESERVED",
     "AccessConfig",
+    "BuildCacheConfig",
     "Config",
     "DatabaseConfig",
+    "DiskConfig",
+    "HostConfig",
     "Kinds",
+    "NotifyConfig",
     "PackageKind",
     "RepositoryConfig",
     "ServerConfig",
     "StorageConfig",
+    "UpkeepConfig",
     "UpstreamConfig",
     "UsageConfig",
     "find",

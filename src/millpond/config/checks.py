@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from millpond.config.fields import LISTS
+from millpond.config.fleet import host_problems
 from millpond.config.mirrors import mirror_problems
 from millpond.config.model import UPSTREAM_KEYS, StorageConfig, UpstreamConfig
 from millpond.config.problems import FEW, Problem, meant
@@ -75,6 +76,7 @@ def contradictions(table: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem]:
     """Find what is wrong between settings, in the tables as they were written."""
     yield from _watermarks(_sub(table, "storage"))
     yield from mirror_problems(table)
+    yield from host_problems(table)
     upstream = _sub(table, "upstream")
     yield from _circuit(("upstream",), upstream, {})
     for name, repository in _sub(table, "repositories").items():

@@ -14,6 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, ValidationInfo
 
 from millpond.config.units import parse_size
+from millpond.hosts.address import parse_address
+from millpond.hosts.commands import check_socket
+from millpond.hosts.until import go_duration
 
 HUB = "docker.io"
 """Docker Hub's name in the reference grammar: what Docker Engines' registry-mirrors are mirrors of."""
@@ -23,6 +26,7 @@ MAX_SECRET_BYTES = 64 * 1024
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _REGISTRY = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[0-9]{1,5})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_PORT = 65535
 
 
@@ -139,6 +143,32 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+def _until(value: str) -> str:
+    go_duration(value)
+    return value
+
+
+def _socket(value: str) -> str:
+    return check_socket(value) if value else value
+
+
+def _label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError("a label has letters, digits, '.', '_' and '-', and begins with a letter or digit")
+    return value
+
+
+def _local_path(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("not a path")
+    return value
+
+
 def _path(value: object) -> object:
     if isinstance(value, str):
         if not value or "\0" in value:
@@ -196,12 +226,20 @@ Size: TypeAlias = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=31_536_000)]
 SecondsOrZero: TypeAlias = Annotated[float, Field(ge=0, le=31_536_000)]
 """Zero is allowed, and means at once."""
+MoreThanZero: TypeAlias = Annotated[float, Field(gt=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=100_000)]
 Fraction: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Network: TypeAlias = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_network)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], Field(strict=False)]
 Location: TypeAlias = Annotated[Path, BeforeValidator(_path)]
 Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_secret)]
+Secrets: TypeAlias = Annotated[tuple[Secret, ...], Field(strict=False, max_length=20)]
+SshAddress: TypeAlias = Annotated[str, AfterValidator(_address)]
+EngineSocket: TypeAlias = Annotated[str, AfterValidator(_socket)]
+Until: TypeAlias = Annotated[str, AfterValidator(_until)]
+Label: TypeAlias = Annotated[str, AfterValidator(_label)]
+Labels: TypeAlias = Annotated[tuple[Label, ...], Field(strict=False, max_length=100)]
+LocalPath: TypeAlias = Annotated[str, AfterValidator(_local_path)]
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base_url)]
 PublicUrl: TypeAlias = Annotated[str, AfterValidator(_public_url)]
 StorageUrl: TypeAlias = Annotated[str, AfterValidator(_storage_url)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from millpond.config.checks import Kinds, contradictions
+from millpond.config.lenient import take_sound
 from millpond.config.model import Config
 from millpond.config.problems import Problem, explain
 from millpond.config.sources import find, gather
@@ -30,6 +31,7 @@ def load(
     line for each mistake.
     """
     gathered = gather(find(path, cwd), environ=environ, overrides=overrides, cwd=cwd)
+    warnings = take_sound(gathered)
     problems = list(contradictions(gathered.table, kinds))
     config = None
     try:
@@ -38,7 +40,7 @@ def load(
         problems += [explain(detail) for detail in error.errors(include_url=False)]
     if config is None or problems:
         raise ConfigError(*(problem.mistake(gathered.origin(problem.path)) for problem in _in_order(problems)))
-    return config
+    return config.warned(warnings) if warnings else config
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

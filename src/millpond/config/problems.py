@@ -13,7 +13,9 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from millpond.config.model import Config, RepositoryConfig, Table
+from millpond.config.hosts import HostConfig
+from millpond.config.model import Config, RepositoryConfig
+from millpond.config.table import Table
 from millpond.errors import Mistake
 
 Path = tuple[str | int, ...]
@@ -66,9 +68,10 @@ def place(path: Path) -> str:
 
 def table_depth(path: Path) -> int:
     """Count the parts of a path that name its table."""
-    if path and path[0] == "repositories":
-        return min(len(path), 2)
-    return 1 if path and path[0] in Config.model_fields else 0
+    depth = 2 if path and path[0] in NAMED else 1
+    while len(path) > depth and _below(table_class(path[:depth]), str(path[depth])) is not None:
+        depth += 1
+    return min(len(path), depth) if path and path[0] in Config.model_fields else 0
 
 
 def _quoted(part: str | int) -> str:
@@ -92,7 +95,8 @@ def explain(error: ErrorDetails) -> Problem:
         case "extra_forbidden":
             return _unknown(path, error["input"])
         case "missing":
-            return Problem(path, "missing; every repository needs it")
+            thing = {"hosts": "host"}.get(str(path[0]), "repository")
+            return Problem(path, f"missing; every {thing} needs it")
         case "value_error":
             return Problem(path, str(context["error"]))
         case "literal_error":
@@ -139,15 +143,28 @@ def _unknown(path: Path, value: object) -> Problem:
 
 def homes_of(key: str) -> list[str]:
     """List the tables that have a key, as they are written in the file."""
-    tables = [name for name in Config.model_fields if name != "repositories"]
-    homes = [f"[{name}]" for name in tables if key in table_class((name,)).model_fields]
-    return [*homes, "[repositories.NAME]"] if key in RepositoryConfig.model_fields else homes
+    tables = [(name,) for name in Config.model_fields if name not in NAMED]
+    inner = [("upkeep", name) for name in table_class(("upkeep",)).model_fields]
+    homes = [f"[{'.'.join(place)}]" for place in (*tables, *inner) if key in table_class(place).model_fields]
+    return [*homes, *(f"[{table}.NAME]" for table, kind in NAMED.items() if key in kind.model_fields)]
+
+
+NAMED: Mapping[str, type[Table]] = {"repositories": RepositoryConfig, "hosts": HostConfig}
+"""The tables of which there is one for each name."""
 
 
 def table_class(path: Path) -> type[Table]:
     """Find the class of the table at a place; for a place that is no table, that of the whole file."""
-    if path[:1] == ("repositories",) and len(path) > 1:
-        return RepositoryConfig
-    field = Config.model_fields.get(str(path[0])) if path else None
-    found = field.annotation if field else Config
-    return found if isinstance(found, type) and issubclass(found, Table) else Config
+    found: type[Table] | None = Config
+    rest = path
+    if path[:1] and path[0] in NAMED and len(path) > 1:
+        found, rest = NAMED[str(path[0])], path[2:]
+    for part in rest:
+        found = _below(found, str(part)) if found else None
+    return found or Config
+
+
+def _below(table: type[Table], key: str) -> type[Table] | None:
+    field = table.model_fields.get(key)
+    found = field.annotation if field else None
+    return found if isinstance(found, type) and issubclass(found, Table) else None

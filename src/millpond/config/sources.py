@@ -17,8 +17,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import SecretStr
 
+from millpond.config.problems import NAMED, table_class
 from millpond.config.problems import Path as Place
-from millpond.config.problems import table_class
 from millpond.errors import ConfigError, Mistake
 
 PREFIX = "MILLPOND_"
@@ -128,11 +128,11 @@ def _syntax(message: str, content: bytes) -> str:
 
 
 def _place_of(variable: str, table: Mapping[str, Any]) -> Place:
-    """Find the key that a variable sets; ``_`` in a repository's name may stand for ``-`` and ``.`` as well."""
+    """Find the key that a variable sets; ``_`` in a repository's or host's name may stand for ``-`` and ``.`` too."""
     parts = [part.lower() for part in variable.removeprefix(PREFIX).split("__")]
-    repositories = table.get("repositories")
-    if parts[0] == "repositories" and isinstance(repositories, dict):
-        spelled = {re.sub(r"[.-]", "_", name).lower(): name for name in repositories}
+    tables = table.get(parts[0])
+    if parts[0] in NAMED and isinstance(tables, dict):
+        spelled = {re.sub(r"[.-]", "_", name).lower(): name for name in tables}
         parts[1] = spelled.get(parts[1], parts[1])
     return tuple(parts)
 
@@ -175,6 +175,20 @@ def _anchor_paths(gathered: Gathered) -> None:
             secret = repository.get(key) if isinstance(repository, dict) else None
             if isinstance(secret, dict):
                 _anchor(gathered, secret, ("repositories", name, key, "file"))
+    _anchor_hosts(gathered)
+
+
+def _anchor_hosts(gathered: Gathered) -> None:
+    hosts, notify = gathered.table.get("hosts"), gathered.table.get("notify")
+    for name, host in (hosts if isinstance(hosts, dict) else {}).items():
+        for key in ("identity_file", "known_hosts") if isinstance(host, dict) else ():
+            if str(host.get(key, "")).startswith("~/"):
+                host[key] = str(Path(str(host[key])).expanduser())
+            _anchor(gathered, host, ("hosts", name, key))
+    urls = notify.get("urls") if isinstance(notify, dict) else None
+    for url in urls if isinstance(urls, list) else ():
+        if isinstance(url, dict):
+            _anchor(gathered, url, ("notify", "urls", "file"))
 
 
 def _anchor(gathered: Gathered, table: dict[str, Any], place: Place) -> None:

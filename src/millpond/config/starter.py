@@ -16,7 +16,10 @@ from pydantic.fields import FieldInfo
 
 from millpond.adopt import Adopted, Found, Skipped
 from millpond.config.adopting import ADOPT
-from millpond.config.model import UPSTREAM_KEYS, Config, RepositoryConfig, Table
+from millpond.config.hosts import HostConfig
+from millpond.config.model import UPSTREAM_KEYS, Config, RepositoryConfig
+from millpond.config.problems import NAMED
+from millpond.config.table import Table
 from millpond.config.units import format_size
 
 _HEADER = """\
@@ -32,6 +35,7 @@ _EXAMPLES = {
     "mutable_ttl_s": "600",
     "username": '{ env = "NAME" }',
     "password": '{ env = "NAME" }',
+    "urls": '[{ env = "NAME" }]',
 }
 _LOCAL_ONLY = ("allow_overwrite", "max_upload")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -46,7 +50,7 @@ def init_text(config: Config, adopted: Iterable[Found], *, folder: Path | None =
     """
     config = config if folder is None else _relative(config, folder)
     found = tuple(adopted)
-    tables = [name for name in Config.model_fields if name != "repositories"]
+    tables = [name for name in Config.model_fields if name not in NAMED]
     parts = [_HEADER, *(_table(name, getattr(config, name)) for name in tables)]
     repositories = config.repositories or {
         one.repository: RepositoryConfig(package=one.package, base_url=ADOPT)
@@ -54,6 +58,7 @@ def init_text(config: Config, adopted: Iterable[Found], *, folder: Path | None =
         if isinstance(one, Adopted)
     }
     parts += [_repository(name, one, found) for name, one in repositories.items()]
+    parts += [_host(name, one) for name, one in config.hosts.items()]
     parts += [f"# No repository for {one.package}: {_line(one.reason)}\n" for one in found if isinstance(one, Skipped)]
     return "\n".join(parts)
 
@@ -74,8 +79,31 @@ def _relative(config: Config, folder: Path) -> Config:
 def _table(name: str, table: Table) -> str:
     about = _line(type(table).__doc__ or "")
     defaults = type(table)()
-    lines = [_key(key, getattr(table, key), getattr(defaults, key), info) for key, info in _fields(table)]
+    below = {key: value for key, _ in _fields(table) if isinstance(value := getattr(table, key), Table)}
+    lines = [
+        _key(key, getattr(table, key), getattr(defaults, key), info) for key, info in _fields(table) if key not in below
+    ]
+    if below and not lines:
+        return "\n".join(_table(f"{name}.{key}", value) for key, value in below.items())
     return f"# {about}\n[{name}]\n" + "".join(lines)
+
+
+def _host(name: str, host: HostConfig) -> str:
+    """Write one host; of its own upkeep only what is set."""
+    defaults = HostConfig(ssh="local")
+    own = {key: value for key, _ in _fields(host) if isinstance(value := getattr(host, key), Table)}
+    lines = [
+        _key(key, getattr(host, key), "" if key == "ssh" else getattr(defaults, key), info)
+        for key, info in _fields(host)
+        if key not in own
+    ]
+    parts = [f"[hosts.{_name(name)}]\n", *lines]
+    for key, table in own.items():
+        values = {inner: value for inner, _ in _fields(table) if (value := getattr(table, inner)) is not None}
+        if values:
+            parts.append(f"[hosts.{_name(name)}.{key}]\n")
+            parts += [f"{inner} = {_toml(inner, value)}\n" for inner, value in values.items()]
+    return "".join(parts)
 
 
 def _fields(table: Table) -> Iterable[tuple[str, FieldInfo]]:
@@ -109,7 +137,7 @@ def _comment(one: Adopted) -> str:
 
 def _key(key: str, value: Any, default: Any, info: FieldInfo) -> str:
     about = f"  # {_line(info.description or '')}" if info.description else ""
-    if isinstance(value, SecretStr):
+    if isinstance(value, SecretStr) or (isinstance(value, tuple) and any(isinstance(one, SecretStr) for one in value)):
         return f"# {key} = {_EXAMPLES[key]}{about} It is set; its value is not repeated here.\n"
     if value == default and key not in {"package", "type"}:
         return f"# {key} = {_default(key, default)}{about}\n"

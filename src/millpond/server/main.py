@@ -6,6 +6,8 @@ import signal
 import socket
 from functools import partial
 
+import structlog
+
 from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
@@ -13,6 +15,8 @@ from millpond.server.daemon import bind_all, leave
 from millpond.server.logs import configure
 from millpond.server.supervisor import Supervisor
 from millpond.server.worker import Job, metrics_folder, serve, work
+
+log = structlog.get_logger(__name__)
 
 
 def run(source: Source) -> int:
@@ -28,6 +32,8 @@ def run(source: Source) -> int:
     if problem is not None:
         raise ConfigError(problem)
     configure(config.server.log_format, config.server.log_level)
+    for warning in config.warnings:
+        log.warning("a setting is ignored", setting=warning)
     lock = DataLock(config.server.data)
     try:
         sockets = _bound(config)

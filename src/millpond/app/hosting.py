@@ -1,0 +1,169 @@
+"""The hosts of one configuration: wired, ticked, asked. A reload makes a new one and closes the old.
+
+Its loops run in the first worker only, one for each host and task, so that none waits for another; the host's lease
+keeps them apart from builds and deploys. What they found is in the database: every worker can tell it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from millpond.adapters.localhost import LocalHost
+from millpond.adapters.notify import AppriseNotifier, NoNotifier
+from millpond.adapters.ssh import Connections, SshHost
+from millpond.adapters.sshfolder import socket_folder
+from millpond.app.fleet import disk_options, host_options, prune_options
+from millpond.config import Config
+from millpond.errors import NotFound
+from millpond.hosts import disk, prune
+from millpond.hosts.disk import Watchdog
+from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
+from millpond.hosts.places import HostPlace, NoRoots, PondPlace
+from millpond.hosts.ports import Host, Notifier, Roots
+from millpond.hosts.prune import Pruner, Watched
+from millpond.hosts.runs import Runs
+from millpond.loops import Loops
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+TICK_S = 60.0
+"""How often at least it is looked whether a prune is due."""
+Connect: TypeAlias = Callable[[HostOptions], Host]
+
+
+class Hosting:
+    """The hosts' area of one open application."""
+
+    def __init__(
+        self, app: App, config: Config, *, connect: Connect | None = None, notifier: Notifier | None = None
+    ) -> None:
+        self._app, self._config = app, config
+        self._connections: Connections | None = None
+        self._connect = connect or self._connected
+        urls = [url.get_secret_value() for url in config.notify.urls]
+        self.notifier = notifier or (AppriseNotifier(urls) if urls else NoNotifier())
+        self.runs = Runs(app.db)
+        self.roots: Roots = NoRoots()
+        self.loops = Loops()
+        self._watched: dict[str, Watched] = {}
+        self.options = {name: host_options(name, one, config) for name, one in config.hosts.items()}
+
+    def _connected(self, options: HostOptions) -> Host:
+        if options.address.local:
+            return LocalHost(options)
+        if self._connections is None:
+            folder = socket_folder(self._app.data, self._app.role.number)
+            self._connections = Connections(folder)
+        return SshHost(options, self._connections)
+
+    def watched(self, name: str) -> Watched:
+        """Give a host with what its upkeep needs. Raises `NotFound`."""
+        options = self.options.get(name)
+        if options is None:
+            raise NotFound(f"there is no host {name!r}; `millpond host ls` lists them")
+        if name not in self._watched:
+            app = self._app
+            self._watched[name] = Watched(
+                host=self._connect(options),
+                options=options,
+                runs=self.runs,
+                leases=app.leases,
+                notifier=self.notifier,
+                clock=app.clock,
+                holder=f"{app.node}/{os.getpid()}",
+            )
+        return self._watched[name]
+
+    def pruner(self, name: str) -> Pruner:
+        """Give a host's pruner. Raises `NotFound`."""
+        return Pruner(self.watched(name))
+
+    def watchdog(self, name: str) -> Watchdog:
+        """Give the watchdog of a host, or of the pond. Raises `NotFound`."""
+        if name == PondPlace.name:
+            options, place = self.pond_disk, PondPlace(PondDisk(self._app))
+            return Watchdog(place, options, place.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock)
+        watched = self.watched(name)
+        host = HostPlace(watched, self.roots)
+        return Watchdog(
+            host, watched.options.disk, host.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock
+        )
+
+    @property
+    def pond_disk(self) -> DiskOptions:
+        """How the pond's own disk is watched."""
+        return disk_options(self._config.upkeep.disk)
+
+    def start(self) -> None:
+        """Start the loops of whatever is switched on."""
+        for name, options in self.options.items():
+            if options.prune.enabled:
+                interval_s = min(options.prune.interval_s, TICK_S)
+                self.loops.every(interval_s, self.pruner(name).tick, f"build cache of {name}", at_once=True)
+            if options.disk.enabled:
+                self.loops.every(options.disk.interval_s, self.watchdog(name).tick, f"disk of {name}", at_once=True)
+        if self.pond_disk.enabled:
+            tick = self.watchdog(PondPlace.name).tick
+            self.loops.every(self.pond_disk.interval_s, tick, "disk of the pond", at_once=True)
+
+    async def close(self) -> None:
+        """Stop the loops, and end every connection."""
+        await self.loops.close()
+        await asyncio.gather(*(watched.host.close() for watched in self._watched.values()), return_exceptions=True)
+        if self._connections is not None:
+            with contextlib.suppress(OSError):
+                self._connections.folder.rmdir()
+
+    async def build_cache_prune(self) -> Mapping[str, object]:
+        """Give the pruner's block of ``/queue``."""
+        runs = await self.runs.all(prune.TASK, self.options)
+        hosts = {name: (one.prune, runs.get(name, Run())) for name, one in self.options.items()}
+        return prune.status(prune_options(self._config.upkeep.build_cache), hosts)
+
+    async def disk_monitor(self) -> Mapping[str, object]:
+        """Give the watchdog's block of ``/queue``."""
+        runs = await self.runs.all(disk.TASK, [*self.options, PondPlace.name])
+        options = {name: one.disk for name, one in self.options.items()} | {PondPlace.name: self.pond_disk}
+        each = {name: disk.status_of(one, runs.get(name, Run())) for name, one in options.items()}
+        pond = each.pop(PondPlace.name)
+        errors = [f"{name}: {one['last_error']}" for name, one in (each | {"pond": pond}).items() if one["last_error"]]
+        return {
+            "enabled": self._config.upkeep.disk.enabled,
+            "interval_s": self._config.upkeep.disk.interval_s,
+            "last_error": "; ".join(errors) or None,
+            "pond": pond,
+            "hosts": each,
+        }
+
+
+class PondDisk:
+    """The pond's own data, as the watchdog sees it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def measure(self) -> Room:
+        """Measure the fuller one of the disks of data and storage."""
+        places = (self._app.data, self._app.config.storage_path)
+        rooms = [await asyncio.to_thread(_room, place) for place in places]
+        return max(rooms, key=lambda room: room.bytes.percent)
+
+    async def collect(self, *, dry_run: bool) -> int:
+        """Evict and collect; gives the bytes."""
+        report = await self._app.upkeep.collect(dry_run=dry_run, progress=lambda *_: None)
+        return int(report["evicted_bytes"]) + int(report["freed_bytes"])
+
+
+def _room(place: Path) -> Room:
+    stat = os.statvfs(place)
+    used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    size = Filled(stat.f_blocks * stat.f_frsize, used, stat.f_bavail * stat.f_frsize)
+    if stat.f_files == 0:
+        return Room(size)
+    return Room(size, Filled(stat.f_files, stat.f_files - stat.f_ffree, stat.f_favail))

@@ -1,0 +1,1 @@
+"""The hosts: what is run on them over ssh, and what keeps them warm and clean."""

@@ -1,0 +1,62 @@
+"""What the hosts' area needs of the world, and what others give to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, TypeAlias
+
+from millpond.hosts.model import Completed, Room
+
+Heard: TypeAlias = Callable[[bytes], None]
+"""Takes a command's output while it runs; it must not block."""
+
+
+class Host(Protocol):
+    """A machine that runs commands: over ssh, this one, or a fake (`millpond.testing.hosts` has the conformance kit).
+
+    Commands are argument lists and reach the program byte for byte, whatever is in them; no shell reads them.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, stdin: bytes | None = None, heard: Heard | None = None
+    ) -> Completed:
+        """Run a command to its end; without `stdin` it reads nothing. `heard` gets standard output as it comes.
+
+        A command that fails is an answer, one that is not there has the exit code 127. After `timeout_s`, or when the
+        caller is cancelled, whatever was started here is ended, and what runs on the host is as far as it can be.
+        Raises `HostFailed`: the host can't be reached or refuses, the time is over, the command can't be passed on.
+        """
+
+    async def close(self) -> None:
+        """End what is open; nothing is left running here."""
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    async def notify(self, title: str, body: str) -> None:
+        """Send one message, within a bounded time. Never raises: what could not be sent is logged."""
+
+
+class Roots(Protocol):
+    """Says which images must stay on a host, whether a container uses them or not."""
+
+    async def protected(self, host: str) -> Collection[str]:
+        """Give references, digests and image ids: of current and previous releases, and of what is being deployed."""
+
+
+class Pond(Protocol):
+    """The pond's own disk."""
+
+    async def measure(self) -> Room:
+        """Measure the fuller one of the disks that it is on. Raises `OSError`."""
+
+    async def collect(self, *, dry_run: bool) -> int:
+        """Evict what exceeds its limit and collect what nothing refers to; gives the bytes that this freed, or would.
+
+        Raises `Busy` while that is under way already.
+        """
