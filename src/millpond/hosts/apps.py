@@ -1,7 +1,7 @@
 """What is deployed: an app's options, what its files resolve to, and the images that this needs, pinned. PURE.
 
-An app's files are resolved once, into one document. Pre-pull gives each image of it a digest; a release is that document with
-every image by digest. So what was pre-pulled is what is deployed.
+An app's files are resolved once, into one document. Pre-pull gives each image of it a digest; a release is that
+document with every image by digest. So what was pre-pulled is what is deployed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class AppOptions:
     pull: PullFrom = PullFrom.POND
     on: str = ""
     files: tuple[str, ...] = ()
-    """Compose or stack files, relative to `path`; empty: what ``COMPOSE_FILE`` in its .env says, else the usual names."""
+    """Compose or stack files, relative to `path`; empty: what its .env says (COMPOSE_FILE), else the usual names."""
     env_file: str = ""
     """Relative to `path`; empty: its ``.env``, where there is one."""
     profiles: tuple[str, ...] = ()
@@ -76,7 +76,10 @@ class AppOptions:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An image that an app needs. `reference` is as its file has it; `platform` as ``linux/arm64``, or empty: the host's own."""
+    """An image that an app needs.
+
+    `reference` is as its file has it; `platform` as ``linux/arm64``, or empty: the host's own.
+    """
 
     reference: str
     platform: str = ""
@@ -101,7 +104,7 @@ class Pinned:
     wanted: Wanted
     reference: str
     digest: str
-    """Of the manifest or index; of the image's configuration where it has no name in any registry (built, or loaded)."""
+    """Of the manifest or index; of the image's configuration where no registry has it (built, or loaded)."""
     local: bool = False
     """It is known by its id only: good for compose on the hosts that have it, not for a swarm."""
 
