@@ -66,6 +66,7 @@ def app_options(name: str, config: Config) -> AppOptions:
         kind=app.kind,
         pull=app.pull,
         on=app.on,
+        in_place=hosts == (app.on,) if app.on else local,
         files=app.files,
         env_file=app.env_file,
         profiles=app.profiles,

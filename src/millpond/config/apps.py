@@ -64,7 +64,7 @@ class AppConfig(Table):
     )
     files: Words = about((), "Its files. Empty: what COMPOSE_FILE in .env says, else the usual names.")
     env_file: f.LocalPath = about("", "Its .env. Empty: the one beside its files.")
-    profiles: Profiles = about((), "Profiles of compose that are on.")
+    profiles: Profiles = about((), "Profiles of compose that are on. Empty: COMPOSE_PROFILES in .env.")
     health: HealthConfig = HealthConfig()
     parallel: Annotated[int, Field(ge=1, le=64)] = about(4, "Hosts that pull, or are deployed to, at a time.")
     pull_timeout_s: f.Seconds = about(1800, "How long the pull of one image may take.")
