@@ -119,7 +119,7 @@ async def test_what_is_set_for_one_release_wins_over_the_env(here: LocalHost, fo
         ("", "services: {a: {image: x, platform: '--all'}}", "service a: '--all' is no platform"),
         ("", "services: {a: {image: ''}}", "neither an image nor a build context"),
         ("", "services: {-x: {image: x}}", "'-x' is no service's name"),
-        ("", "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: HOME}}", "secret s: its value comes"),
+        ("", "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: HOME}}", "secret s: its value is a variable"),
         ("", "services: {a: {image: x, volumes: [{type: image, source: i, target: /i}]}}", "a volume that is an image"),
         (f"A B={CANARY}\n", "services: {a: {image: x}}", "compose refuses its files"),
     ],

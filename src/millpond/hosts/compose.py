@@ -121,7 +121,7 @@ def _astray(document: Mapping[str, Any], app: AppOptions) -> Iterator[str]:
     for kind in ("configs", "secrets"):
         for name, one in _tables(document.get(kind)):
             if one.get("environment"):
-                yield f"{kind[:-1]} {name}: its value comes from a variable, which a release has not; write file: instead"
+                yield f"{kind[:-1]} {name}: its value is a variable, which a release has not; write file: instead"
             if _stays_behind(one.get("file"), app):
                 yield f"{kind[:-1]} {name}: {_there(one['file'], app)}"
     for name, service in _tables(document.get("services")):
