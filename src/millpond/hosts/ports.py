@@ -35,6 +35,13 @@ class Host(Protocol):
         """End what is open; nothing is left running here."""
 
 
+class Asker(Protocol):
+    """Asks URLs from the pond's machine."""
+
+    async def status(self, url: str, timeout_s: float) -> int:
+        """Give the status of one GET; redirects are not followed. Raises `OSError` where there is no answer in time."""
+
+
 class Notifier(Protocol):
     """Tells people."""
 

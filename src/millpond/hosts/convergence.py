@@ -1,0 +1,204 @@
+"""Whether what runs is what was wanted: judged from one look after another. PURE.
+
+A container is there when it has the release's image and is healthy, or, without a health check, has run for `steady_s`
+without a restart; one that is not restarted and ended with 0 has done its work. A service of a swarm is there when all
+of its tasks run so, and its update is over. What can't become well any more is told at once, not when the time is over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from millpond.hosts.commands import brief
+from millpond.hosts.orchestrators import Container, Service, Task
+
+LOOPING = 3
+"""Restarts, or failed tasks, that were seen before it is called a failure."""
+_ENDED_BADLY = frozenset({"failed", "rejected", "orphaned"})
+_STUCK = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many containers of which image a service has."""
+
+    image: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with one service. `who`: the container or service whose last words explain it; empty: none."""
+
+    service: str
+    why: str
+    who: str = ""
+
+    def __str__(self) -> str:
+        """Write the line."""
+        return f"{self.service}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a look came to: there (neither), not yet (`waiting`), or never (`failed`)."""
+
+    failed: tuple[Trouble, ...] = ()
+    waiting: tuple[Trouble, ...] = ()
+
+    @property
+    def there(self) -> bool:
+        """Whether all is as wanted."""
+        return not self.failed and not self.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What earlier looks knew of a container: since when it runs without a restart, and its restarts at first."""
+
+    run: str
+    since: float
+    restarts: int
+
+
+def wanted_of(document: str) -> dict[str, Wanted]:
+    """Give what a release's document for compose wants of each service."""
+    services: Mapping[str, Mapping[str, object]] = json.loads(document)["services"]
+    return {name: Wanted(str(one["image"]), _count(one)) for name, one in services.items()}
+
+
+def _count(service: Mapping[str, object]) -> int:
+    deploy = service.get("deploy")
+    replicas = deploy.get("replicas") if isinstance(deploy, Mapping) else None
+    count = service.get("scale") if replicas is None else replicas
+    return int(count) if isinstance(count, (int, str)) and str(count).isdigit() else 1
+
+
+class Looks:
+    """The looks at one host's containers during one deploy."""
+
+    def __init__(self, wanted: Mapping[str, Wanted], steady_s: float) -> None:
+        self._wanted, self._steady_s = wanted, steady_s
+        self._seen: dict[str, Seen] = {}
+
+    def judge(self, containers: Iterable[Container], now: float) -> Verdict:
+        """Judge what is there now; `now` on a clock that only goes on."""
+        each: dict[str, list[Container]] = defaultdict(list)
+        for container in containers:
+            each[container.service].append(container)
+        failed: list[Trouble] = []
+        waiting: list[Trouble] = []
+        for name, wanted in self._wanted.items():
+            there = [one for one in each[name] if one.image == wanted.image]
+            for one in there:
+                bad, yet = self._of(one, now)
+                failed += [Trouble(name, bad, one.id)] if bad else []
+                waiting += [Trouble(name, yet, one.id)] if yet else []
+            waiting += _missing(name, wanted, len(there), len(each[name]))
+        return Verdict(tuple(failed), tuple(waiting))
+
+    def _of(self, one: Container, now: float) -> tuple[str, str]:
+        """Give why a container can't become well, or why it is not yet."""
+        seen = self._seen.get(one.id) or Seen(one.started_at, now, one.restarts)
+        if seen.run != one.started_at:
+            seen = Seen(one.started_at, now, seen.restarts)
+        self._seen[one.id] = seen
+        if one.restarts - seen.restarts >= LOOPING and one.health != "healthy":
+            return f"restarts again and again: {_ended(one)}", ""
+        match one.status:
+            case "running":
+                return self._running(one, now - seen.since)
+            case "exited" | "dead":
+                return _exited(one)
+            case "created" if one.error:
+                return f"could not be started: {brief(one.error)}", ""
+            case "restarting":
+                return "", f"restarts: {_ended(one)}"
+        return "", f"is {one.status}"
+
+    def _running(self, one: Container, ran_s: float) -> tuple[str, str]:
+        match one.health:
+            case "healthy":
+                return "", ""
+            case "unhealthy":
+                return f"is unhealthy: {brief(one.health_said) or 'its health check fails and says nothing'}", ""
+            case "":
+                return "", "" if ran_s >= self._steady_s else "runs, but not for long yet"
+        return "", f"its health check has not passed yet: {brief(one.health_said) or 'it says nothing'}"
+
+
+def _missing(name: str, wanted: Wanted, there: int, of_any: int) -> Iterator[Trouble]:
+    if there < wanted.count:
+        old = " (another image runs)" if of_any > there else ""
+        yield Trouble(name, f"{there} of {wanted.count} containers are there{old}")
+
+
+def _ended(one: Container) -> str:
+    memory = ", out of memory" if one.out_of_memory else ""
+    return f"exited with code {one.exit_code}{memory}" + (f": {brief(one.error)}" if one.error else "")
+
+
+def _exited(one: Container) -> tuple[str, str]:
+    if one.exit_code == 0 and not one.error:
+        again = one.policy in {"always", "unless-stopped"}
+        return "", "is stopped" if again else ""
+    return _ended(one), ""
+
+
+class StackLooks:
+    """The looks at one stack during one deploy. `images`: what each service (by its own name) is to run."""
+
+    def __init__(self, app: str, images: Mapping[str, str], steady_s: float) -> None:
+        self._images = {f"{app}_{name}": image for name, image in images.items()}
+        self._app, self._steady_s = app, steady_s
+        self._since: dict[str, float] = {}
+        self._before: frozenset[str] | None = None
+
+    def judge(self, services: Iterable[Service], tasks: Sequence[Task], now: float) -> Verdict:
+        """Judge what is there now; the first look tells which failures are of before."""
+        if self._before is None:
+            self._before = frozenset(task.id for task in tasks if task.state in _ENDED_BADLY)
+        known = {service.name: service for service in services}
+        failed: list[Trouble] = []
+        waiting: list[Trouble] = []
+        for name, image in self._images.items():
+            short = name.removeprefix(f"{self._app}_")
+            own = [task for task in tasks if task.service == name]
+            service = known.get(name)
+            if service is None or service.image != image:
+                waiting.append(
+                    Trouble(short, "the swarm does not have it yet" if service is None else "has another image")
+                )
+                continue
+            bad, yet = self._of(service, own, now)
+            failed += [Trouble(short, bad, name)] if bad else []
+            waiting += [Trouble(short, yet, name)] if yet else []
+        return Verdict(tuple(failed), tuple(waiting))
+
+    def _of(self, service: Service, tasks: Sequence[Task], now: float) -> tuple[str, str]:
+        errors = [task for task in tasks if task.state in _ENDED_BADLY and task.id not in (self._before or ())]
+        errors = [task for task in errors if task.image == service.image]
+        told = f": {_task_error(errors[0])}" if errors else ""
+        if service.update in _STUCK:
+            return f"its update is {service.update.replace('_', ' ')}{told or ': ' + brief(service.message)}", ""
+        if len(errors) >= LOOPING:
+            return f"fails again and again{told}", ""
+        state = "complete" if service.job else "running"
+        right = [task for task in tasks if task.image == service.image and task.state == state]
+        if not service.job:
+            right = [task for task in right if task.desired == "running" and self._steady(task, now)]
+        wished = [task for task in tasks if task.desired == "running"]
+        wanted = len(wished) if service.wanted is None else service.wanted
+        if len(right) < wanted or service.update == "updating":
+            return "", f"{len(right)} of {wanted} tasks are {state}{told}"
+        return "", ""
+
+    def _steady(self, task: Task, now: float) -> bool:
+        return now - self._since.setdefault(task.id, now) >= self._steady_s
+
+
+def _task_error(task: Task) -> str:
+    return brief(f"{task.error or task.state} (on {task.node or 'no node'})")

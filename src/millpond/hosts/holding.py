@@ -1,0 +1,137 @@
+"""Several leases at once, all or none: an app's own, then its hosts', in one order everywhere, against deadlocks.
+
+They are renewed while they are held, and end by themselves when Millpond dies. A holder of this machine's that is dead
+already is not waited for. Who loses one (the process slept for long, the disk was full) finds out at the next `check`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from millpond.clock import Clock
+from millpond.errors import Busy
+from millpond.leases import Lease, Leases, host_lease
+
+TTL_S = 120.0
+WAIT_S = 180.0
+"""How long upkeep that holds a host is waited for; a prune takes no longer as a rule."""
+LOOK_S = 0.5
+DEPLOY = "deploy"
+log = structlog.get_logger(__name__)
+
+
+def app_lease(app: str) -> str:
+    """Name the lease of an app: one deploy of it at a time."""
+    return f"app:{app}"
+
+
+@dataclass(slots=True)
+class Held:
+    """Leases that are held. `fence`: the app's fencing number."""
+
+    fence: int
+    leases: list[Lease] = field(default_factory=list)
+    lost: str = ""
+
+    def check(self) -> None:
+        """Raise `Busy` if one was lost."""
+        if self.lost:
+            raise Busy(f"the lease {self.lost} was lost to somebody else: nothing more is changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Takes leases for deploys of one process; `node` is the data directory's own."""
+
+    leases: Leases
+    clock: Clock
+    node: str
+    wait_s: float = WAIT_S
+    ttl_s: float = TTL_S
+
+    @asynccontextmanager
+    async def all(self, app: str, hosts: Iterable[str], told: Callable[[str], None]) -> AsyncIterator[Held]:
+        """Hold the app and its hosts. Another deploy of the app is not waited for, who holds a host is, for a while.
+
+        Raises `Busy`, naming who holds it.
+        """
+        holder = f"{self.node}/{os.getpid()}/{DEPLOY} of {app}/{secrets.token_hex(4)}"
+        held = Held(0)
+        renewing: asyncio.Task[None] | None = None
+        try:
+            first = await self._take(app_lease(app), holder, 0.0, told)
+            held.fence = first.fence
+            held.leases.append(first)
+            renewing = asyncio.create_task(self._renew(held))
+            for host in sorted(set(hosts)):
+                held.leases.append(await self._take(host_lease(host), holder, self.wait_s, told))
+            yield held
+        finally:
+            if renewing is not None:
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
+            for lease in reversed(held.leases):
+                await self.leases.release(lease)
+
+    async def _take(self, name: str, holder: str, wait_s: float, told: Callable[[str], None]) -> Lease:
+        until = self.clock.monotonic() + wait_s
+        while True:
+            lease = await self.leases.acquire(name, holder, self.ttl_s)
+            if lease is not None:
+                return lease
+            other = await self.leases.current(name)
+            if other is None or await self._was_dead(other):
+                continue
+            left = max(other.expires_at - self.clock.now(), 0)
+            text = f"{name} is held by {_who(other.holder)}"
+            if self.clock.monotonic() >= until:
+                raise Busy(f"{text}; if that is no more, it ends by itself in {left:.0f} s: try again then")
+            told(f"waiting: {text}")
+            await asyncio.sleep(LOOK_S)
+
+    async def _was_dead(self, lease: Lease) -> bool:
+        """Take a lease from a process of this machine that is no more; nobody else can tell of one elsewhere."""
+        node, _, rest = lease.holder.partition("/")
+        pid = rest.partition("/")[0]
+        if node != self.node or not pid.isdigit() or _alive(int(pid)):
+            return False
+        log.warning("a lease was left by a process that is no more", lease=lease.name, holder=lease.holder)
+        return await self.leases.release(lease)
+
+    async def _renew(self, held: Held) -> None:
+        while not held.lost:
+            await asyncio.sleep(self.ttl_s / 3)
+            for index, lease in enumerate(list(held.leases)):
+                try:
+                    kept = await self.leases.renew(lease, self.ttl_s)
+                except Exception as error:  # noqa: BLE001 - it is tried again; `renew` or the next writer tells if it was lost
+                    log.warning("a lease could not be renewed; trying again", lease=lease.name, error=str(error))
+                    continue
+                if kept is None:
+                    held.lost = lease.name
+                    return
+                held.leases[index] = kept
+
+
+def _who(holder: str) -> str:
+    """Say who holds a lease, without the random part."""
+    parts = holder.split("/")
+    what = parts[2] if len(parts) > 2 else "somebody"  # noqa: PLR2004 - node, process, what
+    return f"{what} (process {parts[1]})" if len(parts) > 1 else holder
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,185 @@
+"""Bringing a release out on one host, or to a swarm, and looking until it runs: commands executed, nothing decided.
+
+Both end with a `Verdict` by `hosts.convergence`, reached by asking the engine: what compose or the swarm's client said
+and its exit code only add to it. A connection that is lost while looking is taken up again until the time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from millpond.hosts import orchestrators as orch
+from millpond.hosts.apps import AppOptions
+from millpond.hosts.commands import Argv, Docker, brief, failure_text
+from millpond.hosts.commands import ids as read_ids
+from millpond.hosts.convergence import Looks, StackLooks, Trouble, Verdict, wanted_of
+from millpond.hosts.inspecting import ask, engine
+from millpond.hosts.masking import Mask
+from millpond.hosts.model import Completed, HostFailed, HostOptions, Kind
+from millpond.hosts.ports import Host
+from millpond.hosts.release import Release
+
+LOGS_S = 20.0
+EXPLAINED = 3
+"""Services whose last words are told."""
+BATCH = 50
+MIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often it is looked, and how long a container without a health check has to run."""
+
+    look_every_s: float = 1.0
+    steady_s: float = 5.0
+
+
+PACE = Pace()
+
+
+class RolloutFailed(Exception):
+    """A release does not run on a host; `details` are lines that explain it, masked."""
+
+    def __init__(self, text: str, details: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.details = tuple(details)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A host that an app runs on."""
+
+    host: Host
+    options: HostOptions
+
+    @property
+    def docker(self) -> Docker:
+        """The command lines for its engine."""
+        return Docker(self.options.docker_host)
+
+
+async def compose_program(place: Place) -> Argv:
+    """Find compose on a host: docker's plug-in, or docker-compose. Raises `HostFailed`."""
+    said = ""
+    for program in orch.compose_programs(place.docker):
+        done = await place.host.run(orch.version_of(program), timeout_s=place.options.limits.command_timeout_s)
+        if done.ok and orch.reads_documents(done.out):
+            return program
+        said = brief(done.out) if done.ok else said or failure_text(done)
+    text = f"no Docker Compose of version {orch.OLDEST_COMPOSE} or later there ({said}); install docker-compose-plugin"
+    raise HostFailed(place.host.name, text, kind=Kind.PERMANENT, reason="command", rc=127)
+
+
+async def find_manager(places: Sequence[Place]) -> Place:
+    """Give the first host that is a manager of a swarm. Raises `HostFailed`."""
+    for place in places:
+        if (await engine(place.host, place.docker, place.options.limits)).manager:
+            return place
+    names = ", ".join(place.host.name for place in places)
+    text = "none of its hosts is a manager of a swarm (`docker swarm init` makes one)"
+    raise HostFailed(names, text, kind=Kind.PERMANENT, reason="command")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One release, its document, and how patient we are."""
+
+    app: AppOptions
+    release: Release
+    document: str
+    mask: Mask
+    pace: Pace
+
+    async def compose(self, place: Place, program: Argv) -> None:
+        """Bring it out on one host. Raises `RolloutFailed`, `HostFailed`."""
+        until = time.monotonic() + self.app.converge_timeout_s
+        done = await self._hand(place, orch.Compose(program, self.app.name).up(), until)
+        looks = Looks(wanted_of(self.document), self.pace.steady_s)
+
+        async def look() -> Verdict:
+            return looks.judge(await _containers(place, self.app.name), time.monotonic())
+
+        await self._converge(place, look, done, until)
+
+    async def stack(self, place: Place) -> None:
+        """Deploy it as a stack on a manager. Raises `RolloutFailed`, `HostFailed`."""
+        until = time.monotonic() + self.app.converge_timeout_s
+        looks = StackLooks(self.app.name, self.release.images, self.pace.steady_s)
+
+        async def look() -> Verdict:
+            return looks.judge(*await _stack(place, self.app.name), time.monotonic())
+
+        await look()  # what failed before
+        done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
+        if not done.ok:
+            raise RolloutFailed(self.mask(orch.failure(done)))
+        await self._converge(place, look, done, until)
+
+    async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
+        left_s = max(until - time.monotonic(), MIN_S)
+        return await place.host.run(argv, timeout_s=left_s, stdin=self.document.encode())
+
+    async def _converge(
+        self, place: Place, look: Callable[[], Awaitable[Verdict]], done: Completed, until: float
+    ) -> None:
+        """Look until all is there, can't be, or the time is over; after a command that failed, once."""
+        lost: HostFailed | None = None
+        verdict = Verdict()
+        while True:
+            try:
+                verdict, lost = await look(), None
+            except HostFailed as error:
+                if error.kind is not Kind.TRANSIENT:
+                    raise
+                lost = error
+            if lost is None and done.ok and verdict.there:
+                return
+            if not done.ok or verdict.failed or time.monotonic() >= until:
+                break
+            await asyncio.sleep(self.pace.look_every_s)
+        if lost is not None and done.ok:
+            raise lost
+        raise await self._explained(place, verdict, done)
+
+    async def _explained(self, place: Place, verdict: Verdict, done: Completed) -> RolloutFailed:
+        """Say why, with the last words of what failed."""
+        wrong = verdict.failed or verdict.waiting
+        said = [] if done.ok else [orch.failure(done)]
+        late = done.ok and not verdict.failed
+        said += [f"not as it should be after {self.app.converge_timeout_s:g} s"] if late else []
+        text = "; ".join([*map(str, wrong[:EXPLAINED]), *said])
+        details: list[str] = []
+        for trouble in [one for one in wrong if one.who][:EXPLAINED]:
+            details += [f"{trouble.service}| {line}" for line in await self._last_words(place, trouble)]
+        return RolloutFailed(self.mask(text), [self.mask(line) for line in details])
+
+    async def _last_words(self, place: Place, trouble: Trouble) -> list[str]:
+        stack = self.release.kind.value == "swarm"
+        argv = orch.task_logs(place.docker, trouble.who) if stack else orch.logs_of(place.docker, trouble.who)
+        try:
+            done = await place.host.run(argv, timeout_s=LOGS_S)
+        except HostFailed:
+            return []
+        return [brief(line) for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-orch.TAIL :]
+
+
+async def _containers(place: Place, app: str) -> tuple[orch.Container, ...]:
+    limits = place.options.limits
+    found = await ask(place.host, orch.containers_of(place.docker, app), limits, read_ids)
+    containers: list[orch.Container] = []
+    for start in range(0, len(found), BATCH):
+        argv = orch.inspect_containers(place.docker, found[start : start + BATCH])
+        containers += await ask(place.host, argv, limits, orch.read_containers)
+    return tuple(containers)
+
+
+async def _stack(place: Place, app: str) -> tuple[tuple[orch.Service, ...], tuple[orch.Task, ...]]:
+    limits = place.options.limits
+    found = await ask(place.host, orch.services_of(place.docker, app), limits, orch.read_service_ids)
+    if not found:
+        return (), ()
+    services = await ask(place.host, orch.inspect_services(place.docker, found), limits, orch.read_services)
+    return services, await ask(place.host, orch.tasks_of(place.docker, app), limits, orch.read_tasks)
