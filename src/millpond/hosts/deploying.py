@@ -23,13 +23,13 @@ import structlog
 
 from millpond.errors import BadRequest, MillpondError, NotFound
 from millpond.hosts import health
-from millpond.hosts.apps import AppKind, AppOptions, Prepulled, Resolved
+from millpond.hosts.apps import AppKind, AppOptions, Pinned, Prepulled, Resolved, Wanted
 from millpond.hosts.commands import Argv, brief
 from millpond.hosts.holding import Held, Holding
 from millpond.hosts.masking import Mask
 from millpond.hosts.model import HostFailed
 from millpond.hosts.ports import Asker
-from millpond.hosts.presence import ensure_present
+from millpond.hosts.presence import built, ensure_present
 from millpond.hosts.release import Release, Rendered, State, previous, render
 from millpond.hosts.releases import Releases
 from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager
@@ -90,7 +90,7 @@ class Deploying:
             if not prepulled.ok:
                 raise NotDeployed(_pull_failures(app, prepulled))
             self.reached("prepulled")
-            made = render(app, resolved, prepulled.pins)
+            made = render(*await self._with_built(app, resolved, prepulled))
             commit = order.commit or await self.prepares.commit(app)
             new = replace(_new(app, made, walk.held), by=order.by, commit=commit, sets=dict(order.sets))
             release = await self._recorded(walk.held, new, made.document)
@@ -118,6 +118,17 @@ class Deploying:
             release = await self._bring_out(app, walk.held, release, document, told)
             walk.outcome = release.state.value
             return release
+
+    async def _with_built(
+        self, app: AppOptions, resolved: Resolved, prepulled: Prepulled
+    ) -> tuple[AppOptions, Resolved, Mapping[Wanted, Pinned]]:
+        """Add what was only built on its hosts; a swarm runs none of that."""
+        if app.kind is AppKind.SWARM:
+            return app, resolved, prepulled.pins
+        found = await built(app, [self.place(name) for name in app.hosts], resolved)
+        services = {**resolved.services, **{name: pin.wanted for name, pin in found.items()}}
+        pins = {**prepulled.pins, **{pin.wanted: pin for pin in found.values()}}
+        return app, replace(resolved, services=services), pins
 
     @asynccontextmanager
     async def _leased(self, app: AppOptions, told: Told) -> AsyncIterator[_Walk]:
@@ -147,7 +158,7 @@ class Deploying:
             held.check()
             active = await self.releases.activate(run.release, app.keep)
         except (RolloutFailed, HostFailed) as error:
-            text = brief(mask(error.told if isinstance(error, HostFailed) else str(error)))
+            text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
             return await self.releases.failed(run.release, text, details)

@@ -14,7 +14,7 @@ MASK = "********"
 MIN_SECRET = 4
 """Shorter values occur in any text."""
 _SECRET = re.compile(
-    r"pass|pwd|secret|token|credential|api_?key|access_?key|private|auth|cookie|salt|signing|encrypt|dsn|_key$|^key$|^content$",
+    r"pass|pwd|secret|token|credential|api[-_]?key|access[-_]?key|private|auth|cookie|salt|signing|encrypt|dsn|[-_]key$|^key$|^content$",
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")

@@ -129,7 +129,7 @@ def commit_of(path: str) -> Argv:
 def checked(reference: str) -> str:
     """Check a reference by content. Raises `ValueError`."""
     found = canonical(reference)
-    return found if found.startswith("sha256:") else parse_reference(reference).short
+    return found if found.startswith("sha256:") else parse_reference(found).short
 
 
 def named(text: str) -> str:

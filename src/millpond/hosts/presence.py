@@ -1,4 +1,4 @@
-"""Whether hosts have the images of a release that is to be brought back, and giving them what they lack.
+"""Whether hosts have images that no pre-pull sees to: of a release that is brought back, and what was built there.
 
 What is there is found by digest, with no network. What is missing is pulled under the name that the release has it by:
 through the pond, which keeps it, or directly. All hosts have everything, or nothing is changed.
@@ -9,14 +9,43 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from millpond.errors import MillpondError
+from millpond.errors import BadRequest, MillpondError
 from millpond.hosts import orchestrators as orch
-from millpond.hosts.apps import AppOptions
-from millpond.hosts.commands import failure_text
-from millpond.hosts.model import HostFailed
+from millpond.hosts.apps import AppOptions, Pinned, Resolved, Wanted
+from millpond.hosts.commands import failure_text, read_string
+from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.rollout import Place
 
 _MISSING = ("no such image", "no such object")
+
+
+async def built(app: AppOptions, places: Sequence[Place], resolved: Resolved) -> dict[str, Pinned]:
+    """Pin the images of services that are only built, by service: each host must have the same one, by its id.
+
+    Compose calls such an image APP-SERVICE. Raises `BadRequest`, `HostFailed`.
+    """
+    pins: dict[str, Pinned] = {}
+    for name, service in resolved.document.get("services", {}).items():
+        if name not in resolved.services:
+            image = str(service.get("image") or f"{app.name}-{name}")
+            found = {await _id_of(place, image) for place in places}
+            if len(found) != 1 or "" in found:
+                why = "is not there on every host" if "" in found else "is another one on each host"
+                text = f"{app.name}: {image}, which the service {name} is built as, {why}"
+                raise BadRequest(f"{text}: build it once, push it, and name it as image: (or load it on each host)")
+            (image_id,) = found
+            pins[name] = Pinned(Wanted(image), image_id, image_id, local=True)
+    return pins
+
+
+async def _id_of(place: Place, image: str) -> str:
+    limits = place.options.limits
+    done = await place.host.run(orch.present(place.docker, image), timeout_s=limits.command_timeout_s)
+    if not done.ok and any(word in done.err.lower() for word in _MISSING):
+        return ""
+    if not done.ok:
+        raise HostFailed(place.host.name, failure_text(done), kind=Kind.TRANSIENT, reason="command", rc=done.rc)
+    return read_string(done.out)
 
 
 async def ensure_present(app: AppOptions, places: Sequence[Place], images: Sequence[str]) -> None:

@@ -106,22 +106,19 @@ def checksum_of(document: str) -> str:
 def render(app: AppOptions, resolved: Resolved, pins: Mapping[Wanted, Pinned]) -> Rendered:
     """Write an app's document with every image by content. Raises `BadRequest`, naming the service.
 
-    What would have the host build or pull is left out, and `profiles` too: what is in the document is wanted. The
-    resolver of compose has doubled each ``$`` (it reads the document again); that of a stack has not.
+    What would have the host build or pull is left out, and `profiles` too: what is in the document is wanted. Each
+    dollar in it is doubled already, as the document is read once more.
     """
     document = deepcopy(dict(resolved.document))
     services = document.get("services")
     if not isinstance(services, dict) or not services:
         raise BadRequest(f"{app.name} has no services: there is nothing to deploy")
-    _refuse_environment(document)
     images: dict[str, str] = {}
     for name, service in services.items():
         images[name] = _image(app, name, resolved.services.get(name), pins)
         services[name] = _service(app.kind, dict(service or {}), images[name])
     document.pop("name", None)
-    if app.kind is AppKind.SWARM:
-        document = _doubled(document)
-    else:
+    if app.kind is AppKind.COMPOSE:
         document["name"] = app.name
     return Rendered(written(document), images)
 
@@ -147,31 +144,13 @@ def _service(kind: AppKind, service: dict[str, Any], image: str) -> dict[str, An
     return kept
 
 
-def _refuse_environment(document: Mapping[str, Any]) -> None:
-    """Refuse a secret or config from a variable: it would be read on the host, where that variable is not set."""
-    for kind in ("secrets", "configs"):
-        for name, one in (document.get(kind) or {}).items():
-            if isinstance(one, Mapping) and one.get("environment"):
-                text = f"{kind}.{name} comes from the variable {one['environment']}, which is not set on a host"
-                raise BadRequest(f"{text}: give it as a file there, or make it external")
-
-
-def _doubled(value: Any) -> Any:
-    """Double each ``$``, so that reading the document fills nothing in."""
-    match value:
-        case str():
-            return value.replace("$", "$$")
-        case dict():
-            return {key: _doubled(one) for key, one in value.items()}
-        case list():
-            return [_doubled(one) for one in value]
-    return value
-
-
 def written(document: Mapping[str, Any]) -> str:
     """Write a document. Raises `BadRequest` where no YAML reader would find the same in it, or it is too large."""
     _check_keys(document)
-    text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    try:
+        text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise BadRequest("the resolved document has a number that is none, or is nested too deep") from None
     text = _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     if len(text.encode()) > MAX_DOCUMENT_BYTES:
         raise BadRequest(f"the resolved document is larger than {MAX_DOCUMENT_BYTES} bytes")

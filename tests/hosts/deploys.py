@@ -1,0 +1,166 @@
+"""Hosts by script that can be deployed to, and what comes before a deploy, by script too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from millpond.db import Database
+from millpond.hosts.address import Address
+from millpond.hosts.apps import AppOptions, HostPull, Pinned, Prepulled, PullFailure, Resolved, Wanted
+from millpond.hosts.deploying import Deploying
+from millpond.hosts.holding import Holding
+from millpond.hosts.model import Completed, HostOptions, Kind
+from millpond.hosts.releases import Releases
+from millpond.hosts.rollout import Pace, Place
+from millpond.leases import Leases
+from millpond.testing.clock import FakeClock
+from millpond.testing.hosts import Asked, Crowd, FakeHost
+
+NAME = "pond.lan:8080/hub/app"
+
+
+def reference(version: str) -> str:
+    return f"{NAME}@sha256:{version.encode().hex():0>64}"
+
+
+@dataclass
+class FakeEngine:
+    """What a scripted host runs: `up` brings out the document that it is given, for the app that it names.
+
+    `breaks` has how containers of an image end up: changes of what `container inspect` tells.
+    """
+
+    name: str
+    breaks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    running: dict[str, str] = field(default_factory=dict)
+    documents: list[str] = field(default_factory=list)
+    crowd: Crowd = field(default_factory=Crowd)
+    on_up: Callable[[], Completed | None] = lambda: None
+
+    def host(self) -> FakeHost:
+        made = FakeHost(self.name, self.crowd)
+        made.on("docker", "compose", "version", answer="2.40.3\n")
+        made.on("docker", "compose", "--ansi", answer=self._up)
+        made.on("docker", "container", "ls", answer=lambda _: Completed(0, "".join(f"{one}\n" for one in self._ids())))
+        made.on("docker", "container", "inspect", answer=self._inspected)
+        made.on("docker", "container", "logs", answer="starting\nboom: pw is canary-pw\n")
+        made.on("docker", "image", "inspect", answer=self._image)
+        made.on("docker", "image", "pull", answer=Completed(1, "", "connection refused"))
+        return made
+
+    def _up(self, asked: Asked) -> Completed:
+        text = (asked.stdin or b"").decode()
+        self.documents.append(text)
+        done = self.on_up()
+        if done is not None:
+            return done
+        self.running = {name: one["image"] for name, one in json.loads(text)["services"].items()}
+        return Completed(0, "", " Container shop-web-1  Started\n")
+
+    def _ids(self) -> list[str]:
+        return [f"{number:064x}" for number, _ in enumerate(self.running, 1)]
+
+    def _inspected(self, asked: Asked) -> Completed:
+        services = dict(zip(self._ids(), self.running.items(), strict=True))
+        lines = []
+        for one in asked.argv[asked.argv.index("--") + 1 :]:
+            service, image = services[one]
+            state = {"Status": "running", "StartedAt": "t", "Health": {"Status": "healthy"}}
+            state |= self.breaks.get(image, {})
+            labels = {"com.docker.compose.service": service}
+            found = {"id": one, "name": f"/{service}", "labels": labels, "image": image, "restarts": 0, "policy": "no"}
+            lines.append(json.dumps(found | {"state": state}))
+        return Completed(0, "\n".join(lines))
+
+    def _image(self, asked: Asked) -> Completed:
+        if asked.argv[-1] in self.images:
+            return Completed(0, json.dumps("sha256:" + "f" * 64))
+        return Completed(1, "", f"Error: No such image: {asked.argv[-1]}")
+
+
+@dataclass
+class FakePrepares:
+    """Resolves to one service of the version that is wanted next, and gives it to every host, or refuses to."""
+
+    engines: Mapping[str, FakeEngine]
+    version: str = "1"
+    failure: PullFailure | None = None
+    asked: list[Mapping[str, str]] = field(default_factory=list)
+
+    async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
+        self.asked.append(sets)
+        version = sets.get("VERSION", self.version)
+        wanted = Wanted(f"app:{version}")
+        service = {"image": wanted.reference, "environment": {"DB_PASSWORD": "canary-pw", "V": version}}
+        return Resolved({"services": {"web": service}}, (wanted,), {"web": wanted})
+
+    async def prepull(self, app: AppOptions, resolved: Resolved, told: Callable[..., None]) -> Prepulled:
+        pins = {one: Pinned(one, reference(one.reference[4:]), "sha256:x") for one in resolved.wanted}
+        for engine in self.engines.values():
+            engine.images |= {pin.reference for pin in pins.values()}
+        failures = (self.failure,) if self.failure else ()
+        hosts = {name: HostPull(1, 0, 1 - len(failures), failures) for name in app.hosts}
+        return Prepulled(pins, hosts)
+
+    async def commit(self, app: AppOptions) -> str:
+        return "c0ffee"
+
+
+class FakeAsker:
+    """Answers with one status after another; the last one for ever."""
+
+    def __init__(self, *statuses: int | OSError) -> None:
+        self.statuses, self.asked = list(statuses) or [200], 0
+
+    async def status(self, url: str, timeout_s: float) -> int:
+        self.asked += 1
+        found = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+
+@dataclass
+class World:
+    """Everything that a deploy needs, by script."""
+
+    app: AppOptions
+    engines: dict[str, FakeEngine]
+    hosts: dict[str, FakeHost]
+    prepares: FakePrepares
+    asker: FakeAsker
+    deploying: Deploying
+    releases: Releases
+    leases: Leases
+    clock: FakeClock
+    outcomes: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+
+
+def world(db: Database, clock: FakeClock, hosts: tuple[str, ...] = ("web1", "web2", "web3"), **app: Any) -> World:
+    crowd = Crowd()
+    engines = {name: FakeEngine(name, crowd=crowd) for name in hosts}
+    made = {name: engine.host() for name, engine in engines.items()}
+    prepares, asker = FakePrepares(engines), FakeAsker()
+    releases, leases = Releases(db, clock), Leases(db, clock)
+    outcomes: list[str] = []
+    steps: list[str] = []
+    deploying = Deploying(
+        releases=releases,
+        holding=Holding(leases, clock, "node", wait_s=0.0),
+        place=lambda name: Place(made[name], HostOptions(name, Address("local"))),
+        prepares=prepares,
+        asker=asker,
+        measured=lambda app, outcome, _: outcomes.append(f"{app} {outcome}"),
+        pace=Pace(look_every_s=0.001, steady_s=0.0),
+        reached=steps.append,
+    )
+    options = AppOptions("shop", "/srv/shop", hosts, **{"converge_timeout_s": 5.0, **app})
+    return World(options, engines, made, prepares, asker, deploying, releases, leases, clock, outcomes, steps)
+
+
+FAILURE = PullFailure("app:1", Kind.PERMANENT, "manifest unknown")
