@@ -72,6 +72,8 @@ class Metrics:
         self._usage_dropped = Gauge(
             "millpond_usage_dropped", "Usage records lost to back-pressure", **(make | {"multiprocess_mode": "livesum"})
         )
+        self._pulls = Counter("millpond_host_pulls", "Images that hosts were given", ["host", "outcome"], **make)
+        self._pulled = Counter("millpond_host_pulled_bytes", "Bytes of the layers of pulled images", ["host"], **make)
         self._tasks = Gauge("millpond_tasks", "Tasks of the event loop", **(make | {"multiprocess_mode": "livesum"}))
         buckets = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
         self._lag = Histogram("millpond_event_loop_lag_seconds", "Delay of a timer", buckets=buckets, **make)
@@ -122,6 +124,11 @@ class Metrics:
     def usage_dropped(self, count: int) -> None:
         """Note how many usage records were lost so far."""
         self._usage_dropped.set(count)
+
+    def pulled(self, host: str, outcome: str, size: int) -> None:
+        """Count how the pull of an image to a host ended, and the bytes of its layers as far as they are known."""
+        self._pulls.labels(host, outcome).inc()
+        self._pulled.labels(host).inc(size)
 
     def flying(self, count: int) -> None:
         """Note the number of fetches under way."""

@@ -56,7 +56,8 @@ async def test_files_are_merged_and_filled_in_as_the_env_says(here: LocalHost, f
         "platform: linux/arm64}\n"
         "  job: {image: 'nginx:${VERSION}', profiles: [night]}\n"
         "  bug: {image: 'gdb:${V2:-9}', profiles: [debug]}\n"
-        "  own: {build: .}\n  both: {build: ., image: 'built:1'}\n  only: {build: ., image: 'x:1', pull_policy: build}\n",
+        "  own: {build: .}\n  both: {build: ., image: 'built:1'}\n"
+        "  only: {build: ., image: 'x:1', pull_policy: build}\n",
         more_yml="include: [inc.yml]\nservices:\n  web: {command: 'a $$5'}\n"
         "  ext: {extends: {file: base.yml, service: b}}\n",
         inc_yml="services: {inc: {image: 'inc:1', pull_policy: always}}",
@@ -119,7 +120,11 @@ async def test_what_is_set_for_one_release_wins_over_the_env(here: LocalHost, fo
         ("", "services: {a: {image: x, platform: '--all'}}", "service a: '--all' is no platform"),
         ("", "services: {a: {image: ''}}", "neither an image nor a build context"),
         ("", "services: {-x: {image: x}}", "'-x' is no service's name"),
-        ("", "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: HOME}}", "secret s: its value is a variable"),
+        (
+            "",
+            "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {environment: HOME}}",
+            "secret s: its value is a variable",
+        ),
         ("", "services: {a: {image: x, volumes: [{type: image, source: i, target: /i}]}}", "a volume that is an image"),
         (f"A B={CANARY}\n", "services: {a: {image: x}}", "compose refuses its files"),
     ],

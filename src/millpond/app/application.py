@@ -54,7 +54,7 @@ CATALOG = "catalog.sqlite"
 DERIVED_BYTES = 1 << 30
 RETIRE_AFTER_S = 600.0
 ADOPTION_S = 10.0
-HOSTING = ("hosts", "upkeep", "notify")
+HOSTING = ("hosts", "apps", "upkeep", "notify")
 """The tables that the hosts' area is made of."""
 Repository = Proxy | LocalRepository
 log = structlog.get_logger(__name__)

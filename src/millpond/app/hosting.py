@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,6 +26,7 @@ from millpond.hosts.disk import Watchdog
 from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
 from millpond.hosts.places import HostPlace, NoRoots, PondPlace
 from millpond.hosts.ports import Host, Notifier, Roots
+from millpond.hosts.prepull import Underway
 from millpond.hosts.prune import Pruner, Watched
 from millpond.hosts.runs import Runs
 from millpond.loops import Loops
@@ -50,6 +52,7 @@ class Hosting:
         self.notifier = notifier or (AppriseNotifier(urls) if urls else NoNotifier())
         self.runs = Runs(app.db)
         self.roots: Roots = NoRoots()
+        self.underway = Underway()
         self.loops = Loops()
         self._watched: dict[str, Watched] = {}
         self.options = {name: host_options(name, one, config) for name, one in config.hosts.items()}
@@ -90,7 +93,7 @@ class Hosting:
             options, place = self.pond_disk, PondPlace(PondDisk(self._app))
             return Watchdog(place, options, place.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock)
         watched = self.watched(name)
-        host = HostPlace(watched, self.roots)
+        host = HostPlace(watched, _Both(self.roots, self.underway))
         return Watchdog(
             host, watched.options.disk, host.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock
         )
@@ -140,6 +143,18 @@ class Hosting:
             "pond": pond,
             "hosts": each,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """What is deployed, and what is being pre-pulled."""
+
+    deployed: Roots
+    underway: Roots
+
+    async def protected(self, host: str) -> Collection[str]:
+        """Give what either protects."""
+        return {*await self.deployed.protected(host), *await self.underway.protected(host)}
 
 
 class PondDisk:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from millpond.access.tokens import Token
 from millpond.app.explain import explain
 from millpond.app.hostops import HostOperations
+from millpond.app.prepulling import prepull_operation
 from millpond.artifacts.proxy import Proxy
 from millpond.config import parse_duration
 from millpond.errors import BadRequest
@@ -37,7 +38,11 @@ class Operations:
             "repo_ls", "repo_show", "repo_flush", "gc", "fsck", "why", "usage", "token_create", "token_ls",
             "token_revoke", "reload", "address",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names} | HostOperations(self._app).all()
+        return (
+            {name: getattr(self, name) for name in names}
+            | HostOperations(self._app).all()
+            | {"prepull": prepull_operation(self._app)}
+        )
 
     async def repo_ls(self, progress: Progress) -> dict[str, Any]:
         """List the repositories with what they hold."""

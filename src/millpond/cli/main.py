@@ -9,6 +9,7 @@ import typer
 from millpond import __version__
 from millpond.cli import host, repo, setup, token, upkeep
 from millpond.cli.output import out
+from millpond.cli.prepull import prepull
 
 app = typer.Typer(
     name="millpond",
@@ -27,6 +28,7 @@ app.command(epilog="Example: millpond usage --artifact pypi/simple/six/")(upkeep
 app.command(epilog="Example: millpond gc --dry-run")(upkeep.gc)
 app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)
 app.command(epilog="Example: millpond reload")(upkeep.reload)
+app.command(epilog="Example: millpond prepull shop --dry-run")(prepull)
 app.add_typer(repo.app, name="repo")
 app.add_typer(token.app, name="token")
 app.add_typer(host.app, name="host")

@@ -11,7 +11,15 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from millpond.errors import ConfigError, MillpondError
@@ -86,6 +94,36 @@ class Bar:
         """Take it away."""
         if self._progress is not None:
             self._progress.stop()
+
+
+class Bars(Bar):
+    """A bar for each thing that is worked on, in bytes where they are known; off a terminal a line for each.
+
+    A text such as ``web1: nginx:1.27`` has the bar of ``web1``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, str] = {}
+
+    def __call__(self, text: str, done: int, total: int | None) -> None:
+        """Show how far one of them is."""
+        name = text.partition(": ")[0]
+        if not err.is_terminal:
+            ended = total is not None and done >= total
+            line = f"{text}: done" if ended and ": " in text else text
+            if self._said.get(name) != line:
+                self._said[name] = line
+                err.print(line, markup=False)
+            return
+        if self._progress is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+            self._progress = Progress(*columns, TimeElapsedColumn(), console=err, transient=True)
+            self._progress.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(text, total=total)
+        self._progress.update(self._tasks[name], description=text, completed=done, total=total)
 
 
 def size(count: float) -> str:

@@ -29,9 +29,11 @@ def overrides(**values: object) -> dict[str, object]:
     return {key.replace("_", ".", 1): value for key, value in values.items() if value is not None}
 
 
-def perform(operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any]) -> Any:
-    """Run one operation and give its result; faults end the command."""
-    bar = Bar()
+def perform(
+    operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar | None = None
+) -> Any:
+    """Run one operation and give its result; faults end the command. `bar`: how progress is shown, if not by one."""
+    bar = bar or Bar()
     try:
         with failing():
             return asyncio.run(_perform(operation, config, data, arguments, bar))

@@ -86,6 +86,24 @@ class Docker:
         """Tell the image of each service of a swarm, a JSON line for each; on its managers only."""
         return self._argv("service", "ls", "--format", "{{json .Image}}")
 
+    def platform(self) -> Argv:
+        """Ask for the platform that the engine's own images are for, as ``linux/amd64``."""
+        return self._argv("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}")
+
+    def named_images(self, references: Iterable[str]) -> Argv:
+        """Describe images by name, a JSON line for each that is there; it ends with 1 where one is not."""
+        names = (parse_reference(one).short for one in references)
+        return self._argv("image", "inspect", "--format", _NAMED_IMAGE, "--", *names)
+
+    def pull(self, reference: str, platform: str = "") -> Argv:
+        """Pull an image; empty `platform`: the host's own."""
+        wanted = ("--platform", platform) if platform else ()
+        return self._argv("image", "pull", *wanted, "--", parse_reference(reference).short)
+
+    def tag(self, reference: str, name: str) -> Argv:
+        """Give an image that is there one more name."""
+        return self._argv("image", "tag", "--", parse_reference(reference).short, parse_reference(name).short)
+
     def remove_image(self, reference: str) -> Argv:
         """Take a name from an image, and the image away with its last one. Never forced: one in use stays."""
         return self._argv("image", "rm", "--", parse_reference(reference).short)
@@ -115,6 +133,12 @@ def check_socket(text: str) -> str:
 _IMAGE = (
     '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"size":{{json .Size}},'
     '"created":{{json .Created}},"tagged":{{json .Metadata.LastTagTime}}}'
+)
+
+
+_NAMED_IMAGE = (
+    '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"created":{{json .Created}},'
+    '"os":{{json .Os}},"architecture":{{json .Architecture}},"variant":{{json .Variant}}}'
 )
 
 
@@ -267,7 +291,15 @@ _FAILURES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (Kind.CREDENTIALS, ("unauthorized", "pull access denied", "authentication required", "docker login", "denied:")),
     (
         Kind.PERMANENT,
-        ("manifest unknown", "no matching manifest", "invalid reference format", "name unknown", "x509:", "not found"),
+        (
+            "manifest unknown",
+            "no matching manifest",
+            "invalid reference format",
+            "name unknown",
+            "x509:",
+            "not found",
+            "http response to https client",
+        ),
     ),
 )
 """The first that fits: a layer that can't be written may be told beside the registry's own words."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from millpond.hosts.model import Completed, Room
+from millpond.errors import MillpondError
+from millpond.hosts.model import Completed, Kind, Room
+from millpond.hosts.references import Reference
 
 Heard: TypeAlias = Callable[[bytes], None]
 """Takes a command's output while it runs; it must not block."""
@@ -67,3 +69,34 @@ class Pond(Protocol):
 
         Raises `Busy` while that is under way already.
         """
+
+
+Layers: TypeAlias = Mapping[str, Mapping[str, int]]
+"""For each platform the blobs of an image: digest -> bytes."""
+
+
+class NotPulled(MillpondError):
+    """An image can't be had: by a host, or by the pond. `text` is one line, with the cause in the registry's words."""
+
+    def __init__(self, text: str, *, kind: Kind, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.text, self.kind, self.retry_after_s = text, kind, retry_after_s
+
+
+class Registry(Protocol):
+    """The registries that images come from, as the pond sees them. References are the app's own."""
+
+    def name(self, reference: Reference) -> str:
+        """Give the image's name (domain and path) under the pond. Raises `NotPulled` where no repository fits."""
+
+    async def pin(self, reference: Reference, platform: str) -> str:
+        """Give the digest that a tag has now; with `platform`, that of this platform's manifest. Raises `NotPulled`."""
+
+    async def warm(self, reference: Reference, platforms: Collection[str], heard: Callable[[int, int], None]) -> Layers:
+        """Have the pond hold what a digest comes to for some platforms. Raises `NotPulled`.
+
+        `heard` is told how many bytes of how many are there.
+        """
+
+    async def drop(self, reference: Reference) -> int:
+        """Take away what the pond holds of a digest and is not what it should be; gives how many objects that were."""

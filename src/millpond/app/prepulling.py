@@ -1,0 +1,117 @@
+"""Pre-pull, wired: where an app's files lie, the pond as its registry, room by the disk watchdog's ladder.
+
+`Prepulling` is what a deploy asks for (it holds the leases then); the operation takes them itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from millpond.adapters.localhost import LocalHost
+from millpond.app.fleet import app_options
+from millpond.app.registry import PondRegistry
+from millpond.errors import MillpondError
+from millpond.hosts.address import LOCAL, Address
+from millpond.hosts.apps import AppOptions, HostPull, Prepulled, Resolved
+from millpond.hosts.holding import Holding
+from millpond.hosts.model import HostOptions
+from millpond.hosts.ports import Host
+from millpond.hosts.prepull import Means, Told, prepull
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+    from millpond.app.operations import Progress
+
+log = structlog.get_logger(__name__)
+
+
+class Prepulling:
+    """Resolves and pre-pulls for one open application."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
+        """Resolve the app's files, with variables over those of its .env. Raises `AppFailed`, `HostFailed`."""
+        from millpond.hosts.resolving import resolve  # YAML: only where an app is
+
+        return await resolve(self._machine(app), app, over=sets)
+
+    def _machine(self, app: AppOptions) -> Host:
+        if app.on:
+            return self._app.hosting.watched(app.on).host
+        return LocalHost(HostOptions(LOCAL, Address(LOCAL)))
+
+    async def prepull(
+        self, app: AppOptions, resolved: Resolved, told: Told, *, refresh: bool = False, dry_run: bool = False
+    ) -> Prepulled:
+        """Pull what hosts lack; they are leased. Raises `AppFailed`."""
+        hosting = self._app.hosting
+        means = Means(
+            registry=PondRegistry(self._app, app.pond),
+            make_room=self._make_room,
+            underway=hosting.underway,
+            measured=self._app.metrics.pulled,
+        )
+        places = [hosting.watched(name) for name in app.hosts]
+        return await prepull(app, resolved, places, means, told, refresh=refresh, dry_run=dry_run)
+
+    async def _make_room(self, name: str) -> bool:
+        """Climb the disk watchdog's ladder, where it is switched on."""
+        hosting = self._app.hosting
+        if not hosting.options[name].disk.enabled:
+            return False
+        try:
+            run = await hosting.watchdog(name).make_room()
+        except (MillpondError, OSError) as error:
+            log.warning("no room could be made", host=name, error=str(error))
+            return False
+        return bool(run.told.get("steps"))
+
+
+def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Make the operation ``prepull``."""
+
+    async def operation(progress: Progress, name: str, refresh: bool = False, dry_run: bool = False) -> dict[str, Any]:
+        """Give an app's hosts its images, or tell what would be pulled. Raises `NotFound`, `AppFailed`, `Busy`."""
+        options = app_options(name, app.config)
+        await app.adopted()
+        prepulling = Prepulling(app)
+        progress("resolving", 0, None)
+        resolved = await prepulling.resolve(options, {})
+        if dry_run or not resolved.wanted:
+            done = await prepulling.prepull(options, resolved, progress, refresh=refresh, dry_run=True)
+        else:
+            holding = Holding(app.leases, app.clock, app.node)
+            async with holding.all(name, options.hosts, lambda text: progress(text, 0, None)):
+                done = await prepulling.prepull(options, resolved, progress, refresh=refresh)
+        return told(name, done, dry_run=dry_run)
+
+    return operation
+
+
+def told(name: str, done: Prepulled, *, dry_run: bool) -> dict[str, Any]:
+    """Give a pre-pull as JSON values."""
+    images = [
+        {"image": wanted.reference, "platform": wanted.platform, "pinned": pin.reference, "digest": pin.digest}
+        for wanted, pin in done.pins.items()
+    ]
+    hosts = {host: _host(state) for host, state in done.hosts.items()}
+    sound = not any(state.error or state.failures for state in done.hosts.values())
+    return {"app": name, "dry_run": dry_run, "ok": sound if dry_run else done.ok, "images": images, "hosts": hosts}
+
+
+def _host(state: HostPull) -> dict[str, Any]:
+    failures = [asdict(failure) for failure in state.failures]
+    return {
+        "desired": state.desired,
+        "active": state.active,
+        "succeeded": state.succeeded,
+        "failed": len(failures),
+        "failures": failures,
+        "error": state.error or None,
+    }
