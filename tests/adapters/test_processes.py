@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from millpond.adapters.processes import environment, run_program
 
@@ -58,6 +59,15 @@ async def test_it_reads_what_it_is_given_or_nothing():
     given = b"x" * 3_000_000
     assert (await sh("wc -c", stdin=given)).out.strip() == str(len(given))
     assert (await sh("true", stdin=given)).rc == 0, "it need not read any of it"
+
+
+def test_under_the_daemon_s_own_loop_too():
+    """uvloop's transports are no instances of asyncio's."""
+
+    async def read() -> str:
+        return (await run_program(["cat"], timeout_s=30, max_output_bytes=1000, stdin=b"given")).out
+
+    assert uvloop.run(read()) == "given"
 
 
 async def test_the_time_out_ends_all_that_was_started(tmp_path: Path):

@@ -15,6 +15,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from millpond.hosts.ports import Heard
 
@@ -77,8 +78,8 @@ async def run_program(
 
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes | None) -> None:
     """Give it what it is to read; it need not read all of it."""
-    pipe = transport.get_pipe_transport(0)
-    if stdin is not None and isinstance(pipe, asyncio.WriteTransport):
+    pipe = cast(asyncio.WriteTransport | None, transport.get_pipe_transport(0))  # uvloop's own is no instance of it
+    if stdin is not None and pipe is not None:
         pipe.write(stdin)
         pipe.close()  # once it is written
 
