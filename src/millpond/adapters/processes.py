@@ -78,7 +78,7 @@ async def run_program(
 
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes | None) -> None:
     """Give it what it is to read; it need not read all of it."""
-    pipe = cast(asyncio.WriteTransport | None, transport.get_pipe_transport(0))  # uvloop's own is no instance of it
+    pipe = cast("asyncio.WriteTransport | None", transport.get_pipe_transport(0))  # of uvloop, no instance of it
     if stdin is not None and pipe is not None:
         pipe.write(stdin)
         pipe.close()  # once it is written

@@ -138,8 +138,9 @@ _IMAGE = (
 
 _NAMED_IMAGE = (
     '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}},"created":{{json .Created}},'
-    '"os":{{json .Os}},"architecture":{{json .Architecture}},"variant":{{json .Variant}}}'
+    '"os":{{json .Os}},"architecture":{{json .Architecture}}}'
 )
+"""Without the variant: a client fails where an image has none."""
 
 
 def _id(text: str) -> str:

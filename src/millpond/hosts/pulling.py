@@ -82,12 +82,11 @@ def _here(line: str) -> Here:
     try:
         found = json.loads(line)
         tags, digests = ([one for one in found[key] or () if "<none>" not in one] for key in ("tags", "digests"))
-        parts = (str(found[key] or "") for key in ("os", "architecture", "variant"))
         return Here(
             id=str(found["id"]),
             tags=frozenset(map(canonical, tags)),
             digests=frozenset(map(canonical, digests)),
-            platform="/".join(parts).rstrip("/"),
+            platform=f"{found['os']}/{found['architecture']}",
             created_at=read_time(found["created"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
