@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -155,7 +154,7 @@ def test_an_image_that_was_pulled_before_keeps_its_own_name(mill: Mill):
     mill.registry.stop()
     found = mill.prepull()
     assert found["ok"], found
-    assert found["images"][0]["pinned"] == own.replace(":1", "")[: own.rindex(":")] + f"@{WEB.digest}"
+    assert found["images"][0]["pinned"] == own.removesuffix(":1") + f"@{WEB.digest}"
 
 
 def test_hosts_that_miss_it_get_the_digest_that_the_others_have(mill: Mill):

@@ -243,6 +243,11 @@ class App:
         self._started = True
         self._start_hosting()
 
+    @property
+    def serving(self) -> bool:
+        """Whether this is a daemon's worker, that hosts can pull from."""
+        return self._started
+
     def _start_hosting(self) -> None:
         if self._started and self.role.number == 0:
             self.hosting.start()

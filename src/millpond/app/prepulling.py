@@ -16,7 +16,7 @@ from millpond.app.fleet import app_options
 from millpond.app.registry import PondRegistry
 from millpond.errors import MillpondError
 from millpond.hosts.address import LOCAL, Address
-from millpond.hosts.apps import AppOptions, HostPull, Prepulled, Resolved
+from millpond.hosts.apps import AppOptions, HostPull, Prepulled, PullFrom, Resolved
 from millpond.hosts.holding import Holding
 from millpond.hosts.model import HostOptions
 from millpond.hosts.ports import Host
@@ -79,6 +79,9 @@ def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
     async def operation(progress: Progress, name: str, refresh: bool = False, dry_run: bool = False) -> dict[str, Any]:
         """Give an app's hosts its images, or tell what would be pulled. Raises `NotFound`, `AppFailed`, `Busy`."""
         options = app_options(name, app.config)
+        if options.pull is PullFrom.POND and not app.serving and not dry_run:
+            text = f"no daemon runs on {app.data}, and the hosts of {name} pull through it: start `millpond serve`"
+            raise MillpondError(text)
         await app.adopted()
         prepulling = Prepulling(app)
         progress("resolving", 0, None)

@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from millpond.artifacts import freshness
 from millpond.artifacts.answer import Answer
 from millpond.artifacts.flights import Flight, Refused
 from millpond.artifacts.model import Entry, Target
@@ -38,6 +40,7 @@ _KINDS: Mapping[int, Kind] = {
     400: Kind.PERMANENT, 401: Kind.CREDENTIALS, 403: Kind.CREDENTIALS, 404: Kind.PERMANENT, 410: Kind.PERMANENT,
     429: Kind.WAIT,
 }  # fmt: skip
+_UPSTREAM = re.compile(r"the upstream answered (\d{3})\b")
 Heard = Callable[[int, int], None]
 
 
@@ -186,8 +189,10 @@ class PondRegistry:
 
 
 def _refused(status: int, reason: str, retry_after_s: float | None) -> NotPulled:
-    kind = _KINDS.get(status, Kind.TRANSIENT)
-    text = "manifest unknown: the registry has no such image" if kind is Kind.PERMANENT and status != 400 else reason  # noqa: PLR2004
+    """Class a refusal: by the upstream's own status, where the pond's answer tells of it."""
+    told = _UPSTREAM.search(reason)
+    kind = _KINDS.get(int(told[1]) if told else status, Kind.TRANSIENT)
+    text = "manifest unknown: the registry has no such image" if status in freshness.GONE else reason
     return NotPulled(text or f"the registry answers with status {status}", kind=kind, retry_after_s=retry_after_s)
 
 
