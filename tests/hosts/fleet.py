@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from millpond.hosts.address import Address
 from millpond.hosts.apps import AppOptions, Resolved, Wanted
 from millpond.hosts.commands import Docker
+from millpond.hosts.giving import Means
 from millpond.hosts.model import Completed, HostOptions, Kind
 from millpond.hosts.ports import NotPulled
-from millpond.hosts.prepull import Means
 from millpond.hosts.references import Reference, canonical, parse_reference
 from millpond.testing.hosts import Asked, Crowd, FakeHost
 

@@ -23,10 +23,10 @@ from millpond.config import Config
 from millpond.errors import NotFound
 from millpond.hosts import disk, prune
 from millpond.hosts.disk import Watchdog
+from millpond.hosts.giving import Underway
 from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
 from millpond.hosts.places import HostPlace, NoRoots, PondPlace
 from millpond.hosts.ports import Host, Notifier, Roots
-from millpond.hosts.prepull import Underway
 from millpond.hosts.prune import Pruner, Watched
 from millpond.hosts.runs import Runs
 from millpond.loops import Loops

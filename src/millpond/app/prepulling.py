@@ -17,10 +17,11 @@ from millpond.app.registry import PondRegistry
 from millpond.errors import MillpondError
 from millpond.hosts.address import LOCAL, Address
 from millpond.hosts.apps import AppOptions, HostPull, Prepulled, PullFrom, Resolved
+from millpond.hosts.giving import Means, Told
 from millpond.hosts.holding import Holding
 from millpond.hosts.model import HostOptions
 from millpond.hosts.ports import Host
-from millpond.hosts.prepull import Means, Told, prepull
+from millpond.hosts.prepull import prepull
 
 if TYPE_CHECKING:
     from millpond.app.application import App
