@@ -19,6 +19,7 @@ TITLES = {
     "startup": "Start-up",
     "turns": "Turns of the event loop",
     "entries": "One million entries",
+    "prepull": "Pre-pull",
     "lag": "Event-loop lag of the pond during the loads",
 }
 

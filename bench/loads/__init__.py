@@ -7,7 +7,8 @@ from bench.loads.hits import HITS
 from bench.loads.images import IMAGE
 from bench.loads.memory import MEMORY
 from bench.loads.misses import HERD, MISSES
+from bench.loads.prepull import PREPULL
 from bench.loads.startup import STARTUP
 from bench.loads.turns import TURNS
 
-GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, IMAGE, STARTUP, TURNS, ENTRIES)
+GROUPS: tuple[Group, ...] = (HITS, MISSES, HERD, BESIDE, MEMORY, IMAGE, STARTUP, TURNS, ENTRIES, PREPULL)
