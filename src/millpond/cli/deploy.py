@@ -12,7 +12,7 @@ import typer
 from millpond.cli.output import NO, Bars, out, say_json
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
-App = Annotated[str, typer.Argument(help="The app, by its name in [apps.NAME].")]
+App = Annotated[str, typer.Argument(help="The app, as the configuration calls it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")]
 
 
@@ -22,7 +22,7 @@ def deploy(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A variable over those of the app's .env, this time only."),
     ] = None,
-    commit: Annotated[str, typer.Option(help="The commit to record. [default: that of the app's folder]")] = "",
+    commit: Annotated[str, typer.Option(help="The commit to record; else that of the folder.")] = "",
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask for every tag again at its registry, also where hosts have it.")
     ] = False,
@@ -42,7 +42,7 @@ def deploy(
 
 def rollback(
     name: App,
-    to: Annotated[int | None, typer.Option(help="The number of a release. [default: the previous one]")] = None,
+    to: Annotated[int | None, typer.Option(help="The number of a release; else the previous one.")] = None,
     dry_run: DryRun = False,
     config: ConfigOption = None,
     data: DataOption = None,

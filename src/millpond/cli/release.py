@@ -17,7 +17,7 @@ SHORT = 12
 
 @app.command("ls", epilog="Example: millpond release ls shop")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="The app. [default: all of them]")] = None,
+    name: Annotated[str | None, typer.Argument(help="The app; else all of them.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -39,7 +39,7 @@ def list_(
 @app.command(epilog="Example: millpond release show shop 3")
 def show(
     name: Annotated[str, typer.Argument(help="The app.")],
-    number: Annotated[int | None, typer.Argument(help="The release's number. [default: the latest]")] = None,
+    number: Annotated[int | None, typer.Argument(help="The number of a release; else the latest.")] = None,
     document: Annotated[bool, typer.Option("--document", help="Print its document only, secrets masked.")] = False,
     config: ConfigOption = None,
     data: DataOption = None,
