@@ -52,10 +52,10 @@ networks: {{hostnet: {{external: true, name: host}}}}
 PASSWORD = "canary-9a41"
 
 
-def programs(folder: Path) -> str:
-    """Put compose (and a docker client that reads stack files) into a folder; gives a PATH that begins with it."""
+def programs(folder: Path, docker: str = "") -> str:
+    """Put compose and a docker client (else one that reads stack files) into a folder; gives a PATH that has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in (("docker-compose", compose()), ("docker", stack_docker() or "/usr/bin/docker")):
+    for name, path in (("docker-compose", compose()), ("docker", docker or stack_docker() or "/usr/bin/docker")):
         if not (folder / name).exists():
             (folder / name).symlink_to(path)
     return f"{folder}:/usr/local/bin:/usr/bin:/bin"

@@ -27,10 +27,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str,
     for reason in needed("dockerd", "docker", "busybox", "docker-registry"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("deploys")
-    path = programs(folder / "bin")
+    path, there = programs(folder / "bin"), programs(folder / "there", "/usr/bin/docker")
     try:
         with (
-            Sshd(f"SetEnv PATH={path}") as sshd,
+            Sshd(f"SetEnv PATH={there}") as sshd,
             Engine(None, "127.0.0.0/8") as engine,
             Registry(folder / "r") as registry,
         ):
