@@ -1,4 +1,4 @@
-"""A world to deploy in: a real pond, a real registry, a real Docker Engine behind a real sshd, and compose beside it."""
+"""A world to deploy in: a real pond, a real registry, a real Docker Engine with compose behind a real sshd."""
 
 from __future__ import annotations
 
@@ -52,13 +52,31 @@ networks: {{hostnet: {{external: true, name: host}}}}
 PASSWORD = "canary-9a41"
 
 
+HOOKED = """#!/bin/sh
+# Compose, with a test's own hook before it brings anything out.
+case " $* " in *" up "*) [ -x {hook} ] && {hook} ;; esac
+exec {real} "$@"
+"""
+
+
 def programs(folder: Path, docker: str = "") -> str:
     """Put compose and a docker client (else one that reads stack files) into a folder; gives a PATH that has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, path in (("docker-compose", compose()), ("docker", docker or stack_docker() or "/usr/bin/docker")):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(path)
+    (folder / "docker-compose").write_text(HOOKED.format(hook=folder / "hook", real=compose()))
+    (folder / "docker-compose").chmod(0o755)
+    (folder / "docker").symlink_to(docker or stack_docker() or "/usr/bin/docker")
     return f"{folder}:/usr/local/bin:/usr/bin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What ponds share. `path`: the programs of the pond's machine; `there`: the folder of those on the host."""
+
+    path: str
+    there: Path
+    sshd: Sshd
+    engine: Engine
+    registry: Registry
 
 
 def fill(registry: Registry, engine: Engine, folder: Path) -> str:
@@ -84,13 +102,20 @@ class World:
     """The parts, and the app's own folder."""
 
     folder: Path
-    sshd: Sshd
-    engine: Engine
-    registry: Registry
+    parts: Parts
     pond: PondProcess
-    path: str
     app: str = "shop"
     said: list[str] = field(default_factory=list)
+
+    @property
+    def engine(self) -> Engine:
+        """The host's engine."""
+        return self.parts.engine
+
+    @property
+    def registry(self) -> Registry:
+        """The registry behind the pond."""
+        return self.parts.registry
 
     @property
     def files(self) -> Path:
@@ -107,17 +132,17 @@ class World:
         """Run a command beside the pond, or without it; gives what it said."""
         argv = [sys.executable, "-m", "millpond", *words, "--config", str(self.pond.folder / "millpond.toml")]
         argv += ["--data", str(self.pond.data)]
-        environ = {**os.environ, "PATH": self.path, "HOME": str(self.folder)}
+        environ = {**os.environ, "PATH": self.parts.path, "HOME": str(self.folder)}
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=COMMAND_S, env=environ)
         self.said.append(done.stdout + done.stderr)
         assert code is None or done.returncode == code, self.said[-1]
         return self.said[-1]
 
-    def starting(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command beside the pond."""
-        argv = [sys.executable, "-m", "millpond", *words, "--config", str(self.pond.folder / "millpond.toml")]
+    def starting(self, *words: str, program: tuple[str, ...] = ("-m", "millpond")) -> subprocess.Popen[str]:
+        """Start a command beside the pond, or without it."""
+        argv = [sys.executable, *program, *words, "--config", str(self.pond.folder / "millpond.toml")]
         argv += ["--data", str(self.pond.data)]
-        environ = {**os.environ, "PATH": self.path, "HOME": str(self.folder)}
+        environ = {**os.environ, "PATH": self.parts.path, "HOME": str(self.folder)}
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ)
 
     def told(self, *words: str, code: int | None = 0) -> Any:
@@ -149,6 +174,14 @@ class World:
         """The app's releases."""
         return {row["number"]: row["state"] for row in self.told("release", "ls", self.app)}
 
+    def hook(self, script: str) -> None:
+        """Have the host do something right before compose brings anything out there; empty: nothing any more."""
+        place = self.parts.there / "hook"
+        place.unlink(missing_ok=True)
+        if script:
+            place.write_text(f"#!/bin/sh\n{script}\n")
+            place.chmod(0o755)
+
     def down(self) -> None:
         """Take the app's containers away."""
         ran = self.engine.docker("ps", "-aq", "--filter", "label=com.docker.compose.project")
@@ -157,24 +190,23 @@ class World:
             self.engine.docker("rm", "-f", one)
 
 
-def config(sshd: Sshd, engine: Engine, registry: Registry, port: int, folder: Path, more: str = "") -> str:
+def config(parts: Parts, port: int, folder: Path) -> str:
     """Write the pond's configuration."""
     return f"""
 [repositories.hub]
 package = "docker"
-base_url = "{registry.url}"
+base_url = "{parts.registry.url}"
 [upkeep.build_cache]
 enabled = false
 [upkeep.disk]
 enabled = false
-{sshd.toml("web1")}docker_host = "{engine.host}"
+{parts.sshd.toml("web1")}docker_host = "{parts.engine.host}"
 connect_timeout_s = 30
 [apps.shop]
 path = "{folder}/shop"
 hosts = ["web1"]
 pond = "127.0.0.1:{port}"
 converge_timeout_s = 40
-{more}
 """
 
 

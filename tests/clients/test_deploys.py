@@ -3,63 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.clients.deployed import COMPOSE, PASSWORD, STACK, World, config, fill, programs
-from tests.clients.registries import Registry, needed
+import yaml
+from tests.clients.deployed import COMPOSE, PASSWORD, STACK, World
 from tests.composing import stack_docker
-from tests.engine import Engine, Impossible
-from tests.sshd import Impossible as NoSshd
-from tests.sshd import Sshd
-
-from millpond.testing.pond import PondProcess, free_port
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, Sshd, Engine, Registry]]:
-    if os.geteuid() != 0:
-        pytest.skip("a Docker Engine of the test's own takes root")
-    for reason in needed("dockerd", "docker", "busybox", "docker-registry"):
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("deploys")
-    path, there = programs(folder / "bin"), programs(folder / "there", "/usr/bin/docker")
-    try:
-        with (
-            Sshd(f"SetEnv PATH={there}") as sshd,
-            Engine(None, "127.0.0.0/8") as engine,
-            Registry(folder / "r") as registry,
-        ):
-            reason = fill(registry, engine, folder / "images")
-            if reason:
-                pytest.skip(reason)
-            yield folder, path, sshd, engine, registry
-    except (Impossible, NoSshd) as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture
-def world(parts: tuple[Path, str, Sshd, Engine, Registry], tmp_path: Path) -> Iterator[World]:
-    """A pond of its own, with no release yet and nothing on the engine."""
-    _, path, sshd, engine, registry = parts
-    port = free_port()
-    text = config(sshd, engine, registry, port, tmp_path)
-    pond = PondProcess(tmp_path / "pond", text, port=port, environ={"PATH": path})
-    made = World(tmp_path, sshd, engine, registry, pond, path)
-    made.write("1")
-    pond.start()
-    try:
-        yield made
-    finally:
-        pond.stop()
-        made.down()
-        engine.empty()
-        if registry._process is None:
-            registry.start()
 
 
 def test_a_deploy_by_digest_through_the_pond_and_what_is_recorded_of_it(world: World):
@@ -123,7 +75,7 @@ def test_an_unhealthy_one_is_told_with_what_its_check_said(world: World):
     assert world.version() == "1"
 
 
-def test_rollback_with_pond_s_upstream_and_images_gone_says_what_is_missing_and_changes_nothing(world: World):
+def test_an_image_that_is_gone_comes_from_the_pond_or_nothing_is_changed(world: World):
     first = world.deploy("1")["release"]["images"]["web"]
     world.deploy("2")
     world.registry.stop()
@@ -132,7 +84,7 @@ def test_rollback_with_pond_s_upstream_and_images_gone_says_what_is_missing_and_
     assert world.version() == "1", "the pond still had it"
     world.told("rollback", "shop", "--to", "2")
     assert world.engine.docker("image", "rm", first).ok
-    world.millpond("repo", "flush", "hub")
+    world.pond.stop()
     said = world.millpond("rollback", "shop", code=1)
     assert f"{first} is not on web1, and can't be pulled" in said
     assert "nothing was changed" in said
@@ -185,7 +137,8 @@ def test_values_that_no_yaml_reader_should_take_for_something_else_arrive_as_the
         "<<",
     ]
     environment = {f"V{number}": value.replace("$", "$$") for number, value in enumerate(odd)}
-    text = json.dumps(environment, ensure_ascii=True).replace("{", "{{").replace("}", "}}")
+    text = yaml.safe_dump(environment, default_flow_style=True, width=10_000).strip()
+    text = text.replace("{", "{{").replace("}", "}}")
     world.write("1", COMPOSE.replace('{{DB_PASSWORD: "${{DB_PASSWORD}}", NOTE: "5$$ ${{NOTE:-é}}"}}', text))
     world.told("deploy", "shop")
     found = dict(one.split("=", 1) for one in world.container()["Config"]["Env"])

@@ -136,10 +136,10 @@ def _left_on(options: AppOptions, releases: list[Release]) -> list[str]:
 
 
 def _order(sets: Mapping[str, str], by: str, commit: str) -> Order:
-    if len(sets) > MAX_SETS or any(len(value) > MAX_VALUE for value in sets.values()):
-        raise BadRequest(f"at most {MAX_SETS} variables can be set, of at most {MAX_VALUE} characters each")
     if not all(isinstance(value, str) for value in sets.values()):
         raise BadRequest("what is set is text")
+    if len(sets) > MAX_SETS or any(len(value) > MAX_VALUE for value in sets.values()):
+        raise BadRequest(f"at most {MAX_SETS} variables can be set, of at most {MAX_VALUE} characters each")
     if len(by) > MAX_WHO or len(commit) > MAX_WHO or not (by + commit).isprintable():
         raise BadRequest(f"who deploys, and the commit, are at most {MAX_WHO} printable characters")
     return Order(by, commit, dict(sets))
