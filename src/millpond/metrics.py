@@ -76,6 +76,9 @@ class Metrics:
         self._pulled = Counter("millpond_host_pulled_bytes", "Bytes of the layers of pulled images", ["host"], **make)
         self._tasks = Gauge("millpond_tasks", "Tasks of the event loop", **(make | {"multiprocess_mode": "livesum"}))
         buckets = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+        self._deploys = Counter("millpond_deploys", "Deploys and rollbacks by outcome", ["app", "outcome"], **make)
+        spans = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+        self._deploy_time = Histogram("millpond_deploy_seconds", "How long they took", ["app"], buckets=spans, **make)
         self._lag = Histogram("millpond_event_loop_lag_seconds", "Delay of a timer", buckets=buckets, **make)
 
     def served(self, repository: str, outcome: str, size: int, count: int = 1) -> None:
@@ -141,6 +144,11 @@ class Metrics:
     def lagged(self, seconds: float) -> None:
         """Note how late the event loop was."""
         self._lag.observe(seconds)
+
+    def deployed(self, app: str, outcome: str, seconds: float) -> None:
+        """Count one deploy or rollback: ``active``, ``failed``, or ``stopped`` before anything was changed."""
+        self._deploys.labels(app, outcome).inc()
+        self._deploy_time.labels(app).observe(seconds)
 
     def text(self) -> bytes:
         """Give the Prometheus text, over all workers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,21 @@ from pathlib import Path
 
 import pytest
 from tests import jail as jails
+from tests.clients.deployed import Parts, World, fill, programs
+from tests.clients.deployed import config as deploy_config
 from tests.clients.indexes import TTL_S, Index, Mill, config
 from tests.clients.node import Manager, Npm, Pnpm
 from tests.clients.programs import Client, Pip, Room, Uv
+from tests.clients.registries import Registry as RealRegistry
+from tests.clients.registries import needed
 from tests.conftest import MakePond
+from tests.engine import Engine
+from tests.engine import Impossible as NoEngine
 from tests.registries import Registry
+from tests.sshd import Impossible as NoSshd
+from tests.sshd import Sshd
 
+from millpond.testing.pond import PondProcess, free_port
 from millpond.testing.upstream import ThreadedUpstream
 
 MakeMill = Callable[..., Mill]
@@ -116,3 +126,45 @@ def manager(request: pytest.FixtureRequest) -> Manager:
 def registry(request: pytest.FixtureRequest, upstream: ThreadedUpstream, files_host: ThreadedUpstream) -> Registry:
     native = request.param == "native"
     return Registry(upstream, upstream if native else files_host, native=native)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A registry with an app's versions, and an engine behind an sshd with compose."""
+    if os.geteuid() != 0:
+        pytest.skip("a Docker Engine of the test's own takes root")
+    for reason in needed("dockerd", "docker", "busybox", "docker-registry"):
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("deploys")
+    path, there = programs(folder / "here"), programs(folder / "there", "/usr/bin/docker")
+    try:
+        with (
+            Sshd(f"SetEnv PATH={there}") as sshd,
+            Engine(None, "127.0.0.0/8") as engine,
+            RealRegistry(folder / "registry") as registry,
+        ):
+            reason = fill(registry, engine, folder / "images")
+            if reason:
+                pytest.skip(reason)
+            yield Parts(path, folder / "there", sshd, engine, registry)
+    except (NoEngine, NoSshd) as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def world(parts: Parts, tmp_path: Path) -> Iterator[World]:
+    """A pond of its own, with no release yet and nothing on the engine."""
+    port = free_port()
+    pond = PondProcess(tmp_path / "pond", deploy_config(parts, port, tmp_path), port=port, environ={"PATH": parts.path})
+    made = World(tmp_path, parts, pond)
+    made.write("1")
+    pond.start()
+    try:
+        yield made
+    finally:
+        made.hook("")
+        pond.kill()
+        made.down()
+        parts.engine.empty()
+        if parts.registry._process is None:
+            parts.registry.start()

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - stand-ins take what the real ones take
 """Hosts by script that can be deployed to, and what comes before a deploy, by script too."""
 
 from __future__ import annotations
@@ -98,7 +99,15 @@ class FakePrepares:
         service = {"image": wanted.reference, "environment": {"DB_PASSWORD": "canary-pw", "V": version}}
         return Resolved({"services": {"web": service}}, (wanted,), {"web": wanted})
 
-    async def prepull(self, app: AppOptions, resolved: Resolved, told: Callable[..., None]) -> Prepulled:
+    async def prepull(
+        self,
+        app: AppOptions,
+        resolved: Resolved,
+        told: Callable[..., None],
+        *,
+        refresh: bool = False,
+        dry_run: bool = False,
+    ) -> Prepulled:
         pins = {one: Pinned(one, reference(one.reference[4:]), "sha256:x") for one in resolved.wanted}
         for engine in self.engines.values():
             engine.images |= {pin.reference for pin in pins.values()}

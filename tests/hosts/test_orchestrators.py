@@ -50,7 +50,7 @@ def test_no_name_is_ever_an_option(name: str):
 @pytest.mark.parametrize("reference", ["", "--help", "-x", "a b", "a;b", "x@sha256:1", "X Y/x", "$(id)", "a\nb"])
 def test_no_reference_is_ever_an_option(reference: str):
     for build in (orch.present, orch.pull):
-        with pytest.raises(ValueError, match="reference|digest|id"):
+        with pytest.raises(ValueError, match=r"reference|digest|id"):
             build(DOCKER, reference)
 
 
@@ -72,7 +72,7 @@ def container(**change: object) -> str:
     found: dict[str, object] = {
         "id": ID, "name": "/shop-web-1", "image": REFERENCE, "restarts": 2, "policy": "always",
         "labels": {orch.PROJECT: "shop", orch.SERVICE: "web", orch.ONE_OFF: "False"},
-        "state": {"Status": "running", "ExitCode": 0, "Error": "", "OOMKilled": False, "StartedAt": "2026-01-01T00:00:00Z",
+        "state": {"Status": "running", "ExitCode": 0, "Error": "", "OOMKilled": False, "StartedAt": "t",
                   "Health": {"Status": "unhealthy", "Log": [{"Output": "a"}, {"Output": "b\n"}]}},
     }  # fmt: skip
     return json.dumps(found | change)
@@ -125,7 +125,8 @@ def test_no_id_is_ever_an_option(text: str):
 def test_why_compose_failed_is_what_it_says_beside_its_progress():
     err = (
         " Container shop-db-1  Recreate\n Container shop-db-1  Created\n"
-        " Container shop-web-1  Error response from daemon: No such image: x\nError response from daemon: No such image: x\n"
+        " Container shop-web-1  Error response from daemon: No such image: x\n"
+        "Error response from daemon: No such image: x\n"
     )
     assert orch.failure(Completed(1, "", err)).endswith("Error response from daemon: No such image: x")
     assert "Recreate" not in orch.failure(Completed(1, "", err))

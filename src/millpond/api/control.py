@@ -147,6 +147,14 @@ def _hosts(api: FastAPI, app: App, may_read: Any) -> None:
         """List the hosts with what was last seen of them."""
         return await _run(app, "host_ls")
 
+    @api.get("/api/v1/releases", dependencies=[may_read])
+    async def releases(
+        name: Annotated[str | None, Query(alias="app", max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> Any:
+        """List the releases of all apps, or of one, newest first."""
+        return await _run(app, "release_ls", name=name, limit=limit)
+
 
 def _tokens(api: FastAPI, app: App, may_change: Any) -> None:
     @api.get("/api/v1/tokens", dependencies=[may_change])

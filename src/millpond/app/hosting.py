@@ -25,9 +25,10 @@ from millpond.hosts import disk, prune
 from millpond.hosts.disk import Watchdog
 from millpond.hosts.giving import Underway
 from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
-from millpond.hosts.places import HostPlace, NoRoots, PondPlace
+from millpond.hosts.places import HostPlace, PondPlace
 from millpond.hosts.ports import Host, Notifier, Roots
 from millpond.hosts.prune import Pruner, Watched
+from millpond.hosts.releases import ReleaseRoots, Releases
 from millpond.hosts.runs import Runs
 from millpond.loops import Loops
 
@@ -51,8 +52,9 @@ class Hosting:
         urls = [url.get_secret_value() for url in config.notify.urls]
         self.notifier = notifier or (AppriseNotifier(urls) if urls else NoNotifier())
         self.runs = Runs(app.db)
-        self.roots: Roots = NoRoots()
         self.underway = Underway()
+        self.releases = Releases(app.db, app.clock)
+        self.roots: Roots = ReleaseRoots(app.db)
         self.loops = Loops()
         self._watched: dict[str, Watched] = {}
         self.options = {name: host_options(name, one, config) for name, one in config.hosts.items()}

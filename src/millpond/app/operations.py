@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from millpond.access.tokens import Token
+from millpond.app.deployops import DeployOperations
 from millpond.app.explain import explain
 from millpond.app.hostops import HostOperations
 from millpond.app.prepulling import prepull_operation
@@ -38,11 +39,9 @@ class Operations:
             "repo_ls", "repo_show", "repo_flush", "gc", "fsck", "why", "usage", "token_create", "token_ls",
             "token_revoke", "reload", "address",
         )  # fmt: skip
-        return (
-            {name: getattr(self, name) for name in names}
-            | HostOperations(self._app).all()
-            | {"prepull": prepull_operation(self._app)}
-        )
+        own = {name: getattr(self, name) for name in names}
+        more = {"prepull": prepull_operation(self._app)}
+        return own | more | HostOperations(self._app).all() | DeployOperations(self._app).all()
 
     async def repo_ls(self, progress: Progress) -> dict[str, Any]:
         """List the repositories with what they hold."""

@@ -40,9 +40,10 @@ class Prepulling:
         """Resolve the app's files, with variables over those of its .env. Raises `AppFailed`, `HostFailed`."""
         from millpond.hosts.resolving import resolve  # YAML: only where an app is
 
-        return await resolve(self._machine(app), app, over=sets)
+        return await resolve(self.machine(app), app, over=sets)
 
-    def _machine(self, app: AppOptions) -> Host:
+    def machine(self, app: AppOptions) -> Host:
+        """Give the machine that an app's files lie on."""
         if app.on:
             return self._app.hosting.watched(app.on).host
         return LocalHost(HostOptions(LOCAL, Address(LOCAL)))

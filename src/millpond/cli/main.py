@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond import __version__
-from millpond.cli import host, repo, setup, token, upkeep
+from millpond.cli import deploy, host, release, repo, setup, token, upkeep
 from millpond.cli.output import out
 from millpond.cli.prepull import prepull
 
@@ -29,6 +29,9 @@ app.command(epilog="Example: millpond gc --dry-run")(upkeep.gc)
 app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)
 app.command(epilog="Example: millpond reload")(upkeep.reload)
 app.command(epilog="Example: millpond prepull shop --dry-run")(prepull)
+app.command(epilog="Example: millpond deploy shop --set VERSION=1.4.2")(deploy.deploy)
+app.command(epilog="Example: millpond rollback shop")(deploy.rollback)
+app.add_typer(release.app, name="release")
 app.add_typer(repo.app, name="repo")
 app.add_typer(token.app, name="token")
 app.add_typer(host.app, name="host")

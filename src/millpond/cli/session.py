@@ -68,7 +68,9 @@ async def _perform(
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         pass
     from millpond.app import App, DataLock, has_pond
+    from millpond.server.logs import configure
 
+    configure("console", "warning")  # to standard error: what the command says may be read by a program
     data_folder = loaded.server.data
     if not has_pond(loaded):
         raise ConfigError(f"there is no pond in {data_folder}; run this where the daemon runs, or give --data")

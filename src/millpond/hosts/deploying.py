@@ -46,8 +46,14 @@ class Prepares(Protocol):
     async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
         """Resolve the app's files, with variables over those of its .env. Raises `MillpondError`."""
 
-    async def prepull(self, app: AppOptions, resolved: Resolved, told: Told) -> Prepulled:
-        """Pull what hosts lack; they are leased. Raises `MillpondError` where no host could be begun with."""
+    async def prepull(
+        self, app: AppOptions, resolved: Resolved, told: Told, *, refresh: bool = False, dry_run: bool = False
+    ) -> Prepulled:
+        """Pull what hosts lack; they are leased. `refresh`: tags are asked for again at the registry.
+
+        `dry_run`: nothing is pulled, only what is wanted is pinned.
+        Raises `MillpondError` where no host could be begun with.
+        """
 
     async def commit(self, app: AppOptions) -> str:
         """Tell the commit that the app's folder is at; empty: not known."""
@@ -60,6 +66,8 @@ class Order:
     by: str = ""
     commit: str = ""
     sets: Mapping[str, str] = field(default_factory=dict)
+    refresh: bool = False
+    """Ask for every tag again at its registry, also where hosts have it."""
 
 
 class NotDeployed(MillpondError):
@@ -86,7 +94,7 @@ class Deploying:
             told("resolving", 0, None)
             resolved = await self.prepares.resolve(app, order.sets)
             self.reached("resolved")
-            prepulled = await self.prepares.prepull(app, resolved, told)
+            prepulled = await self.prepares.prepull(app, resolved, told, refresh=order.refresh)
             if not prepulled.ok:
                 raise NotDeployed(_pull_failures(app, prepulled))
             self.reached("prepulled")
@@ -97,6 +105,15 @@ class Deploying:
             release = await self._bring_out(app, walk.held, release, made.document, told)
             walk.outcome = release.state.value
             return release
+
+    async def plan(self, app: AppOptions, order: Order, told: Told) -> Rendered:
+        """Give what `deploy` would bring out now; nothing is changed, held or recorded. Raises as `deploy` does."""
+        told("resolving", 0, None)
+        resolved = await self.prepares.resolve(app, order.sets)
+        prepulled = await self.prepares.prepull(app, resolved, told, refresh=order.refresh, dry_run=True)
+        if any(host.error or host.failures for host in prepulled.hosts.values()):
+            raise NotDeployed(_pull_failures(app, prepulled))
+        return render(*await self._with_built(app, resolved, prepulled))
 
     async def rollback(self, app: AppOptions, to: int | None, order: Order, told: Told) -> Release:
         """Bring an earlier release back; gives the new one that does. Asks no upstream where the images are there.
