@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -21,6 +22,7 @@ from tests.sshd import Impossible as NoSshd
 from tests.sshd import Sshd
 
 from millpond.testing.pond import PondProcess
+from millpond.testing.tcpfaults import NONE, Faults, ThreadedFaultProxy
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
 WEB, DB, BIG = image("web"), image("db"), image("big", (30_000_000, 3_000))
@@ -52,6 +54,14 @@ class Mill(NamedTuple):
         done = self.pond.command("prepull", app, "--json", *words, check=False)
         assert done.stdout, done.stderr
         return json.loads(done.stdout) | {"rc": done.returncode, "said": done.stderr}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin one beside the daemon."""
+        argv = [sys.executable, "-m", "millpond", "prepull", "shop", *words, "--data", str(self.pond.data)]
+        return subprocess.Popen(
+            [*argv, "--config", str(self.pond.folder / "millpond.toml")], env=self.pond._environ, text=True,
+            cwd=self.pond.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def files(self, **files: str) -> None:
         folder = self.pond.folder / "shop"
@@ -201,15 +211,11 @@ def test_an_engine_that_stops_in_the_middle_is_told_and_the_next_run_works(mill:
 def test_kill_9_in_the_middle_then_again_comes_to_the_same_end(mill: Mill):
     mill.registry.push(BIG, "library/big", "1")
     mill.files(compose="services: {a: {image: 'big:1'}, b: {image: 'web:1'}}")
-    argv = [sys.executable, "-m", "millpond", "prepull", "shop", "--config", str(mill.pond.folder / "millpond.toml")]
-    with subprocess.Popen(
-        [*argv, "--data", str(mill.pond.data)], env=mill.pond._environ, cwd=mill.pond.folder,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as process:  # fmt: skip
+    with mill.start() as process:
         seen = ""
         until = time.monotonic() + 60
         while "web1: big:1" not in seen and time.monotonic() < until:
-            seen += process.stdout.readline()
+            seen += process.stderr.readline()
         os.kill(mill.pond.pid, signal.SIGKILL)
         mill.pond._process.wait(60)
         process.wait(60)
@@ -222,17 +228,137 @@ def test_kill_9_in_the_middle_then_again_comes_to_the_same_end(mill: Mill):
         assert pond_name(mill, "library/big", BIG) in digests(engine, "big:1")
 
 
+@contextlib.contextmanager
+def changed(mill: Mill, old: str, new: str) -> Iterator[None]:
+    """Another configuration for a while."""
+    file = mill.pond.folder / "millpond.toml"
+    assert old in mill.config
+    file.write_text(mill.config.replace(old, new))
+    try:
+        assert mill.pond.command("reload").returncode == 0
+        yield
+    finally:
+        file.write_text(mill.config)
+        mill.pond.command("reload")
+
+
 def test_direct_pulls_come_to_the_same(mill: Mill):
     own = f"127.0.0.1:{mill.registry.port}/library/web:1"
     mill.files(compose=f"services: {{a: {{image: '{own}'}}}}")
-    (mill.pond.folder / "millpond.toml").write_text(
-        mill.config.replace(f'pond = "127.0.0.1:{mill.pond.port}"', 'pull = "direct"').replace("hub]", "other]")
-    )
-    try:
-        assert mill.pond.command("reload").returncode == 0
+    with changed(mill, f'pond = "127.0.0.1:{mill.pond.port}"', 'pull = "direct"'):
         found = mill.prepull()
         assert found["ok"], found
-        assert found["images"][0]["pinned"] == f"127.0.0.1:{mill.registry.port}/library/web@{WEB.digest}"
-    finally:
-        (mill.pond.folder / "millpond.toml").write_text(mill.config)
-        mill.pond.command("reload")
+        assert found["images"][0]["pinned"] == own.removesuffix(":1") + f"@{WEB.digest}"
+
+
+def test_direct_pulls_of_a_registry_that_the_pond_does_not_know(mill: Mill):
+    own = f"localhost:{mill.registry.port}/library/web:1"
+    mill.files(compose=f"services: {{a: {{image: '{own}'}}}}")
+    with changed(mill, f'pond = "127.0.0.1:{mill.pond.port}"', 'pull = "direct"'):
+        found = mill.prepull()
+        assert found["ok"], found
+        assert found["images"][0]["pinned"] == own.removesuffix(":1") + f"@{WEB.digest}"
+
+
+SLOW = Faults(bandwidth=1_000_000)
+Broken = Callable[[], None]
+
+
+@pytest.fixture
+def slowly(mill: Mill) -> Iterator[Callable[[Broken], tuple[dict, ThreadedFaultProxy]]]:
+    """Pull a large image over a slow line, and break something while the first host pulls; gives what came of it."""
+    mill.registry.push(BIG, "library/big", "1")
+    with ThreadedFaultProxy(mill.registry.port) as relay:
+        mill.files(compose=f"services: {{a: {{image: '127.0.0.1:{relay.port}/library/big@{BIG.digest}'}}}}")
+        settings = 'pull = "direct"\npull_timeout_s = 20'
+
+        def run(broken: Broken) -> dict:
+            relay.faults = SLOW
+            process = mill.start("--json")
+            with process:
+                seen = ""
+                until = time.monotonic() + 60
+                while "web1: 127.0.0.1" not in seen and time.monotonic() < until:
+                    seen += process.stderr.readline()
+                time.sleep(2)
+                broken()
+                told, _ = process.communicate(timeout=200)
+            relay.faults = NONE
+            return json.loads(told)
+
+        with changed(mill, f'pond = "127.0.0.1:{mill.pond.port}"', settings):
+            run.relay = relay
+            yield run
+
+
+def test_an_engine_that_is_stopped_in_the_middle_of_a_pull(mill: Mill, slowly):
+    found = slowly(mill.engines[0].stop)
+    (failure,) = found["hosts"]["web1"]["failures"]
+    assert failure["kind"] == "transient"
+    mill.engines[0].start()
+    assert mill.prepull()["ok"]
+
+
+def test_ssh_that_breaks_and_is_refused_in_the_middle_of_a_pull(mill: Mill, slowly):
+    found = slowly(mill.sshd.stop)
+    for host in found["hosts"].values():
+        assert "Connection refused" in host["error"] or "rc=255" in host["error"], found
+    mill.sshd.start()
+    assert mill.prepull()["ok"]
+
+
+def test_a_registry_that_falls_silent_in_the_middle_of_a_pull(mill: Mill, slowly):
+    def silent() -> None:
+        slowly.relay.faults = Faults(blackhole=True)
+
+    found = slowly(silent)
+    assert "timeout: `docker" in found["hosts"]["web1"]["error"], found
+    slowly.relay.down_now()
+    slowly.relay.up_now()
+    assert mill.prepull()["ok"], "and the line is good again"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 MB on a loop device."""
+    disk, place = tmp_path / "disk.img", tmp_path / "disk"
+    place.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(300_000_000)
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", str(disk)], check=True, timeout=60)
+    mounted = subprocess.run(
+        ["mount", "-o", "loop", str(disk), str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no loop mount on this machine: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False, timeout=60)
+
+
+def test_a_host_without_room_is_told_and_with_the_watchdog_s_ladder_it_works(mill: Mill, small_disk: Path):
+    mill.registry.push(image("old", (60_000_000,)), "library/old", "1")
+    mill.registry.push(image("fat", (60_000_000,)), "library/fat", "1")
+    with Engine(None, "127.0.0.0/8", data=small_disk) as engine:
+        small = f'[hosts.small]\nssh = "local"\nlabels = ["web"]\ndocker_host = "{engine.host}"\n'
+        with changed(mill, "[apps.shop]", small + "[apps.shop]"):
+            assert engine.docker("pull", f"127.0.0.1:{mill.registry.port}/library/old:1").ok
+            mill.files(compose="services: {a: {image: 'fat:1'}}")
+            room = os.statvfs(small_disk)
+            with (small_disk / "filler").open("wb") as filler:
+                filler.write(bytes(room.f_bavail * room.f_frsize - 90_000_000))
+            found = mill.prepull()
+            (failure,) = found["hosts"]["small"]["failures"]
+            assert (failure["kind"], "no space left" in failure["text"]) == ("disk", True), failure
+            assert (found["hosts"]["web1"]["succeeded"], found["hosts"]["web2"]["succeeded"]) == (1, 1)
+        ladder = "[upkeep.disk]\nenabled = true\nimage_min_age_s = 0\ninterval_s = 86400\nlow_percent = 40\n"
+        text = mill.config.replace("[apps.shop]", small + "[apps.shop]")
+        text = text.replace("[upkeep.disk]\nenabled = false\n", ladder)
+        (mill.pond.folder / "millpond.toml").write_text(text)
+        try:
+            assert mill.pond.command("reload").returncode == 0
+            found = mill.prepull()
+            assert found["ok"], found
+            assert not engine.docker("image", "inspect", f"127.0.0.1:{mill.registry.port}/library/old:1").ok
+        finally:
+            (mill.pond.folder / "millpond.toml").write_text(mill.config)
+            mill.pond.command("reload")
