@@ -37,6 +37,7 @@ WEB = Wanted("web:1")
 ONE = "sha256:" + "1" * 64
 OWN, POND = "docker.io/library/web", "pond.lan:8080/hub/library/web"
 TAG = "docker.io/library/web:1"
+OLD = "old.pond.lan:80/hub/library/web"
 
 
 def here(
@@ -62,6 +63,8 @@ NEITHER = facts()
         ([facts(here(f"{OWN}@{A}", at=5)), facts(here(f"{OWN}@{B}", at=9))], Known(B)),
         ([facts(here(f"{OWN}@{B}", at=5)), facts(here(f"{OWN}@{A}", at=5))], Known(B)),
         ([facts(here(f"{OWN}@{A}", f"{OWN}@{B}")), facts(here(f"{POND}@{B}", at=9))], Known(B)),
+        ([facts(here(f"{OLD}@{A}")), NEITHER], Known(A)),
+        ([facts(here(f"{OLD}@{A}", f"{OWN}@{B}"))], Known(B)),
         ([facts(here(f"{OWN}@{A}", tag="docker.io/library/web:2"))], Unknown()),
         ([facts(here()), facts(here())], Loaded("sha256:" + "1" * 64)),
     ],
@@ -76,7 +79,6 @@ def test_a_digest_is_taken_from_what_hosts_have(found, choice):
         [facts(here(), host="a"), facts(host="b")],
         [facts(here(), host="a"), facts(here(id_="sha256:" + "2" * 64), host="b")],
         [facts(here(), host="a"), facts(here(f"{OWN}@{A}"), host="b")],
-        [facts(here("docker.io/other/name@" + A), host="a"), facts(host="b")],
     ],
 )
 def test_what_was_built_on_some_hosts_only_is_refused(found):
@@ -114,6 +116,9 @@ def test_the_own_name_stays_where_all_hosts_have_it():
     mine, theirs = facts(here(f"{OWN}@{A}")), facts(here(f"{POND}@{A}"))
     assert pinned(WEB, A, POND, [mine, mine]).reference == f"web@{A}"
     assert pinned(WEB, A, POND, [mine, theirs]).reference == f"{POND}@{A}"
+    old = facts(here(f"{OLD}@{A}"))
+    assert pinned(WEB, A, POND, [old, old]).reference == f"{OLD}@{A}", "an earlier pond's name, and nothing is pulled"
+    assert pinned(WEB, A, POND, [old, mine]).reference == f"{POND}@{A}"
     assert pinned(WEB, A, POND, [NEITHER]).reference == f"{POND}@{A}"
     pins = {WEB: pinned(WEB, A, POND, [mine, theirs])}
     assert [pin.digest for pin in lacking(pins, mine)] == [A]

@@ -118,7 +118,7 @@ class Bars(Bar):
                 err.print(line, markup=False)
             return
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))
             self._progress = Progress(*columns, TimeElapsedColumn(), console=err, transient=True)
             self._progress.start()
         if name not in self._tasks:

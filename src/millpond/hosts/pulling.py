@@ -6,8 +6,8 @@ One digest for each image, on all hosts alike, and no network where it can be av
   image that was made last counts, of two of one age that of the first host;
 - one that was built or loaded there is pinned by its id: good for compose, as long as every host has the same one;
 - only what no host has is asked for at the registry.
-A release has one name for each image. It is the app's own where all hosts have the digest under that, else the name
-that is pulled by; who has it only under the other name fetches the manifest again, and no layer.
+A release has one name for each image: one that all hosts have it under (the app's own first), else the name that
+is pulled by; who has it only under another one fetches the manifest again, and no layer.
 """
 
 from __future__ import annotations
@@ -145,8 +145,10 @@ def choose(wanted: Wanted, pull_name: str, facts: Sequence[Facts], *, refresh: b
 
 
 def _digests(here: Here, names: set[str]) -> frozenset[str]:
-    pairs = (one.rpartition("@") for one in here.digests)
-    return frozenset(digest for name, _, digest in pairs if name in names)
+    """Give an image's digests under some names; under whatever name, where it has none of them (an earlier pond's)."""
+    pairs = [one.rpartition("@") for one in here.digests]
+    usual = frozenset(digest for name, _, digest in pairs if name in names)
+    return usual or frozenset(digest for _, _, digest in pairs)
 
 
 def _loaded(
@@ -160,9 +162,11 @@ def _loaded(
 
 
 def pinned(wanted: Wanted, digest: str, pull_name: str, facts: Sequence[Facts]) -> Pinned:
-    """Name an image by content: under the app's own name where all hosts have that, else under the one to pull by."""
-    mine = f"{parse_reference(wanted.reference).name}@{digest}"
-    reference = mine if facts and all(one.holds(mine) for one in facts) else f"{pull_name}@{digest}"
+    """Name an image by content: as all hosts have it (under the app's own name first), else by the name to pull by."""
+    mine, pull = f"{parse_reference(wanted.reference).name}@{digest}", f"{pull_name}@{digest}"
+    held = (one for here in (facts[0].images if facts else ()) for one in sorted(here.digests) if digest in one)
+    common = (one for one in (mine, pull, *held) if facts and all(other.holds(one) for other in facts))
+    reference = next(common, pull)
     return Pinned(wanted, parse_reference(reference).short, digest)
 
 
