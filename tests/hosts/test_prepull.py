@@ -181,6 +181,15 @@ async def test_the_registry_s_own_failures_are_waited_for_in_bounds(work: Work):
     assert [one.text for one in done.hosts["a"].failures] == ["tomorrow"]
 
 
+async def test_what_the_pond_can_t_fetch_is_pulled_to_no_host(work: Work):
+    text = "no matching manifest for linux/arm64 in web:1"
+    work.registry.fails = {"warm library/web": [NotPulled(text, kind=Kind.PERMANENT)]}
+    places = hosts("a", "b")
+    done = await run(work, places, "web:1", "db:7")
+    assert [one.text for one in done.hosts["b"].failures] == [text]
+    assert not any(place.pulls for place in places)
+
+
 async def test_what_does_not_arrive_by_its_digest_is_no_success(work: Work):
     places = hosts("a")
     places[0].fake.on("docker", "image", "pull", answer="Status: fine\n")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.hosts.hostile import references
 
 from millpond.hosts.apps import Wanted
 from millpond.hosts.commands import Docker, Unreadable
@@ -199,23 +199,6 @@ def test_progress_is_told_in_bytes_of_layers():
     assert read.hear(b"yer\naaaaaaaaaaaa: Download complete\r\nbbbbbbbbbbbb: Already exists\n") == 150
     assert read.hear(b"aaaaaaaaaaaa: Pull complete\n\xff\xfe: Pull complete\n" + b"x" * 200_000) == 150
     assert read.total == 150
-
-
-GRAMMAR = "aZ0_.-/:@$ '\"\n\\é;|&"
-REFERENCES = [
-    "nginx", "nginx:1.27", "docker.io/library/nginx", "pond.lan:8080/hub/app:1", f"a/b@{A}", f"a/b:1@{B}",
-    "localhost/a", "[fd00::1]:5000/a:b", "a.b/c_d/e__f/g-h.i:J", "--help", "-v", "-", "", " ", "a b", "a:b:c", "A/B",
-    "a//b", "/a", "a/", "a:-x", "a@sha256:zz", f"a@{A}x", "$(id)", "`id`", "a;b", "a|b", "a\nb", "a\0b", "é",
-    "a:" + "t" * 129, "x" * 300, "..", "../a", "a..b/c", "http://x/y", "a@", "@", ":", "a:", ":b",
-    "a@sha256:" + "A" * 64, "1" * 64, "sha256:" + "1" * 64,
-]  # fmt: skip
-
-
-def references() -> list[str]:
-    chance = random.Random(7)
-    return REFERENCES + [
-        "".join(chance.choices(GRAMMAR, k=chance.randrange(1, 30))) for _ in range(200 - len(REFERENCES))
-    ]
 
 
 @pytest.mark.parametrize("text", references())
