@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from millpond.config import BuildCacheConfig, Config, DiskConfig, HostConfig, RepositoryConfig
+from millpond.config import AppConfig, BuildCacheConfig, Config, DiskConfig, HealthConfig, HostConfig, RepositoryConfig
 from millpond.config.hosts import OwnBuildCacheConfig, OwnDiskConfig
 from millpond.config.model import UPSTREAM_KEYS
 
 PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
-NAMED = {"repositories": RepositoryConfig, "hosts": HostConfig}
+NAMED = {"repositories": RepositoryConfig, "hosts": HostConfig, "apps": AppConfig}
 TABLES = {name: field.annotation for name, field in Config.model_fields.items() if name not in {*NAMED, "upkeep"}}
 TABLES |= {f"{name}.NAME": table for name, table in NAMED.items()}
-TABLES |= {"upkeep.build_cache": BuildCacheConfig, "upkeep.disk": DiskConfig}
-NEEDED = {"repositories.NAME": {"package": "x"}, "hosts.NAME": {"ssh": "local"}}
+TABLES |= {"upkeep.build_cache": BuildCacheConfig, "upkeep.disk": DiskConfig, "apps.NAME.health": HealthConfig}
+NEEDED = {
+    "repositories.NAME": {"package": "x"},
+    "hosts.NAME": {"ssh": "local"},
+    "apps.NAME": {"path": "/app", "hosts": ["web1"]},
+}
 BELOW = {"build_cache", "disk"}
 """The tables of a host that have their own sections, under `[upkeep]`."""
 SIZES = {"keep_free", "max_upload"}
@@ -32,7 +36,7 @@ def documented(table):
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_documented_and_no_other(table):
     keys = set(TABLES[table].model_fields)
-    apart = {"repositories.NAME": set(UPSTREAM_KEYS), "hosts.NAME": BELOW}
+    apart = {"repositories.NAME": set(UPSTREAM_KEYS), "hosts.NAME": BELOW, "apps.NAME": {"health"}}
     assert set(documented(table)) == keys - apart.get(table, set())
 
 

@@ -18,8 +18,8 @@ MISTAKES = {
     "a table of a later version": (
         "[tracker]\nkind = 'local'",
         (
-            '[tracker]: unknown table; known: "access", "database", "hosts", "notify", "repositories", "server", '
-            '"storage", "upkeep", "upstream", "usage"'
+            '[tracker]: unknown table; known: "access", "apps", "database", "hosts", "notify", '
+            '"repositories", "server", "storage", "upkeep", "upstream", "usage"'
         ),
     ),
     "a key of another table": (

@@ -76,6 +76,20 @@ images = false
 low_percent = 10
 [hosts.here]
 ssh = "local"
+[apps.shop]
+path = "shop"
+hosts = ["eu", "here"]
+kind = "swarm"
+files = ["stack.yml"]
+[apps.shop.health]
+command = ["curl", "-f", "a b"]
+interval_s = 0.5
+[apps.blog]
+path = "/srv/blog"
+on = "here"
+hosts = ["web.1"]
+pull = "direct"
+profiles = ["eu"]
 """ % ("0" * 64)
 
 
@@ -88,10 +102,10 @@ def test_what_is_written_loads_back_to_the_same_values(loaded, tmp_path):
 def test_defaults_are_all_there_as_comments(loaded, tmp_path):
     config = loaded()
     text = init_text(config, [], folder=tmp_path)
-    tables = {name: {} for name in Config.model_fields if name not in {"repositories", "hosts"}}
+    tables = {name: {} for name in Config.model_fields if name not in {"repositories", "hosts", "apps"}}
     assert tomllib.loads(text) == tables | {"upkeep": {"build_cache": {}, "disk": {}}}
     for name, field in Config.model_fields.items():
-        if name not in {"repositories", "hosts", "upkeep"}:
+        if name not in {"repositories", "hosts", "apps", "upkeep"}:
             assert all(f"\n# {key} = " in text for key in field.annotation.model_fields)
     for table in (BuildCacheConfig, DiskConfig):
         assert all(f"\n# {key} = " in text for key in table.model_fields)

@@ -1,9 +1,12 @@
-"""From the configuration to the hosts' own options."""
+"""From the configuration to the hosts' and apps' own options."""
 
 from __future__ import annotations
 
 from millpond.config import BuildCacheConfig, Config, DiskConfig, HostConfig
+from millpond.config.fleet import members, pond_address
+from millpond.errors import NotFound
 from millpond.hosts.address import parse_address
+from millpond.hosts.apps import AppOptions, Health, PullFrom
 from millpond.hosts.model import DiskOptions, HostOptions, Limits, Marks, PruneOptions, Rung
 
 
@@ -44,4 +47,33 @@ def disk_options(table: DiskConfig) -> DiskOptions:
         timeout_s=table.timeout_s,
         until=table.build_cache_until,
         image_min_age_s=table.image_min_age_s,
+    )
+
+
+def app_options(name: str, config: Config) -> AppOptions:
+    """Give one app's options, labels resolved. Raises `NotFound`."""
+    app = config.apps.get(name)
+    if app is None:
+        known = ", ".join(config.apps) or "there is none: write [apps.NAME]"
+        raise NotFound(f"there is no app {name!r} in the configuration; known: {known}")
+    hosts = members(app.hosts, config.hosts)
+    local = all(parse_address(config.hosts[host].ssh).local for host in hosts)
+    pond = app.pond or pond_address({"server": config.server.model_dump()}, only_local=local)
+    return AppOptions(
+        name=name,
+        path=app.path,
+        hosts=hosts,
+        kind=app.kind,
+        pull=app.pull,
+        on=app.on,
+        in_place=hosts == (app.on,) if app.on else local,
+        files=app.files,
+        env_file=app.env_file,
+        profiles=app.profiles,
+        pond=pond if app.pull is PullFrom.POND else "",
+        health=Health(**{key: getattr(app.health, key) for key in type(app.health).model_fields}),
+        parallel=app.parallel,
+        pull_timeout_s=app.pull_timeout_s,
+        converge_timeout_s=app.converge_timeout_s,
+        keep=app.keep,
     )

@@ -7,6 +7,7 @@ of package are handed in, so that the configuration knows no format's code. Noth
 from __future__ import annotations
 
 from millpond.config.adopting import packages_to_adopt, with_adopted
+from millpond.config.apps import AppConfig, HealthConfig
 from millpond.config.checks import RESERVED, Kinds, PackageKind
 from millpond.config.fields import HUB
 from millpond.config.hosts import BuildCacheConfig, DiskConfig, HostConfig, NotifyConfig, UpkeepConfig
@@ -29,10 +30,12 @@ __all__ = [
     "HUB",
     "RESERVED",
     "AccessConfig",
+    "AppConfig",
     "BuildCacheConfig",
     "Config",
     "DatabaseConfig",
     "DiskConfig",
+    "HealthConfig",
     "HostConfig",
     "Kinds",
     "NotifyConfig",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from millpond.config.fields import LISTS
-from millpond.config.fleet import host_problems
+from millpond.config.fleet import app_problems, host_problems
 from millpond.config.mirrors import mirror_problems
 from millpond.config.model import UPSTREAM_KEYS, StorageConfig, UpstreamConfig
 from millpond.config.problems import FEW, Problem, meant
@@ -77,6 +77,7 @@ def contradictions(table: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem]:
     yield from _watermarks(_sub(table, "storage"))
     yield from mirror_problems(table)
     yield from host_problems(table)
+    yield from app_problems(table)
     upstream = _sub(table, "upstream")
     yield from _circuit(("upstream",), upstream, {})
     for name, repository in _sub(table, "repositories").items():

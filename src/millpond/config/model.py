@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 
 from millpond.config import fields as f
+from millpond.config.apps import AppConfig
 from millpond.config.fields import HUB
 from millpond.config.hosts import BuildCacheConfig, DiskConfig, HostConfig, NotifyConfig, UpkeepConfig
 from millpond.config.table import Table, about
@@ -162,6 +163,7 @@ class Config(Table):
     notify: NotifyConfig = NotifyConfig()
     repositories: Mapping[str, RepositoryConfig] = Field(default_factory=dict)
     hosts: Mapping[str, HostConfig] = Field(default_factory=dict)
+    apps: Mapping[str, AppConfig] = Field(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from millpond.config.apps import AppConfig
 from millpond.config.hosts import HostConfig
 from millpond.config.model import Config, RepositoryConfig
 from millpond.config.table import Table
@@ -95,11 +96,11 @@ def explain(error: ErrorDetails) -> Problem:
         case "extra_forbidden":
             return _unknown(path, error["input"])
         case "missing":
-            thing = {"hosts": "host"}.get(str(path[0]), "repository")
+            thing = {"hosts": "host", "apps": "app"}.get(str(path[0]), "repository")
             return Problem(path, f"missing; every {thing} needs it")
         case "value_error":
             return Problem(path, str(context["error"]))
-        case "literal_error":
+        case "literal_error" | "enum":
             return Problem(path, _not_one_of(error["input"], re.findall(r"'([^']*)'", context["expected"])))
         case "model_type" | "dict_type" | "mapping_type":
             return Problem(path, _no_table(path))
@@ -149,7 +150,7 @@ def homes_of(key: str) -> list[str]:
     return [*homes, *(f"[{table}.NAME]" for table, kind in NAMED.items() if key in kind.model_fields)]
 
 
-NAMED: Mapping[str, type[Table]] = {"repositories": RepositoryConfig, "hosts": HostConfig}
+NAMED: Mapping[str, type[Table]] = {"repositories": RepositoryConfig, "hosts": HostConfig, "apps": AppConfig}
 """The tables of which there is one for each name."""
 
 

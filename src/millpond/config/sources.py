@@ -128,7 +128,7 @@ def _syntax(message: str, content: bytes) -> str:
 
 
 def _place_of(variable: str, table: Mapping[str, Any]) -> Place:
-    """Find the key that a variable sets; ``_`` in a repository's or host's name may stand for ``-`` and ``.`` too."""
+    """Find the key that a variable sets; ``_`` in a name may stand for ``-`` and ``.`` too."""
     parts = [part.lower() for part in variable.removeprefix(PREFIX).split("__")]
     tables = table.get(parts[0])
     if parts[0] in NAMED and isinstance(tables, dict):
@@ -176,19 +176,33 @@ def _anchor_paths(gathered: Gathered) -> None:
             if isinstance(secret, dict):
                 _anchor(gathered, secret, ("repositories", name, key, "file"))
     _anchor_hosts(gathered)
+    _anchor_apps(gathered)
 
 
 def _anchor_hosts(gathered: Gathered) -> None:
     hosts, notify = gathered.table.get("hosts"), gathered.table.get("notify")
     for name, host in (hosts if isinstance(hosts, dict) else {}).items():
         for key in ("identity_file", "known_hosts") if isinstance(host, dict) else ():
-            if str(host.get(key, "")).startswith("~/"):
-                host[key] = str(Path(str(host[key])).expanduser())
-            _anchor(gathered, host, ("hosts", name, key))
+            _anchor_at_home(gathered, host, ("hosts", name, key))
     urls = notify.get("urls") if isinstance(notify, dict) else None
     for url in urls if isinstance(urls, list) else ():
         if isinstance(url, dict):
             _anchor(gathered, url, ("notify", "urls", "file"))
+
+
+def _anchor_apps(gathered: Gathered) -> None:
+    """Leave the folder of an app that lies on a host as it is: that is the host's affair."""
+    apps = gathered.table.get("apps")
+    for name, app in (apps if isinstance(apps, dict) else {}).items():
+        if isinstance(app, dict) and not app.get("on"):
+            _anchor_at_home(gathered, app, ("apps", name, "path"))
+
+
+def _anchor_at_home(gathered: Gathered, table: dict[str, Any], place: Place) -> None:
+    key = str(place[-1])
+    if str(table.get(key, "")).startswith("~/"):
+        table[key] = str(Path(str(table[key])).expanduser())
+    _anchor(gathered, table, place)
 
 
 def _anchor(gathered: Gathered, table: dict[str, Any], place: Place) -> None:

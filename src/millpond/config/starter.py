@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from millpond.adopt import Adopted, Found, Skipped
 from millpond.config.adopting import ADOPT
+from millpond.config.apps import AppConfig
 from millpond.config.hosts import HostConfig
 from millpond.config.model import UPSTREAM_KEYS, Config, RepositoryConfig
 from millpond.config.problems import NAMED
@@ -37,6 +38,7 @@ _EXAMPLES = {
     "password": '{ env = "NAME" }',
     "urls": '[{ env = "NAME" }]',
 }
+_APP = AppConfig(path="app", hosts=("host",))
 _LOCAL_ONLY = ("allow_overwrite", "max_upload")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -58,7 +60,8 @@ def init_text(config: Config, adopted: Iterable[Found], *, folder: Path | None =
         if isinstance(one, Adopted)
     }
     parts += [_repository(name, one, found) for name, one in repositories.items()]
-    parts += [_host(name, one) for name, one in config.hosts.items()]
+    parts += [_named(f"hosts.{_name(name)}", one, HostConfig(ssh="local")) for name, one in config.hosts.items()]
+    parts += [_named(f"apps.{_name(name)}", one, _APP) for name, one in config.apps.items()]
     parts += [f"# No repository for {one.package}: {_line(one.reason)}\n" for one in found if isinstance(one, Skipped)]
     return "\n".join(parts)
 
@@ -88,21 +91,21 @@ def _table(name: str, table: Table) -> str:
     return f"# {about}\n[{name}]\n" + "".join(lines)
 
 
-def _host(name: str, host: HostConfig) -> str:
-    """Write one host; of its own upkeep only what is set."""
-    defaults = HostConfig(ssh="local")
-    own = {key: value for key, _ in _fields(host) if isinstance(value := getattr(host, key), Table)}
+def _named(place: str, table: Table, defaults: Table) -> str:
+    """Write one of the tables that have names; of the tables below it only what is set."""
+    below = {key: value for key, _ in _fields(table) if isinstance(value := getattr(table, key), Table)}
     lines = [
-        _key(key, getattr(host, key), "" if key == "ssh" else getattr(defaults, key), info)
-        for key, info in _fields(host)
-        if key not in own
+        _key(key, getattr(table, key), "" if info.is_required() else getattr(defaults, key), info)
+        for key, info in _fields(table)
+        if key not in below
     ]
-    parts = [f"[hosts.{_name(name)}]\n", *lines]
-    for key, table in own.items():
-        values = {inner: value for inner, _ in _fields(table) if (value := getattr(table, inner)) is not None}
+    parts = [f"[{place}]\n", *lines]
+    for key, inner in below.items():
+        unset = getattr(defaults, key)
+        values = {name: value for name, _ in _fields(inner) if (value := getattr(inner, name)) != getattr(unset, name)}
         if values:
-            parts.append(f"[hosts.{_name(name)}.{key}]\n")
-            parts += [f"{inner} = {_toml(inner, value)}\n" for inner, value in values.items()]
+            parts.append(f"[{place}.{key}]\n")
+            parts += [f"{name} = {_toml(name, value)}\n" for name, value in values.items()]
     return "".join(parts)
 
 

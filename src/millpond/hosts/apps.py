@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from millpond.errors import MillpondError
 from millpond.hosts.model import Kind
+
+
+class AppFailed(MillpondError):
+    """An app can't be had as its files are: nothing was changed. `text` is for people, and holds no secret of them."""
+
+    def __init__(self, app: str, text: str) -> None:
+        super().__init__(f"{app}: {text}")
+        self.app, self.text = app, text
 
 
 class AppKind(StrEnum):
@@ -70,6 +79,8 @@ class AppOptions:
     """Hosts that pull, or are deployed to, at a time."""
     pull_timeout_s: float = 1800.0
     converge_timeout_s: float = 300.0
+    in_place: bool = False
+    """It runs only on the machine that `path` lies on, so that what lies beside its files is there."""
     keep: int = 5
     """Releases that are kept; the images of the current and the previous one stay on the hosts."""
 
@@ -89,8 +100,8 @@ class Wanted:
 class Resolved:
     """What an app's files say, with every variable filled in."""
 
-    document: Mapping[str, Any]
-    """The compose or stack file as one JSON object."""
+    document: Mapping[str, Any] = field(repr=False)
+    """The compose or stack file as one JSON object, in which each dollar is doubled; it may hold secrets."""
     wanted: tuple[Wanted, ...]
     """Each image once, in the order of the document; services that are only built have none."""
     services: Mapping[str, Wanted] = field(default_factory=dict)

@@ -1,0 +1,155 @@
+"""What compose says an app's files are -> the images that it needs, checked. PURE.
+
+Compose is asked for its JSON form (``config --format json``), in which every variable is filled in, files are merged,
+and what a service reads from ``env_file`` stands in it. The document may hold secrets: nothing here repeats a value of
+it but references to images, names and paths. Compose tells of a variable that is not set by a warning only, and PyPI's
+launcher of it forgets the exit code: what was written to standard error decides too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from millpond.hosts.apps import AppFailed, AppOptions, Resolved, Wanted
+from millpond.hosts.commands import Argv, brief, failure_text
+from millpond.hosts.model import Completed
+from millpond.hosts.references import parse_reference
+
+MAX_DOCUMENT = 1 << 20
+MAX_SERVICES, MAX_IMAGES = 500, 200
+_UNSET = re.compile(r'The \\?"([^"\\\n]{1,200})\\?" variable is not set')
+_SERVICE = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_PLATFORM = re.compile(r"[a-z0-9_]+(?:/[a-zA-Z0-9_]+(?:/[a-zA-Z0-9_.]+)?)?")
+_NEAR = re.compile(r' near ".*', re.DOTALL)
+_LOGGED = re.compile(r'time="[^"]*" level=warning msg="(?:[^"\\]|\\.)*"')
+_MAJOR = re.compile(r"v?(\d+)\.")
+OLDEST = 2
+
+
+def config(program: Argv, app: AppOptions) -> Argv:
+    """Ask compose for an app's document; to be run in the app's folder.
+
+    Where its files do not lie where it runs, relative paths stay as they are written, so that they can be told.
+    """
+    options = [*(f"--file={file}" for file in app.files), *(f"--profile={profile}" for profile in app.profiles)]
+    env_file = [f"--env-file={app.env_file}"] if app.env_file else []
+    paths = [] if app.in_place else ["--no-path-resolution"]
+    return (*program, "-p", app.name, *env_file, *options, "config", "--format", "json", *paths)
+
+
+def check_version(said: str) -> None:
+    """Refuse a compose that knows no JSON form. Raises `ValueError`."""
+    found = _MAJOR.match(said.strip())
+    if found and int(found[1]) < OLDEST:
+        raise ValueError(
+            f"Docker Compose {brief(said)} is too old; {OLDEST}.0 is the first that can tell what it reads"
+        )
+
+
+def read_config(done: Completed, app: AppOptions) -> Resolved:
+    """Read compose's answer. Raises `AppFailed`."""
+    refuse_unset(sorted(set(_UNSET.findall(done.err))), app)
+    if not done.ok or not done.out.strip():
+        raise AppFailed(app.name, f"compose refuses its files: {told(done)}")
+    if done.truncated or len(done.out) > MAX_DOCUMENT:
+        raise AppFailed(app.name, f"its files come to more than {MAX_DOCUMENT} bytes")
+    try:
+        document = json.loads(done.out)
+    except (ValueError, RecursionError):
+        raise AppFailed(app.name, "compose gave no JSON: version 2.0 or later is needed") from None
+    return resolved(document, app)
+
+
+def refuse_unset(names: Sequence[str], app: AppOptions) -> None:
+    """Refuse variables that are not set. Raises `AppFailed`."""
+    if names:
+        listed = ", ".join(brief(name) for name in names[:20])
+        where = app.env_file or ".env"
+        text = f"not set: {listed}; set it in {where}, or give it a default in the file: ${{NAME:-default}}"
+        raise AppFailed(app.name, text)
+
+
+def told(done: Completed) -> str:
+    """Give what a program said of its failure, without the text that it could not read: that may be a secret."""
+    said = _LOGGED.sub("", done.err)
+    return failure_text(Completed(done.rc, "", _NEAR.sub("", said)))
+
+
+def resolved(document: object, app: AppOptions) -> Resolved:
+    """Check a document, and list its images. Raises `AppFailed`."""
+    found = document if isinstance(document, dict) else {}
+    services = found.get("services")
+    services = {} if services is None else services
+    if not isinstance(document, dict) or not isinstance(services, dict) or len(services) > MAX_SERVICES:
+        raise AppFailed(app.name, f"its files come to no document of at most {MAX_SERVICES} services")
+    images: dict[str, Wanted] = {}
+    for name, service in services.items():
+        if not _SERVICE.fullmatch(name) or not isinstance(service, dict):
+            raise AppFailed(
+                app.name, f"{brief(repr(name))} is no service's name; use letters, digits, '.', '_' and '-'"
+            )
+        wanted = _wanted(name, service, app)
+        if wanted is not None:
+            images[name] = wanted
+    if len(set(images.values())) > MAX_IMAGES:
+        raise AppFailed(app.name, f"it needs more than {MAX_IMAGES} images")
+    for line in _astray(found, app):
+        raise AppFailed(app.name, line)
+    return Resolved(found, tuple(dict.fromkeys(images.values())), images)
+
+
+def _wanted(name: str, service: Mapping[str, Any], app: AppOptions) -> Wanted | None:
+    """Give a service's image; None: it is only built, and so can't be pulled."""
+    image, platform = service.get("image"), service.get("platform") or ""
+    if image is None or (service.get("build") is not None and service.get("pull_policy") == "build"):
+        return None
+    try:
+        parse_reference(image if isinstance(image, str) else "")
+    except ValueError as error:
+        raise AppFailed(app.name, f"service {name}: {error}") from None
+    if not isinstance(platform, str) or (platform and not _PLATFORM.fullmatch(platform)):
+        text = f"service {name}: {brief(repr(platform))} is no platform; write one such as linux/arm64"
+        raise AppFailed(app.name, text)
+    return Wanted(image, platform)
+
+
+def _astray(document: Mapping[str, Any], app: AppOptions) -> Iterator[str]:
+    """Name what would not be there where the app runs."""
+    for kind in ("configs", "secrets"):
+        for name, one in _tables(document.get(kind)):
+            if one.get("environment"):
+                yield f"{kind[:-1]} {name}: its value comes from a variable, which a release has not; write file: instead"
+            if _stays_behind(one.get("file"), app):
+                yield f"{kind[:-1]} {name}: {_there(one['file'], app)}"
+    for name, service in _tables(document.get("services")):
+        volumes = service.get("volumes")
+        for volume in volumes if isinstance(volumes, list) else ():
+            if not isinstance(volume, dict):
+                continue
+            if volume.get("type") == "bind" and _stays_behind(volume.get("source"), app):
+                yield f"service {name}: {_there(volume['source'], app)}"
+            if volume.get("type") == "image":
+                yield f"service {name}: a volume that is an image is not pulled ahead; put it into its own image"
+
+
+def _tables(found: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, one in found.items() if isinstance(found, dict) else ():
+        if isinstance(one, dict):
+            yield brief(str(name)), one
+
+
+def _stays_behind(path: object, app: AppOptions) -> bool:
+    """Whether a path is of the machine that the files lie on: it was written relative, or is below the app's folder."""
+    if app.in_place or not isinstance(path, str) or path.startswith("~"):
+        return False
+    return not path.startswith("/") or path == app.path or path.startswith(f"{app.path.rstrip('/')}/")
+
+
+def _there(path: str, app: AppOptions) -> str:
+    where = f"on {app.on}" if app.on else "on the pond's machine"
+    ways = "write a path that is absolute and there on the app's hosts, or put it into the image"
+    only = " (or `on = HOST`, if the app runs on that host only and its folder lies there)"
+    return f"{brief(path)} lies beside its files {where}, and not on its hosts; {ways}{only}"

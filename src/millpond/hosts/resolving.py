@@ -1,0 +1,128 @@
+"""Asks the machine that an app's files lie on what they come to: by compose, or by `docker stack`.
+
+Each command runs in the app's folder and in a clean environment: PATH, HOME and docker's own configuration, and nothing
+that would win over the app's ``.env``. The two shell scripts here are constant; all words are arguments of theirs, and
+what variables hold comes by standard input, so that no list of processes shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from collections.abc import Mapping
+from functools import partial
+
+from millpond.hosts import dotenv, stacks
+from millpond.hosts.apps import AppFailed, AppKind, AppOptions, Resolved
+from millpond.hosts.commands import Argv, Docker
+from millpond.hosts.compose import check_version, config, read_config, told
+from millpond.hosts.model import Completed, Limits
+from millpond.hosts.ports import Host
+
+NO_FOLDER = 66
+"""What the script ends with where there is no such folder (sysexits.h: EX_NOINPUT)."""
+_CLEAN = 'exec env -i PATH="$PATH" HOME="$HOME" ${DOCKER_CONFIG:+DOCKER_CONFIG="$DOCKER_CONFIG"} sh -c "$@"'
+_THERE = f'cd -- "$1" || exit {NO_FOLDER}; shift; set -a; eval "$(cat)"; set +a; exec "$@" </dev/null'
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+async def resolve(
+    host: Host, app: AppOptions, *, limits: Limits | None = None, over: Mapping[str, str] | None = None
+) -> Resolved:
+    """Resolve an app on the machine that its files lie on.
+
+    `over` are variables that win over its .env (``--set``). Raises `AppFailed` where the files are wrong, `HostFailed`
+    where the machine can't be asked.
+    """
+    machine = _Machine(host, app, limits or Limits(), dict(over or {}))
+    for name, value in machine.over.items():
+        if not _NAME.fullmatch(name) or stacks.reserved(name) or "\0" in value:
+            raise AppFailed(app.name, f"{name[:80]!r} can't be set: no variable's name, or one that programs need")
+    return await (_stack(machine) if app.kind is AppKind.SWARM else _compose(machine))
+
+
+class _Machine:
+    """Where an app's files lie."""
+
+    def __init__(self, host: Host, app: AppOptions, limits: Limits, over: dict[str, str]) -> None:
+        self.host, self.app, self.over = host, app, over
+        self._timeout_s = limits.command_timeout_s
+
+    async def run(self, argv: Argv, variables: Mapping[str, str]) -> Completed:
+        """Run a command in the app's folder, with these variables and no others."""
+        words = ("sh", "-c", _CLEAN, "sh", _THERE, "sh", self.app.path, *argv)
+        given = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+        done = await self.host.run(words, timeout_s=self._timeout_s, stdin=given.encode("utf-8", "surrogateescape"))
+        if done.rc == NO_FOLDER:
+            raise AppFailed(self.app.name, f"there is no folder {self.app.path} on {self.where}")
+        return done
+
+    @property
+    def where(self) -> str:
+        """The machine, for people."""
+        return f"the host {self.app.on}" if self.app.on else "the pond's machine"
+
+
+async def compose_program(host: Host, docker: Docker, limits: Limits) -> Argv:
+    """Find compose: the docker client's plug-in, else the program that stands alone. Empty: there is none."""
+    for argv in docker.compose():
+        done = await host.run(argv, timeout_s=limits.command_timeout_s)
+        if done.ok and done.out.strip():
+            check_version(done.out)
+            return argv[:-2]
+    return ()
+
+
+async def _compose(machine: _Machine) -> Resolved:
+    app = machine.app
+    try:
+        program = await compose_program(machine.host, Docker(), Limits())
+    except ValueError as error:
+        raise AppFailed(app.name, f"on {machine.where}: {error}") from None
+    if not program:
+        text = f"there is no Docker Compose on {machine.where}; install docker-compose-plugin, or docker-compose"
+        raise AppFailed(app.name, text)
+    if "-" in app.files:
+        raise AppFailed(app.name, "a file that is called - would be standard input; write ./-")
+    done = await machine.run(config(program, app), machine.over)
+    return await asyncio.to_thread(partial(read_config, done, app))
+
+
+async def _stack(machine: _Machine) -> Resolved:
+    app = machine.app
+    text = await _text(machine, app.env_file or ".env", needed=bool(app.env_file))
+    try:
+        env = dotenv.read(text or "", machine.over)
+    except dotenv.Wrong as error:
+        raise AppFailed(app.name, f"{app.env_file or '.env'}: {error}") from None
+    files = stacks.stack_files(env, app)
+    if not files:
+        files = await _usual(machine)
+    handed = stacks.handed_on(env)
+    for file in files:
+        content = await _text(machine, file, needed=True)
+        await asyncio.to_thread(stacks.check_file, file, content or "", handed, app)
+    argv = ("docker", "stack", "config", *(f"--compose-file={file}" for file in files))
+    done = await machine.run(argv, handed)
+    return await asyncio.to_thread(stacks.read_stack, done, app)
+
+
+async def _usual(machine: _Machine) -> tuple[str, ...]:
+    for name in stacks.USUAL:
+        if await _text(machine, name, needed=False) is not None:
+            return (name,)
+    text = f"no stack file in {machine.app.path} on {machine.where}: write files, or COMPOSE_FILE in its .env"
+    raise AppFailed(machine.app.name, text)
+
+
+async def _text(machine: _Machine, name: str, *, needed: bool) -> str | None:
+    """Read one of the app's files; None: it is not there, and need not be. Raises `AppFailed`."""
+    done = await machine.run(("cat", "--", name if name != "-" else "./-"), {})
+    if done.truncated:
+        raise AppFailed(machine.app.name, f"{name} is too long")
+    if done.ok:
+        return done.out
+    if needed or "no such file" not in done.err.lower():
+        raise AppFailed(machine.app.name, f"{name} can't be read on {machine.where}: {told(done)}")
+    return None
