@@ -8,8 +8,10 @@ system shows is still the first process's.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -21,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+IMPORTED = ("uvloop", "alembic.command", "millpond.api.control", "millpond.server.main", "millpond.cli")
+"""What a daemon would import while it starts, or when it is first asked."""
 _MAX_LINE = 1 << 20
 _FIRST_OF_OURS = 3
 """File descriptors below are standard input, output and error."""
@@ -112,12 +116,13 @@ def main(fd: int) -> None:
     line = socket.socket(fileno=fd)
     line.setblocking(True)
     awake, wake = os.pipe()
+    ends: list[int | socket.socket] = [line, awake]
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     waiting = b""
     while True:
-        ready, _, _ = select.select([line, awake], [], [])
+        ready, _, _ = select.select(ends, [], [])
         if awake in ready:
             os.read(awake, 4096)
             _bury(line)
@@ -167,12 +172,7 @@ def _become(order: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    import uvloop  # noqa: F401 - to have been imported
-
-    import millpond.api.control
-    import millpond.app
-    import millpond.cli.main
-    import millpond.server.main
-
+    for module in IMPORTED:
+        importlib.import_module(module)
     main(int(sys.argv[1]))
-    millpond.cli.main.run()
+    runpy.run_module("millpond", run_name="__main__", alter_sys=True)
