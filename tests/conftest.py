@@ -14,19 +14,28 @@ from millpond.api.site import site
 from millpond.app import App, Source
 from millpond.testing.asgi import Answered, AsgiClient
 from millpond.testing.clock import FakeClock
+from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess
 from millpond.testing.upstream import FakeUpstream, ThreadedUpstream
 
 MakePond = Callable[..., PondProcess]
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """What ponds are copies of; a test whose subject is the start takes `fresh` ones instead."""
+    with Nursery() as made:
+        yield made
+
+
 @pytest.fixture
-def make_pond(tmp_path: Path) -> Iterator[MakePond]:
-    """Make ponds; whatever still runs at the end is stopped."""
+def make_pond(tmp_path: Path, nursery: Nursery) -> Iterator[MakePond]:
+    """Make ponds; whatever still runs at the end is stopped. `fresh`: as a user starts it, in a new interpreter."""
     made: list[PondProcess] = []
 
-    def make(config: str, **options: object) -> PondProcess:
-        pond = PondProcess(tmp_path / f"pond{len(made)}", config, **options)
+    def make(config: str, *, fresh: bool = False, **options: object) -> PondProcess:
+        copied = None if fresh else nursery
+        pond = PondProcess(tmp_path / f"pond{len(made)}", config, nursery=copied, **options)
         made.append(pond)
         pond.start()
         return pond

@@ -132,6 +132,26 @@ async def test_a_good_copy_is_served_whatever_fails_and_the_upstream_left_alone(
     assert (await pond.get(f"/{repository}/a.bin")).body == NEW
 
 
+async def test_who_looked_before_another_ones_fetch_failed_is_told_that_the_copy_is_stale(pond, origin, monkeypatch):
+    await stale(pond)
+    await origin.cut()
+    proxy = pond.app.repositories["files"]
+    look = proxy.decision
+
+    async def look_and_be_overtaken(target):
+        monkeypatch.setattr(proxy, "decision", look)
+        found = await look(target)
+        assert (await pond.get("/files/a.bin")).body == OLD
+        return found
+
+    monkeypatch.setattr(proxy, "decision", look_and_be_overtaken)
+    got = await pond.get("/files/a.bin")
+    assert (got.status, got.body) == (200, OLD)
+    assert got.headers["cache-status"].startswith("millpond; fwd=stale; ttl=-")
+    assert "connection refused" in got.headers["cache-status"]
+    assert pond.app.metrics.values()['millpond_requests_total{outcome="stale",repository="files"}'] == 2
+
+
 async def test_a_cut_upstream_is_survived_for_days_with_the_true_age(pond, origin):
     await pond.get("/files/a.bin")
     await origin.cut()

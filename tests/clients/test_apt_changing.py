@@ -82,6 +82,37 @@ def test_between_any_two_requests(
     raise AssertionError(f"a run makes more than {MOST} requests")
 
 
+@pytest.mark.parametrize("form", ["by hash", "plain names"])
+def test_between_any_two_requests_of_a_later_run(
+    jail: jails.Jail, make_pond: MakePond, upstream: ThreadedUpstream, key: Key, room: Room, tmp_path: Path,  # noqa: F811
+    form: str,
+):  # fmt: skip
+    """The pond and apt have a generation; there is a second one by now, and a third one comes amid the run."""
+    archives = [Archive(upstream, sign=key, place=f"archive{number}", **FORMS[form]) for number in range(MOST)]
+    more = "".join(repository(f"debian{number}", one, ttl_s=0.0) for number, one in enumerate(archives))
+    pond = make_pond(config(archives[0], ttl_s=0.0, more=more), host=jail.address)
+    for number, archive in enumerate(archives):
+        archive.publish(HELLO, OTHER)
+        apt = Apt(room, tmp_path / f"machine{number}")
+        apt.sources(f"deb [arch=amd64 signed-by={key.public}] {pond.url}/debian{number} stable main\n")
+        first = run(apt)
+        assert first.ok, (number, first.output)
+        archive.publish(REBUILT, OTHER, keep_by_hash=False)
+        changes = ChangesBefore(archive, lambda a=archive: a.publish(NEWER, OTHER, keep_by_hash=False), number + 1)
+        upstream.always("*", changes)
+        ran = run(apt)
+        if not ran.ok:
+            assert MISMATCH not in ran.output, (number, ran.output)
+            assert "404" in ran.output or "503" in ran.output, (number, ran.output)
+            ran = run(apt)
+        upstream.always("*", None)
+        assert ran.ok, (number, ran.output)
+        assert apt.downloaded() in [{one.filename: one.body} for one in (HELLO, REBUILT, NEWER)]
+        if changes.seen <= number:
+            return
+    raise AssertionError(f"a run makes more than {MOST} requests")
+
+
 def run(apt: Apt) -> Ran:
     """Do ``apt-get update && apt-get download``."""
     ran = apt.update()

@@ -98,7 +98,38 @@ def test_between_any_two_requests(
     raise AssertionError(f"a run makes more than {MOST} requests")
 
 
-def run(dnf: Dnf) -> Ran:
+@pytest.mark.parametrize("form", ["hashed", "plain"])
+def test_between_any_two_requests_of_a_later_run(
+    jail: jails.Jail, make_pond: MakePond, upstream: ThreadedUpstream, rpms: Rpms, room: Room, tmp_path: Path,  # noqa: F811
+    form: str,
+):  # fmt: skip
+    """The pond and dnf have a generation; there is a second one by now, and a third one comes amid the run."""
+    repos = [Repository(upstream, place=f"repo{number}", **FORMS[form]) for number in range(MOST)]
+    more = "".join(repository(f"rpm{number}", one, ttl_s=0.0) for number, one in enumerate(repos))
+    pond = make_pond(config(repos[0], ttl_s=0.0, more=more), host=jail.address)
+    for number, repo in enumerate(repos):
+        repo.publish(rpms.hello, rpms.other)
+        dnf = Dnf(room, tmp_path / f"machine{number}", more="zchunk=0")
+        dnf.repository(f"baseurl={pond.url}/rpm{number}/")
+        first = run(dnf)
+        assert first.ok, (number, first.output)
+        repo.publish(rpms.rebuilt, rpms.other, keep=False)
+        changes = ChangesBefore(repo, lambda r=repo: r.publish(rpms.newer, rpms.other, keep=False), number + 1)
+        upstream.always("*", changes)
+        ran = run(dnf, "--refresh")
+        if not ran.ok:
+            assert not mismatched(ran), (number, ran.output)
+            assert "404" in ran.output or "503" in ran.output, (number, ran.output)
+            ran = run(dnf, "--refresh")
+        upstream.always("*", None)
+        assert ran.ok, (number, ran.output)
+        assert dnf.downloaded() in [{one.filename: one.body} for one in (rpms.hello, rpms.rebuilt, rpms.newer)]
+        if changes.seen <= number:
+            return
+    raise AssertionError(f"a run makes more than {MOST} requests")
+
+
+def run(dnf: Dnf, *options: str) -> Ran:
     """Do ``dnf makecache && dnf download``."""
-    ran = dnf.makecache()
+    ran = dnf.run("makecache", *options)
     return dnf.download("hello") if ran.ok else ran

@@ -14,6 +14,7 @@ from tests.clients.registries import Registry, needed
 from tests.engine import Engine, Impossible
 from tests.images import Image, image
 
+from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess, free_port
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
@@ -58,12 +59,14 @@ def jail(jail: jails.Jail) -> jails.Jail:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def mill(request: pytest.FixtureRequest, jail: jails.Jail, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+def mill(
+    request: pytest.FixtureRequest, jail: jails.Jail, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mill]:
     folder = tmp_path_factory.mktemp("mill")
     mirror = free_port(jail.address)
     with Registry(folder / "registry") as registry:
         text = CONFIG.format(host=jail.address, port=mirror, url=registry.url, ttl=TTL_S, anonymous="read")
-        pond = PondProcess(folder / "pond", text, host=jail.address, workers=request.param)
+        pond = PondProcess(folder / "pond", text, host=jail.address, workers=request.param, nursery=nursery)
         try:
             pond.start()
             with Engine(jail, f"{pond.host}:{pond.port}", f"http://{jail.address}:{mirror}") as engine:

@@ -5,7 +5,10 @@ No address is written here: the pond adopts it, and the direct download asks whe
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
+import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -79,3 +82,22 @@ def test_a_suite_s_lists_come_as_they_are_and_apt_believes_them(live: Live, room
     got = live.pond.get(f"/debian/{path}")
     assert got.headers["cache-status"].startswith("millpond; hit")
     assert got.body == live.direct(path)
+
+
+def test_a_package_comes_as_it_is(live: Live, room: Room, tmp_path: Path):
+    packages = lzma.decompress(live.direct(f"dists/{live.suite}/main/binary-amd64/Packages.xz")).decode()
+    fields = re.compile(r"^(Package|Filename|Size|SHA256): (.*)$", re.MULTILINE)
+    stanzas = [dict(fields.findall(one)) for one in packages.split("\n\n")]
+    smallest = min((one for one in stanzas if one), key=lambda one: int(one["Size"]))
+    for number in range(2):
+        apt = Apt(room, tmp_path / f"machine{number}")
+        apt.sources(f"deb [arch=amd64 signed-by={KEYRING}] {live.pond.url}/debian {live.suite} main\n")
+        assert apt.update().ok
+        ran = apt.download(smallest["Package"])
+        assert ran.ok, ran.output
+        assert MISMATCH not in ran.output
+        (body,) = apt.downloaded().values()
+        assert hashlib.sha256(body).hexdigest() == smallest["SHA256"], number
+    got = live.pond.get(f"/debian/{smallest['Filename']}")
+    assert got.headers["cache-status"].startswith("millpond; hit")
+    assert got.body == live.direct(smallest["Filename"])

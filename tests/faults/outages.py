@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ PATIENCE_S = 0.1
 RETRY_AFTER_S = 90
 NEGATIVE_TTL_S = 30
 JSON = "application/json"
+METALINK = "application/metalink+xml"
+SIGNATURE = b"-----BEGIN PGP SIGNATURE-----\n\n" + b"QUJD" * 16 * 40 + b"\n-----END PGP SIGNATURE-----\n"
 REFUSED, BROKEN, FINE = "refused", "broken", "fine"
 EITHER = "refused or broken"
 """What is told in words if it is known soon enough, and else by a transfer that breaks off."""
@@ -169,6 +172,16 @@ class World:
         key = f"demo/blobs/{digest_of(body)}"
         return Thing(f"/v2/docker/{key}", "docker", key, f"/v2/{key}", body, b"", errors=JSON)
 
+    def tags(self) -> Thing:
+        old, new = (json.dumps({"name": "demo", "tags": tags}).encode() for tags in (["1.0"], ["1.0", "2.0"]))
+        key = "demo/tags/list"
+        return Thing(f"/v2/docker/{key}", "docker", key, f"/v2/{key}", old, new, errors=JSON)
+
+    def referrers(self) -> Thing:
+        old, new = (image(name).index for name in ("referred", "referring"))
+        key = f"demo/referrers/{digest_of(old)}"
+        return Thing(f"/v2/docker/{key}", "docker", key, f"/v2/{key}", old, new, errors=JSON)
+
     def file(self) -> Thing:
         wheel = self.wheels(1)[0]
         place = f"/packages/{wheel.filename}"
@@ -185,6 +198,13 @@ class World:
             bodies.append(archive.sign(archive.release(), True))
         key = f"{archive.suite}InRelease"
         return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", *bodies)
+
+    def signature(self) -> Thing:
+        """Give a detached signature; what it signs is upstream."""
+        archive = Archive(self.upstream, split=True, sign=lambda *_: SIGNATURE)
+        archive.publish(*self.debs(1))
+        key = f"{archive.suite}Release.gpg"
+        return Thing(f"/debian/{key}", "debian", key, f"/archive/{key}", SIGNATURE, b"")
 
     async def member(self) -> Thing:
         """Give an index, whose entry file is at hand."""
@@ -209,6 +229,14 @@ class World:
             bodies.append(repo.entry)
         key = "repodata/repomd.xml"
         return Thing(f"/rpm/{key}", "rpm", key, f"/repo/{key}", *bodies)
+
+    def mirrors(self) -> Thing:
+        """Give a list of mirrors."""
+        repo, bodies = repodata.Repository(FakeUpstream()), []
+        for count in (1, 2):
+            repo.publish(*self.rpms(count))
+            bodies.append(repodata.metalink(repo.entry, ["https://mirror.example/repo/"]))
+        return Thing("/rpm/metalink", "rpm", "metalink", "/repo/metalink", *bodies, METALINK)
 
     async def primary(self) -> Thing:
         """Give an index, whose entry file is at hand."""
@@ -311,10 +339,16 @@ class World:
             return False
         if not thing.kind:
             return seen.body == body
+        if thing.kind == METALINK:
+            return _promised(seen.body) == _promised(body) and b"http://pond.test/rpm/repodata/" in seen.body
         if thing.kind == ABBREVIATED_TYPE:
             return _versions(seen.body, "http://pond.test/npm/demo/-/") == _versions(body)
         links = body.replace(f"{self.host.url}/packages".encode(), b"http://pond.test/pypi/files/demo")
         return _files(seen.body) == _files(links)
+
+
+def _promised(metalink: bytes) -> list[bytes]:
+    return re.findall(rb"<hash[^>]*>[0-9a-f]+</hash>", metalink)
 
 
 def _versions(packument: bytes, mount: str = "") -> list[tuple[str, str]]:

@@ -72,9 +72,9 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def pond(disk, upstream, files_host, request):
-    count = getattr(request, "param", 1)
-    made = PondProcess(disk.parent, CONFIG.format(upstream=upstream.url, files=files_host.url), workers=count)
+def pond(disk, upstream, files_host, nursery, request):
+    count, config = getattr(request, "param", 1), CONFIG.format(upstream=upstream.url, files=files_host.url)
+    made = PondProcess(disk.parent, config, workers=count, nursery=nursery)
     try:
         made.start()
         by_worker(made, "/health", count)  # all of them have started

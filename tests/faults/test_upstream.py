@@ -131,6 +131,39 @@ async def test_cold_docker_blob(world, fault):
 
 
 @ids
+async def test_cold_docker_tags(world, fault):
+    await cold(world, world.tags(), in_oci(fault), fault.page)
+
+
+@ids
+async def test_stale_docker_tags(world, fault):
+    await stale(world, world.tags(), in_oci(fault))
+
+
+NOT_GONE = [fault for fault in FAULTS if fault.status not in {404, 410}]
+"""An upstream that has no referrers (404) has an empty list of them: `tests/api/test_oci.py`."""
+
+
+@pytest.mark.parametrize("fault", NOT_GONE, ids=lambda fault: fault.name)
+async def test_cold_docker_referrers(world, fault):
+    await cold(world, world.referrers(), fault, fault.page)
+
+
+@pytest.mark.parametrize("fault", NOT_GONE, ids=lambda fault: fault.name)
+async def test_stale_docker_referrers(world, fault):
+    await stale(world, world.referrers(), fault)
+
+
+SIGNED = [fault for fault in FAULTS if fault.status not in {404, 410} and fault.name not in {"401", "403"}]
+"""An archive that shows no signature (403 is how object stores say 404) has none: `tests/artifacts/test_pairs.py`."""
+
+
+@pytest.mark.parametrize("fault", SIGNED, ids=lambda fault: fault.name)
+async def test_cold_debian_signature(world, fault):
+    await cold(world, world.signature(), fault, fault.page)
+
+
+@ids
 async def test_cold_debian_entry_file(world, fault):
     await cold(world, world.entry_file(), fault, fault.page)
 
@@ -193,6 +226,16 @@ async def test_an_alpine_package_at_hand_needs_no_upstream(world, fault):
     seen = await world.get(package)
     assert world.right(seen, package, package.old)
     assert (seen.happened, seen.source, world.asked(package)) == ("millpond; hit", "cache", asked)
+
+
+@ids
+async def test_cold_list_of_rpm_mirrors(world, fault):
+    await cold(world, world.mirrors(), fault, fault.page)
+
+
+@ids
+async def test_stale_list_of_rpm_mirrors(world, fault):
+    await stale(world, world.mirrors(), fault)
 
 
 @ids

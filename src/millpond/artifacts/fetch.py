@@ -69,8 +69,8 @@ class Fetcher:
         entry = await self._entry(target, seen)
         decision = await self._coherence.decide(entry, target)
         if isinstance(decision, Serve):
-            if not (force or decision.refresh):
-                return Landed(decision.entry, "hit")  # another flight brought it between the look-up and here
+            if not (force or decision.refresh):  # another flight ended between the look-up and here
+                return Kept(decision.entry) if decision.stale else Landed(decision.entry, "hit")
             decision = freshness.after_expiry(decision.entry, self._remote.freshness)
         try:
             return await self._ask(target, mount, flight, decision)

@@ -12,7 +12,7 @@ import hashlib
 from millpond.artifacts import freshness, soundness
 from millpond.artifacts.catalog import Beside
 from millpond.artifacts.landing import Pond, Remote, public
-from millpond.artifacts.model import Entry, Target
+from millpond.artifacts.model import Entry, Reply, Target
 from millpond.artifacts.ports import UpstreamReply
 from millpond.artifacts.spool import Spool
 from millpond.errors import OutOfSpace, UpstreamUnreachable
@@ -50,7 +50,7 @@ class Signatures:
                 policy = self._remote.freshness
                 return Beside(freshness.negative(signature, self._remote.name, NOT_FOUND, policy, now))
             if reply.head.status != freshness.OK:
-                raise _refused(signature, reply.head.status)
+                raise _refused(signature, reply.head, self._pond.clock.now())
             return await self._received(signature, reply)
 
     async def _received(self, signature: Target, reply: UpstreamReply) -> Beside:
@@ -88,7 +88,7 @@ class Signatures:
             if reply.head.status == freshness.NOT_MODIFIED:
                 return
             if reply.head.status != freshness.OK:
-                raise _refused(file, reply.head.status)
+                raise _refused(file, reply.head, self._pond.clock.now())
             body, now = hashlib.sha256(), 0
             async for chunk in reply.chunks(CHUNK_BYTES):
                 body.update(chunk)
@@ -107,5 +107,6 @@ def _reject(signature: Target, why: str | None) -> None:
         raise UpstreamUnreachable(f"the upstream's body is not {signature.path}: {why}", kind="unsound")
 
 
-def _refused(target: Target, status: int) -> UpstreamUnreachable:
-    return UpstreamUnreachable(f"the upstream answered {status} for {target.path}", kind=f"status-{status}")
+def _refused(target: Target, head: Reply, now: float) -> UpstreamUnreachable:
+    told, wish_s = f"the upstream answered {head.status} for {target.path}", freshness.retry_after_s(head.headers, now)
+    return UpstreamUnreachable(told, kind=f"status-{head.status}", retry_after_s=wish_s)

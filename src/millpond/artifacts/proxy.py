@@ -122,7 +122,8 @@ class Proxy:
             flight.release()
         decision = await self.decision(target)
         if isinstance(decision, Serve):
-            answer = await self._stored(decision.entry, replace(target, mutable=False), mount, MISS, "fwd=uri-miss")
+            told = (MISS, "fwd=uri-miss", "stored")
+            answer = await self._stored(decision.entry, replace(target, mutable=False), mount, *told)
             if answer is not None:
                 return answer
         gone = Refused(502, f"{signed.path}, which it signs, could not be had: ask again")

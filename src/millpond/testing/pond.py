@@ -18,13 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from millpond.testing.nursery import Copy, Nursery
+
 START_TIMEOUT_S = 60.0
 
 
 class PondProcess:
     """A daemon with its own data directory; a context manager that leaves nothing running.
 
-    `config` is the text of its millpond.toml; `environ` is added to a minimal environment.
+    `config` is the text of its millpond.toml; `environ` is added to a minimal environment. With a `nursery` its process
+    is a copy of one that has imported everything; that can be changed between two starts.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class PondProcess:
         port: int = 0,
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
         self.folder, self.host, self.workers = folder, host, workers
         self.port = port or free_port(host)
@@ -43,7 +47,8 @@ class PondProcess:
         self.log = folder / "pond.log"
         here = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         self._environ = {**here, "HOME": str(folder), **(environ or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Copy | None = None
+        self.nursery = nursery
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "millpond.toml").write_text(config)
 
@@ -63,11 +68,14 @@ class PondProcess:
         """The admin token that the first start made."""
         return (self.data / "admin-token").read_text().strip()
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self) -> subprocess.Popen[bytes] | Copy:
         """Start it and wait for nothing; gives its first process."""
-        argv = [sys.executable, "-m", "millpond", "serve", "--config", str(self.folder / "millpond.toml")]
-        argv += ["--data", str(self.data), "--host", self.host, "--port", str(self.port)]
-        argv += ["--workers", str(self.workers)]
+        arguments = ["serve", "--config", str(self.folder / "millpond.toml"), "--data", str(self.data)]
+        arguments += ["--host", self.host, "--port", str(self.port), "--workers", str(self.workers)]
+        if self.nursery is not None:
+            self._process = self.nursery.spawn(arguments, log=self.log, environ=self._environ, folder=self.folder)
+            return self._process
+        argv = [sys.executable, "-m", "millpond", *arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=self._environ, cwd=self.folder)  # noqa: S603
         return self._process

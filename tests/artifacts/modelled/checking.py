@@ -26,6 +26,7 @@ class Checking(Expecting):
 
     def check(self, key: Key, method: str, asked: dict[str, str], got: Answered, want: Result) -> None:
         seen = self.seen()
+        self.last = f"{method} {key} {asked}: {got.status} {got.headers}, complete: {got.complete}; wanted {want}"
         assert seen == self.asked, f"asked upstream {seen}, not {self.asked}"
         name = key.repository
         if want.risky:

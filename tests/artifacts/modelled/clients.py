@@ -101,6 +101,7 @@ class Clients(Checking):
             self.check(key, "GET", {}, self.run(self.one(key)), want)
             return
         answers = self.run(ask())
+        self.last = f"{clients} clients of {key}: {[got.headers['cache-status'] for got in answers]}; wanted {want}"
         assert self.seen() == self.asked, "one flight"
         for got in answers:
             assert (got.status, got.complete) == (200, True)
@@ -139,5 +140,6 @@ class Clients(Checking):
         if got.complete or got.status == 502 or want.risky:
             self.check(key, "GET", {}, got, want)
             return
+        self.last = f"left {key}: {got.status} {got.headers}, {len(got.body)} bytes; wanted {want}"
         assert self.seen() == self.asked
         assert want.copy.body.startswith(got.body)

@@ -258,7 +258,8 @@ class Events(Clients):
         values = self.app.metrics.values()
         for (name, how), count in self.tally.requests.items():
             labels = f'{{outcome="{how}",repository="{name}"}}'
-            assert values[f"millpond_requests_total{labels}"] == count, (name, how)
+            counted = values[f"millpond_requests_total{labels}"]
+            assert counted == count, f"{name} {how}: {counted} counted, not {count}; the last: {self.last}"
             assert values.get(f"millpond_served_bytes_total{labels}", 0) == self.tally.sent[name, how]
         for (name, status), count in self.tally.errors.items():
             labels = f'{{repository="{name}",status="{status}"}}'

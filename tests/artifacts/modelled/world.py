@@ -62,6 +62,7 @@ class World(RuleBasedStateMachine):
         self.local: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.tags: dict[Key, list[str]] = {}
         self.version = 0
+        self.last = ""
         self.run(self.open())
         for key in GENERIC:
             self.offer(key, Served(PINNED if key.promised else content(key.path, 2)))
