@@ -173,13 +173,16 @@ class Deploying:
         try:
             await run.out()
             held.check()
-            active = await self.releases.activate(run.release, app.keep)
+            active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
             text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
-            return await self.releases.failed(run.release, text, details)
+            failed = await self.releases.failed(run.release, text, details)
+            await self.releases.forget(app.name, app.keep)
+            return failed
         self.reached("active")
+        await self.releases.forget(app.name, app.keep)
         log.info("a release is active", app=app.name, release=release.number, by=release.by)
         return active
 
