@@ -70,11 +70,11 @@ class DeployOperations:
         return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """List releases, newest first."""
+        """List releases, newest first. Raises `NotFound` for an app that is not configured and has none."""
         del progress
-        if name is not None and name not in self._app.config.apps:
-            app_options(name, self._app.config)  # says which there are
         found = await self._app.hosting.releases.latest(min(max(limit, 1), MAX_LISTED), name)
+        if name is not None and not found:
+            app_options(name, self._app.config)  # says which there are
         return [await self._row(one) for one in found]
 
     async def release_show(self, progress: Progress, name: str, number: int | None = None) -> dict[str, Any]:
