@@ -146,7 +146,7 @@ class Metrics:
         self._lag.observe(seconds)
 
     def deployed(self, app: str, outcome: str, seconds: float) -> None:
-        """Count one deploy or rollback: ``active``, ``failed``, or ``stopped`` before anything was changed."""
+        """Count one deploy or rollback: ``active``, ``failed``, ``interrupted``, ``stopped`` (nothing was changed)."""
         self._deploys.labels(app, outcome).inc()
         self._deploy_time.labels(app).observe(seconds)
 

@@ -182,6 +182,20 @@ class World:
             place.write_text(f"#!/bin/sh\n{script}\n")
             place.chmod(0o755)
 
+    def hold(self) -> None:
+        """Have compose wait on the host before it brings anything out, until `go_on`."""
+        (self.folder / "hold").touch()
+        self.hook(f"touch {self.folder}/reached; while [ -e {self.folder}/hold ]; do sleep 0.1; done")
+
+    def reached(self) -> None:
+        """Wait until compose waits."""
+        until((self.folder / "reached").exists)
+
+    def go_on(self) -> None:
+        """Let it."""
+        self.hook("")
+        (self.folder / "hold").unlink(missing_ok=True)
+
     def down(self) -> None:
         """Take the app's containers away."""
         ran = self.engine.docker("ps", "-aq", "--filter", "label=com.docker.compose.project")

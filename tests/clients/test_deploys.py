@@ -137,7 +137,7 @@ def test_values_that_no_yaml_reader_should_take_for_something_else_arrive_as_the
         "<<",
     ]
     environment = {f"V{number}": value.replace("$", "$$") for number, value in enumerate(odd)}
-    text = yaml.safe_dump(environment, default_flow_style=True, width=10_000).strip()
+    text = yaml.safe_dump(environment, default_style='"', default_flow_style=True, width=10_000).strip()
     text = text.replace("{", "{{").replace("}", "}}")
     world.write("1", COMPOSE.replace('{{DB_PASSWORD: "${{DB_PASSWORD}}", NOTE: "5$$ ${{NOTE:-é}}"}}', text))
     world.told("deploy", "shop")
@@ -188,16 +188,18 @@ def test_bad_words_are_refused_with_what_to_write(world: World, words: tuple[str
 
 
 def test_a_second_deploy_meanwhile_is_told_who_holds_the_app(world: World):
-    world.write("1")
-    first = world.starting("deploy", "shop", "--json")
+    world.hold()
+    first = world.starting("deploy", "shop")
     try:
-        seen: list[str] = []
-        while first.poll() is None and not any("is held by deploy of shop" in one for one in seen):
-            seen.append(world.millpond("deploy", "shop", code=None))
-        assert any("app:shop is held by deploy of shop" in one for one in seen), seen
+        world.reached()
+        said = world.millpond("deploy", "shop", code=1)
+        assert "app:shop is held by deploy of shop" in said
+        assert world.states() == {1: "deploying"}
     finally:
-        assert first.wait(300) == 0, first.communicate()
-        first.communicate()
+        world.go_on()
+        told, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, told
+    assert world.states() == {1: "active"}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from tests.clients.deployed import World, until
+from tests.clients.deployed import World
 
 pytestmark = [pytest.mark.client, pytest.mark.fault, pytest.mark.timeout(900)]
 KILLED = """
@@ -72,16 +72,15 @@ def test_killed_at_each_step_and_run_again_it_comes_to_the_same(first: World):
 
 def test_killed_while_compose_is_at_work_and_run_again(first: World):
     world = first
-    world.hook(f"echo $PPID >{world.folder}/reached; while [ -e {world.folder}/hold ]; do sleep 0.1; done")
-    (world.folder / "hold").touch()
+    world.hold()
     world.write("2")
     deploying = world.starting("deploy", "shop")
-    until((world.folder / "reached").exists)
+    world.reached()
     os.kill(world.pond.pid, signal.SIGKILL)
     assert deploying.wait(120) != 0
     deploying.communicate()
     world.pond.kill()
-    (world.folder / "hold").unlink()
+    world.go_on()
     world.pond.start()
     states = world.states()
     assert states[2] == "interrupted"
@@ -92,31 +91,28 @@ def test_killed_while_compose_is_at_work_and_run_again(first: World):
 
 def test_the_engine_stopped_in_the_middle_is_recorded_and_the_next_run_works(first: World):
     world = first
-    world.hook(f"touch {world.folder}/reached; while [ -e {world.folder}/hold ]; do sleep 0.1; done")
-    (world.folder / "hold").touch()
+    world.hold()
     world.write("2")
     deploying = world.starting("deploy", "shop")
-    until((world.folder / "reached").exists)
+    world.reached()
     world.engine.stop()
-    (world.folder / "hold").unlink()
+    world.go_on()
     said, _ = deploying.communicate(timeout=300)
     assert deploying.returncode == 1, said
     assert "web1: " in said
     assert "docker" in said.lower()
     assert world.states()[2] == "failed"
     world.engine.start()
-    world.hook("")
     assert world.told("deploy", "shop")["ok"]
     runs(world, "2")
 
 
 def test_ssh_lost_in_the_middle_is_recorded_and_the_next_run_works(first: World):
     world = first
-    world.hook(f"touch {world.folder}/reached; while [ -e {world.folder}/hold ]; do sleep 0.1; done")
-    (world.folder / "hold").touch()
+    world.hold()
     world.write("2")
     deploying = world.starting("deploy", "shop")
-    until((world.folder / "reached").exists)
+    world.reached()
     world.parts.sshd.stop()
     said, _ = deploying.communicate(timeout=300)
     assert deploying.returncode == 1, said
@@ -126,8 +122,7 @@ def test_ssh_lost_in_the_middle_is_recorded_and_the_next_run_works(first: World)
     assert "clear pull error BEFORE deploy" in refused
     assert "refused" in refused
     world.parts.sshd.start()
-    world.hook("")
-    (world.folder / "hold").unlink()
+    world.go_on()
     assert world.told("deploy", "shop")["ok"]
     runs(world, "2")
     assert world.told("host", "check", "web1", code=None)["checks"][0]["ok"], "the daemon's loops go on"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.hosts.deploys import FAILURE, World, reference, world
 
 from millpond.db import Database
 from millpond.errors import BadRequest, Busy, MillpondError, NotFound
-from millpond.hosts.apps import Health
+from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import BEFORE, NotDeployed, Order
 from millpond.hosts.holding import app_lease
 from millpond.hosts.model import Completed, HostFailed, Kind
@@ -167,12 +169,23 @@ async def test_a_lease_that_was_lost_stops_it_before_the_next_host(made: World):
     assert await states(made) == {1: "interrupted"}
 
 
+async def test_a_lease_that_is_lost_while_many_are_deployed_to_is_told_as_one_fault(made: World):
+    async def taken(asked: Asked) -> Completed:
+        await made.releases.recover("shop")
+        return made.engines["web2"]._up(asked)
+
+    made.hosts["web2"].on("docker", "compose", "--ansi", answer=taken)
+    with pytest.raises(Busy, match="another run took over"):
+        await deploy(made)
+    assert made.outcomes == ["shop interrupted"]
+
+
 async def test_what_a_dead_run_left_is_interrupted_and_the_next_one_goes_on(made: World):
     def die(step: str) -> None:
         if step == "host:web1":
             raise KeyboardInterrupt
 
-    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+    with pytest.raises(KeyboardInterrupt):
         await replace(made.deploying, reached=die).deploy(made.app, Order(), lambda *_: None)
     assert await states(made) == {1: "deploying"}
     release = await deploy(made)
@@ -314,3 +327,83 @@ async def test_a_service_that_is_only_built_runs_what_every_host_has(made: World
     release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
     assert release.images == {"own": "sha256:" + "f" * 64}
     assert release.state is State.ACTIVE
+
+
+async def test_deploys_that_fail_again_and_again_are_not_kept_for_ever(made: World):
+    made.app = replace(made.app, keep=2)
+    await deploy(made)
+    made.engines["web1"].breaks[reference("2")] = {"Status": "exited", "ExitCode": 1}
+    for _ in range(4):
+        await deploy(made, "2")
+    assert await states(made) == {1: "active", 4: "failed", 5: "failed"}
+
+
+async def test_compose_that_does_not_end_is_told_with_what_the_containers_wait_for(made: World):
+    waiting = {"Status": "running", "Health": {"Status": "starting", "Log": [{"Output": "no db yet"}]}}
+    made.engines["web1"].breaks[reference("1")] = waiting
+    made.engines["web1"].running = {"web": reference("1")}
+    slow = HostFailed("web1", "`docker compose` did not end within 5 s", kind=Kind.TRANSIENT, reason="timeout")
+    made.hosts["web1"].on("docker", "compose", "--ansi", answer=slow)
+    failed = await deploy(made)
+    assert "its health check has not passed yet: no db yet" in failed.error
+    assert "did not end within 5 s" in failed.error
+
+
+async def swarm(made: World, service: dict[str, Any], tasks: list[dict[str, Any]]) -> Release:
+    """Deploy as a stack; web1 is no manager, and web2 tells this."""
+    made.app = replace(made.app, kind=AppKind.SWARM, converge_timeout_s=0.2)
+    made.hosts["web1"].on("docker", "info", answer=HostFailed("web1", "no", kind=Kind.TRANSIENT, reason="lost"))
+    info = {
+        "ServerVersion": "20",
+        "DockerRootDir": "/x",
+        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True},
+    }
+    host = made.hosts["web2"].on("docker", "info", answer=json.dumps(info))
+    host.on("docker", "stack", "deploy", answer="")
+    host.on("docker", "service", "ls", answer="s1\n")
+    plain = {
+        "id": "s1",
+        "name": "shop_web",
+        "image": reference("1"),
+        "mode": {"Replicated": {"Replicas": 1}},
+        "update": None,
+    }
+    host.on("docker", "service", "inspect", answer=json.dumps(plain | service))
+    host.on("docker", "service", "logs", answer="boom canary-pw\n")
+    task = {
+        "ID": "t1",
+        "Name": "shop_web.1",
+        "Image": reference("1"),
+        "Node": "n",
+        "DesiredState": "Running",
+        "Error": "",
+    }
+    host.on("docker", "stack", "ps", answer="\n".join(json.dumps(task | one) for one in tasks))
+    return await deploy(made)
+
+
+async def test_a_stack_is_deployed_on_the_first_manager_and_looked_at_there(made: World):
+    release = await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}])
+    assert (release.state, release.progress) == (State.ACTIVE, {"web2": "done"})
+    (handed,) = [one for one in made.hosts["web2"].asked if one.argv[1:3] == ("stack", "deploy")]
+    assert json.loads(handed.stdin)["services"]["web"]["image"] == reference("1")
+    assert not [argv for argv in made.hosts["web3"].argvs if "stack" in argv]
+
+
+async def test_a_stack_that_does_not_come_up_says_why(made: World):
+    late = await swarm(made, {}, [{"CurrentState": "Preparing 1 second ago", "Error": ""}])
+    assert late.error == "web2: web: 0 of 1 tasks are running; not as it should be after 0.2 s"
+    assert late.details == ("web2: web| boom ********",)
+    stuck = await swarm(made, {"update": {"State": "paused", "Message": "update paused"}}, [])
+    assert stuck.error == "web2: web: its update is paused: update paused"
+    made.hosts["web2"].on("docker", "stack", "deploy", answer=Completed(1, "", "this node is not a swarm manager"))
+    assert "not a swarm manager" in (await deploy(made)).error
+
+
+async def test_without_any_manager_nothing_is_changed(made: World):
+    made.app = replace(made.app, kind=AppKind.SWARM)
+    for host in made.hosts.values():
+        host.on("docker", "info", answer=json.dumps({"DockerRootDir": "/x"}))
+    failed = await deploy(made)
+    assert "none of its hosts is a manager" in failed.error
+    assert failed.began_at is None

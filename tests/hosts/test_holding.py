@@ -74,8 +74,10 @@ async def test_what_a_dead_process_of_this_machine_left_is_taken_at_once(leases:
     dead.wait()
     await leases.acquire(app_lease("shop"), f"node/{dead.pid}/deploy of shop/ab12", 120)
     await leases.acquire(host_lease("a"), f"node/{dead.pid}/deploy of shop/ab12", 120)
+    assert not await holding(leases, clock).under_way("shop")
     async with holding(leases, clock).all("shop", ["a"], quiet) as held:
         assert len(held.leases) == 2
+        assert await holding(leases, clock).under_way("shop")
     for holder in (f"elsewhere/{dead.pid}/deploy of shop/x", f"node/{os.getpid()}/deploy of shop/x", "node/x/y", "odd"):
         lease = await leases.acquire(app_lease("shop"), holder, 120)
         with pytest.raises(Busy):

@@ -30,6 +30,7 @@ def test_a_document_is_shown_without_its_secrets():
 
 
 def test_what_programs_say_is_masked_as_a_shell_and_as_compose_have_it():
+    assert Mask({"PIN_SECRET": 4711001})("it is 4711001") == f"it is {MASK}"
     mask = Mask({"environment": {"A_SECRET": "a$$b-canary"}}, {"TOKEN": "tok-canary"}, DOCUMENT)
     said = mask(f"could not log in with {CANARY}: a$b-canary, a$$b-canary, tok-canary; see http://u:pw@x.example/")
     assert "canary" not in said

@@ -60,9 +60,9 @@ def test_every_image_is_named_by_content_and_nothing_is_built_or_pulled():
 
 
 def test_a_stack_has_neither_a_name_nor_compose_s_own_keys():
-    given = resolved({"web": {"image": "nginx:1.27", "command": ["$A", {"b": "$$"}, 1]}}, version="3.8")
+    given = resolved({"web": {"image": "nginx:1.27", "command": ["$$A", {"b": "$$"}, 1]}}, version="3.8")
     made = render(replace(APP, kind=AppKind.SWARM), given, PINS)
-    service = {"image": PINS[WEB].reference, "command": ["$$A", {"b": "$$$$"}, 1]}
+    service = {"image": PINS[WEB].reference, "command": ["$$A", {"b": "$$"}, 1]}
     assert json.loads(made.document) == {"version": "3.8", "services": {"web": service}}
 
 

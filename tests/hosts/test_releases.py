@@ -42,17 +42,18 @@ async def test_a_release_comes_back_as_it_was_recorded(releases: Releases, clock
 
 async def test_a_number_is_never_given_twice_even_if_the_latest_are_forgotten(releases: Releases):
     for _ in range(3):
-        made = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)), keep=1)
+        made = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)))
+        await releases.forget("shop", 1)
     assert [one.number for one in await releases.of("shop")] == [3]
     assert made.number == 3
 
 
 async def test_only_one_is_active(releases: Releases):
-    first = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)), 5)
-    second = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)), 5)
+    first = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)))
+    second = await releases.activate(await releases.deploying(await releases.begin(NEW, DOCUMENT)))
     assert [one.state for one in await releases.of("shop")] == [State.SUPERSEDED, State.ACTIVE]
     back = await releases.begin(replace(NEW, restores=first.number), DOCUMENT)
-    await releases.activate(await releases.deploying(back), 5)
+    await releases.activate(await releases.deploying(back))
     states = {one.number: one.state for one in await releases.of("shop")}
     assert states == {1: State.SUPERSEDED, second.number: State.ROLLED_BACK, 3: State.ACTIVE}
 
@@ -60,7 +61,7 @@ async def test_only_one_is_active(releases: Releases):
 async def test_who_lost_the_lease_changes_nothing(releases: Releases):
     made = await releases.deploying(await releases.begin(NEW, DOCUMENT))
     await releases.recover("shop")
-    for change in (releases.note(made, {}), releases.failed(made, "x"), releases.activate(made, 5)):
+    for change in (releases.note(made, {}), releases.failed(made, "x"), releases.activate(made)):
         with pytest.raises(Busy, match="another run took over"):
             await change
     (found,) = await releases.of("shop")
@@ -73,13 +74,13 @@ async def test_who_lost_the_lease_changes_nothing(releases: Releases):
 async def test_states_go_only_forward(releases: Releases):
     made = await releases.begin(NEW, DOCUMENT)
     with pytest.raises(Busy):
-        await releases.activate(made, 5)
+        await releases.activate(made)
     deploying = await releases.deploying(made)
     with pytest.raises(Busy):
         await releases.deploying(made)
     await releases.failed(deploying, "x")
     with pytest.raises(Busy):
-        await releases.activate(deploying, 5)
+        await releases.activate(deploying)
 
 
 async def test_a_document_that_is_not_what_was_recorded_is_refused(releases: Releases, db: Database):

@@ -13,7 +13,7 @@ from millpond.app.fleet import app_options
 from millpond.errors import BadRequest, NotFound
 from millpond.hosts.apps import AppOptions
 from millpond.hosts.deploying import Order, goal
-from millpond.hosts.holding import app_lease
+from millpond.hosts.holding import Holding
 from millpond.hosts.masking import masked, shown
 from millpond.hosts.planning import changes
 from millpond.hosts.release import UNFINISHED, Release, State, current, previous
@@ -70,11 +70,11 @@ class DeployOperations:
         return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """List releases, newest first."""
+        """List releases, newest first. Raises `NotFound` for an app that is not configured and has none."""
         del progress
-        if name is not None and name not in self._app.config.apps:
-            app_options(name, self._app.config)  # says which there are
         found = await self._app.hosting.releases.latest(min(max(limit, 1), MAX_LISTED), name)
+        if name is not None and not found:
+            app_options(name, self._app.config)  # says which there are
         return [await self._row(one) for one in found]
 
     async def release_show(self, progress: Progress, name: str, number: int | None = None) -> dict[str, Any]:
@@ -92,11 +92,14 @@ class DeployOperations:
 
     async def _row(self, release: Release) -> dict[str, Any]:
         row = asdict(release) | {"hosts": list(release.hosts), "sets": shown(release.sets), "ok": _is_ok(release)}
-        if release.state in UNFINISHED and await self._app.leases.current(app_lease(release.app)) is None:
+        if release.state in UNFINISHED and not await self._holding().under_way(release.app):
             row["state"] = State.INTERRUPTED
         times = ("created_at", "began_at", "activated_at", "ended_at")
         row = {(f"{key[:-3]}_ts" if key in times else key): value for key, value in row.items()}
         return {key: value for key, value in row.items() if key not in {"fence", "details"}}
+
+    def _holding(self) -> Holding:
+        return Holding(self._app.leases, self._app.clock, self._app.node)
 
     async def _told(self, options: AppOptions, release: Release) -> dict[str, Any]:
         releases = await self._app.hosting.releases.of(options.name)

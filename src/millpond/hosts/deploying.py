@@ -14,16 +14,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
 from millpond.errors import BadRequest, MillpondError, NotFound
 from millpond.hosts import health
-from millpond.hosts.apps import AppKind, AppOptions, Pinned, Prepulled, Resolved, Wanted
+from millpond.hosts.apps import AppKind, AppOptions, Prepulled, Resolved
 from millpond.hosts.commands import Argv, brief
 from millpond.hosts.holding import Held, Holding
 from millpond.hosts.masking import Mask
@@ -36,6 +36,7 @@ from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, co
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
+T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
 log = structlog.get_logger(__name__)
 
@@ -98,13 +99,10 @@ class Deploying:
             if not prepulled.ok:
                 raise NotDeployed(_pull_failures(app, prepulled))
             self.reached("prepulled")
-            made = render(*await self._with_built(app, resolved, prepulled))
+            made = await self._rendered(app, resolved, prepulled)
             commit = order.commit or await self.prepares.commit(app)
             new = replace(_new(app, made, walk.held), by=order.by, commit=commit, sets=dict(order.sets))
-            release = await self._recorded(walk.held, new, made.document)
-            release = await self._bring_out(app, walk.held, release, made.document, told)
-            walk.outcome = release.state.value
-            return release
+            return await self._bring_out(app, walk, new, made.document, told)
 
     async def plan(self, app: AppOptions, order: Order, told: Told) -> Rendered:
         """Give what `deploy` would bring out now; nothing is changed, held or recorded. Raises as `deploy` does."""
@@ -113,7 +111,7 @@ class Deploying:
         prepulled = await self.prepares.prepull(app, resolved, told, refresh=order.refresh, dry_run=True)
         if any(host.error or host.failures for host in prepulled.hosts.values()):
             raise NotDeployed(_pull_failures(app, prepulled))
-        return render(*await self._with_built(app, resolved, prepulled))
+        return await self._rendered(app, resolved, prepulled)
 
     async def rollback(self, app: AppOptions, to: int | None, order: Order, told: Told) -> Release:
         """Bring an earlier release back; gives the new one that does. Asks no upstream where the images are there.
@@ -131,21 +129,16 @@ class Deploying:
                 _new(app, Rendered(document, back.images), walk.held),
                 by=order.by, commit=back.commit, sets=back.sets, restores=back.source,
             )  # fmt: skip
-            release = await self._recorded(walk.held, new, document)
-            release = await self._bring_out(app, walk.held, release, document, told)
-            walk.outcome = release.state.value
-            return release
+            return await self._bring_out(app, walk, new, document, told)
 
-    async def _with_built(
-        self, app: AppOptions, resolved: Resolved, prepulled: Prepulled
-    ) -> tuple[AppOptions, Resolved, Mapping[Wanted, Pinned]]:
-        """Add what was only built on its hosts; a swarm runs none of that."""
+    async def _rendered(self, app: AppOptions, resolved: Resolved, prepulled: Prepulled) -> Rendered:
+        """Render what was pulled, and what was only built on its hosts; a swarm runs none of that."""
         if app.kind is AppKind.SWARM:
-            return app, resolved, prepulled.pins
+            return render(app, resolved, prepulled.pins)
         found = await built(app, [self.place(name) for name in app.hosts], resolved)
         services = {**resolved.services, **{name: pin.wanted for name, pin in found.items()}}
         pins = {**prepulled.pins, **{pin.wanted: pin for pin in found.values()}}
-        return app, replace(resolved, services=services), pins
+        return render(app, replace(resolved, services=services), pins)
 
     @asynccontextmanager
     async def _leased(self, app: AppOptions, told: Told) -> AsyncIterator[_Walk]:
@@ -160,33 +153,39 @@ class Deploying:
             finally:
                 self.measured(app.name, walk.outcome, time.monotonic() - began)
 
-    async def _recorded(self, held: Held, new: Release, document: str) -> Release:
-        held.check()
+    async def _bring_out(self, app: AppOptions, walk: _Walk, new: Release, document: str, told: Told) -> Release:
+        """Record a release, bring it out, and record what came of it."""
+        walk.held.check()
         release = await self.releases.begin(new, document)
+        walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
-        return release
-
-    async def _bring_out(self, app: AppOptions, held: Held, release: Release, document: str, told: Told) -> Release:
         mask = Mask(json.loads(document), release.sets)
-        rollout = Rollout(app, release, document, mask, self.pace)
-        run = _Run(self, app, held, release, rollout, told)
+        run = _Run(self, app, walk.held, release, Rollout(app, release, document, mask, self.pace), told)
         try:
             await run.out()
-            held.check()
-            active = await self.releases.activate(run.release, app.keep)
+            walk.held.check()
+            active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
             text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
-            return await self.releases.failed(run.release, text, details)
+            failed = await self.releases.failed(run.release, text, details)
+            walk.outcome = failed.state
+            await self.releases.forget(app.name, app.keep)
+            return failed
+        walk.outcome = active.state
         self.reached("active")
+        await self.releases.forget(app.name, app.keep)
         log.info("a release is active", app=app.name, release=release.number, by=release.by)
         return active
 
 
 @dataclass(slots=True)
 class _Walk:
-    """One deploy or rollback: what it holds, and what came of it (``stopped``: no release, nothing was changed)."""
+    """One deploy or rollback: what it holds, and what came of it.
+
+    That is the state of its release, or ``stopped``: there is none, nothing was changed.
+    """
 
     held: Held = field(default_factory=lambda: Held(0))
     outcome: str = "stopped"
@@ -228,7 +227,7 @@ class _Run:
             await health.command_is_well(self._app.health, place.host)
 
     async def _composed(self, places: Sequence[Place]) -> None:
-        programs = await asyncio.gather(*(compose_program(place) for place in places))
+        programs = await _all(compose_program(place) for place in places)
         await self._begun()
         turn = asyncio.Semaphore(self._app.parallel)
 
@@ -240,9 +239,7 @@ class _Run:
 
         first, *rest = zip(places, programs, strict=True)
         await one(*first)
-        async with asyncio.TaskGroup() as group:
-            for pair in rest:
-                group.create_task(one(*pair))
+        await _all(one(*pair) for pair in rest)
         self._end()
 
     async def _composed_on(self, place: Place, program: Argv) -> None:
@@ -269,7 +266,8 @@ class _Run:
 
     async def _note(self, name: str, state: str) -> None:
         self._progress[name] = state
-        self.release = await self._with.releases.note(self.release, self._progress)
+        await self._with.releases.note(self.release, self._progress)
+        self.release = replace(self.release, progress=dict(self._progress))
 
     def _end(self) -> None:
         if not self._failures:
@@ -284,6 +282,15 @@ class _Run:
             for line in (error.details if isinstance(error, RolloutFailed) else ())
         ]
         raise RolloutFailed(told, details)
+
+
+async def _all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """Do everything to its end, then raise the first fault."""
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 def _new(app: AppOptions, made: Rendered, held: Held) -> Release:

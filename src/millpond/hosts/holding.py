@@ -96,11 +96,20 @@ class Holding:
             told(f"waiting: {text}")
             await asyncio.sleep(LOOK_S)
 
-    async def _was_dead(self, lease: Lease) -> bool:
-        """Take a lease from a process of this machine that is no more; nobody else can tell of one elsewhere."""
+    async def under_way(self, app: str) -> bool:
+        """Whether somebody deploys an app now."""
+        lease = await self.leases.current(app_lease(app))
+        return lease is not None and not self._is_dead(lease)
+
+    def _is_dead(self, lease: Lease) -> bool:
+        """Whether its holder is a process of this machine that is no more; of one elsewhere nobody can tell."""
         node, _, rest = lease.holder.partition("/")
         pid = rest.partition("/")[0]
-        if node != self.node or not pid.isdigit() or _alive(int(pid)):
+        return node == self.node and pid.isdigit() and not _alive(int(pid))
+
+    async def _was_dead(self, lease: Lease) -> bool:
+        """Take a lease from a dead holder."""
+        if not self._is_dead(lease):
             return False
         log.warning("a lease was left by a process that is no more", lease=lease.name, holder=lease.holder)
         return await self.leases.release(lease)

@@ -60,6 +60,8 @@ def _secrets(value: Any, name: str = "") -> Iterator[str]:
             if is_secret(name):
                 yield value
             yield from (password for _, password in _USERINFO.findall(value))
+        case int() | float() if is_secret(name) and not isinstance(value, bool):
+            yield str(value)
 
 
 def _listed(values: Iterable[Any], name: str) -> Iterator[str]:

@@ -106,8 +106,8 @@ def checksum_of(document: str) -> str:
 def render(app: AppOptions, resolved: Resolved, pins: Mapping[Wanted, Pinned]) -> Rendered:
     """Write an app's document with every image by content. Raises `BadRequest`, naming the service.
 
-    What would have the host build or pull is left out, and `profiles` too: what is in the document is wanted. The
-    resolver of compose has doubled each dollar, since the document is read once more; that of a stack has not.
+    What would have the host build or pull is left out, and `profiles` too: what is in the document is wanted. Each
+    dollar in it is doubled already (`Resolved.document`), since the document is read once more.
     """
     document = deepcopy(dict(resolved.document))
     services = document.get("services")
@@ -118,9 +118,7 @@ def render(app: AppOptions, resolved: Resolved, pins: Mapping[Wanted, Pinned]) -
         images[name] = _image(app, name, resolved.services.get(name), pins)
         services[name] = _service(app.kind, dict(service or {}), images[name])
     document.pop("name", None)
-    if app.kind is AppKind.SWARM:
-        document = _doubled(document)
-    else:
+    if app.kind is AppKind.COMPOSE:
         document["name"] = app.name
     return Rendered(written(document), images)
 
@@ -144,18 +142,6 @@ def _service(kind: AppKind, service: dict[str, Any], image: str) -> dict[str, An
     if kind is AppKind.COMPOSE:
         kept["pull_policy"] = "never"
     return kept
-
-
-def _doubled(value: Any) -> Any:
-    """Double each dollar, so that reading the document fills nothing in."""
-    match value:
-        case str():
-            return value.replace("$", "$$")
-        case dict():
-            return {key: _doubled(one) for key, one in value.items()}
-        case list():
-            return [_doubled(one) for one in value]
-    return value
 
 
 def written(document: Mapping[str, Any]) -> str:

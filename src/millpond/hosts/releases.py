@@ -115,8 +115,8 @@ class Releases:
         made = replace(release, state=State.FAILED, error=error, details=details, ended_at=self._clock.now())
         return await self._change(made, UNFINISHED)
 
-    async def activate(self, release: Release, keep: int) -> Release:
-        """Make it the active one, and what was active what it is now; forget what need not be kept. Raises `Busy`."""
+    async def activate(self, release: Release) -> Release:
+        """Make it the active one, and what was active what it is now. Raises `Busy`."""
         now = self._clock.now()
         made = replace(release, state=State.ACTIVE, activated_at=now, ended_at=now)
 
@@ -126,11 +126,18 @@ class Releases:
             if active is not None:
                 state = after(active, made)
                 connection.execute(sa.update(RELEASES).where(_is(active)).values(state=state))
-            for old in surplus(_of(connection, release.app), keep):
-                connection.execute(sa.delete(RELEASES).where(_is(old)))
             return made
 
         return await self._db.write(write, durable=True)
+
+    async def forget(self, app: str, keep: int) -> None:
+        """Forget what need not be kept of an app."""
+
+        def write(connection: Connection) -> None:
+            for old in surplus(_of(connection, app), keep):
+                connection.execute(sa.delete(RELEASES).where(_is(old)))
+
+        await self._db.write(write)
 
     async def _change(self, made: Release, before: Collection[State]) -> Release:
         await self._db.write(lambda connection: _set(connection, made, before), durable=True)

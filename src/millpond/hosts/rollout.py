@@ -27,6 +27,8 @@ EXPLAINED = 3
 """Services whose last words are told."""
 BATCH = 50
 MIN_S = 5.0
+TIMED_OUT = 124
+"""As timeout(1) has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,16 @@ async def compose_program(place: Place) -> Argv:
 
 
 async def find_manager(places: Sequence[Place]) -> Place:
-    """Give the first host that is a manager of a swarm. Raises `HostFailed`."""
+    """Give the first host that is a manager of a swarm; one that can't be asked is passed over. Raises `HostFailed`."""
+    fault: HostFailed | None = None
     for place in places:
-        if (await engine(place.host, place.docker, place.options.limits)).manager:
-            return place
+        try:
+            if (await engine(place.host, place.docker, place.options.limits)).manager:
+                return place
+        except HostFailed as error:
+            fault = error
+    if fault is not None:
+        raise fault
     names = ", ".join(place.host.name for place in places)
     text = "none of its hosts is a manager of a swarm (`docker swarm init` makes one)"
     raise HostFailed(names, text, kind=Kind.PERMANENT, reason="command")
@@ -119,8 +127,14 @@ class Rollout:
         await self._converge(place, look, done, until)
 
     async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
+        """Hand the document over. One that takes too long has failed; why, the containers tell."""
         left_s = max(until - time.monotonic(), MIN_S)
-        return await place.host.run(argv, timeout_s=left_s, stdin=self.document.encode())
+        try:
+            return await place.host.run(argv, timeout_s=left_s, stdin=self.document.encode())
+        except HostFailed as error:
+            if error.reason != "timeout":
+                raise
+            return Completed(TIMED_OUT, "", error.text)
 
     async def _converge(
         self, place: Place, look: Callable[[], Awaitable[Verdict]], done: Completed, until: float
