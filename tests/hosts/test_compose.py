@@ -43,14 +43,12 @@ def test_a_hostile_service_is_refused(name: str):
         read({"services": {name: {"image": "web"}}})
 
 
+KEYS = ("services", "image", "platform", "volumes", "secrets", "configs", "file", "type", "source", "a")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["services", "image", "platform", "volumes", "secrets", "configs", "file", "type", "source", "a"]),
-        inner, max_size=4,
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @given(JSON)

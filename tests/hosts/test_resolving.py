@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.composing import HERE, app, put_compose, put_docker
+from tests.composing import HERE, app, compose, put_compose, put_docker
+from tests.sshd import Impossible, Sshd
 
 from millpond.adapters.localhost import LocalHost
+from millpond.adapters.ssh import Connections, SshHost
 from millpond.hosts.apps import AppFailed, AppKind, Resolved, Wanted
 from millpond.hosts.model import Completed, HostFailed, Kind
 from millpond.hosts.resolving import resolve
@@ -182,6 +184,21 @@ async def test_hostile_names_reach_no_command(here: LocalHost, folder: Path, nam
     write(folder, compose=hostile(name.replace("$", "$$")))
     with pytest.raises(AppFailed):
         await resolve(here, app(folder))
+
+
+async def test_a_folder_on_a_host_is_resolved_there_over_ssh(folder: Path, tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/docker-compose").symlink_to(compose())
+    write(folder, env="V=1\nPW='a b'\n", compose="services: {a: {image: 'a:$V', environment: {PW: '$PW', X: '$X'}}}")
+    try:
+        with Sshd(f"SetEnv PATH={tmp_path}/there:/usr/bin:/bin") as sshd:
+            host = SshHost(sshd.options(), Connections(tmp_path / "s"))
+            found = await resolve(host, app(folder, on="web1"), over={"X": "it's $5"})
+            await host.close()
+    except Impossible as reason:
+        pytest.skip(str(reason))
+    assert found.wanted == (Wanted("a:1"),)
+    assert found.document["services"]["a"]["environment"] == {"PW": "a b", "X": "it's $$5"}
 
 
 # A stack.
