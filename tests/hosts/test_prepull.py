@@ -52,6 +52,36 @@ async def test_a_second_run_asks_nobody_but_the_hosts(work: Work):
     assert [len(place.pulls) for place in places] == [1, 1]
 
 
+async def test_what_a_broken_run_has_pulled_is_found_by_digest_and_only_tagged(work: Work):
+    places = hosts("a", "b")
+    places[0].have("web:1", PINNED)
+    places[1].have(PINNED)
+    work.registry.fails = {"warm library/web": [NotPulled("the registry is away", kind=Kind.PERMANENT)]}
+    dry = await run(work, places, dry_run=True)
+    assert (dry.hosts["b"].succeeded, "docker.io/library/web:1" in places[1].images) == (1, False)
+    done = await run(work, places)
+    assert done.ok
+    assert (places[1].pulls, "docker.io/library/web:1" in places[1].images) == ([], True)
+    assert (work.registry.pins, work.registry.warmed) == ([], [])
+
+
+async def test_a_host_that_goes_between_two_looks_is_left_out(work: Work):
+    places = hosts("a", "b")
+    gone = HostFailed("a", "gone", kind=Kind.TRANSIENT, reason="lost", rc=255)
+    places[0].fake.on("docker", "image", "inspect", answer=gone)
+    places[0].fake.on("docker", "image", "inspect", answer=Completed(1, "", "Error: No such image: web:1"), times=1)
+    done = await run(work, places)
+    assert done.hosts["a"].error == "rc=255: gone"
+    assert done.hosts["b"].ok
+
+
+async def test_a_first_host_that_fails_while_it_pulls_by_tag_is_told(work: Work):
+    places = hosts("a")
+    places[0].fails = [HostFailed("a", "gone", kind=Kind.PERMANENT, reason="denied", rc=255)]
+    done = await run(work, places, "quay.example/x:1", pull=PullFrom.DIRECT)
+    assert "gone" in done.hosts["a"].failures[0].text
+
+
 async def test_a_present_image_keeps_its_own_name(work: Work):
     places = hosts("a", "b")
     for place in places:

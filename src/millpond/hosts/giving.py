@@ -115,6 +115,17 @@ async def run_pull(place: Place, argv: Argv, timeout_s: float, heard: Heard | No
         raise NotPulled(failure_text(done), kind=pull_failure(f"{done.err}\n{done.out}"))
 
 
+async def tag(place: Place, pin: Pinned) -> None:
+    """Let the app's own reference name an image, so that it is found by that the next time, with no network.
+
+    Raises `NotPulled`, `HostFailed`, `Unreadable`.
+    """
+    if not parse_reference(pin.wanted.reference).digest:
+        done = await ask(place, place.docker.tag(pin.reference, pin.wanted.reference))
+        if not done.ok:
+            raise NotPulled(f"it can't be tagged: {failure_text(done)}", kind=pull_failure(done.err))
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """What one host lacks, and how many of the app's images each one stands for."""
@@ -195,16 +206,8 @@ class Giver:
         found = read_facts(name, "", await ask(place, place.docker.named_images([pin.reference])))
         if not found.holds(canonical(pin.reference)):
             raise NotPulled(f"{pin.reference} is not there after its pull", kind=Kind.CORRUPT)
-        await self._tag(place, pin)
+        await tag(place, pin)
         self._told(text, read.total or 1, read.total or 1)
-
-    async def _tag(self, place: Place, pin: Pinned) -> None:
-        """Let the app's own reference name it, so that it is found by that the next time, with no network."""
-        reference = parse_reference(pin.wanted.reference)
-        if not reference.digest:
-            done = await ask(place, place.docker.tag(pin.reference, pin.wanted.reference))
-            if not done.ok:
-                raise NotPulled(f"it can't be tagged: {failure_text(done)}", kind=pull_failure(done.err))
 
     async def _drop(self, lack: Lack, pin: Pinned) -> None:
         """Take from the pond what is damaged of an image, and fetch that anew."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from millpond.hosts.apps import AppFailed, AppKind, AppOptions, HostPull, Pinned, Prepulled, PullFrom, Resolved, Wanted
 from millpond.hosts.commands import Unreadable, failure_text
-from millpond.hosts.giving import Board, Giver, Lack, Means, Place, Told, ask, run_pull
+from millpond.hosts.giving import Board, Giver, Lack, Means, Place, Told, ask, run_pull, tag
 from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.ports import Layers, NotPulled
 from millpond.hosts.pulling import (
@@ -31,7 +31,7 @@ from millpond.hosts.pulling import (
     platforms,
     read_facts,
 )  # fmt: skip
-from millpond.hosts.references import parse_reference
+from millpond.hosts.references import canonical, parse_reference
 
 PINS_AT_ONCE = 4
 POND = "pond"
@@ -78,6 +78,7 @@ class _Run:
         await asyncio.gather(*(self._look(place, names) for place in self._places.values()))
         if self._facts:
             await self._pin_all(names, refresh=refresh, dry_run=dry_run)
+            await asyncio.gather(*(self._look_again(self._places[name], dry_run=dry_run) for name in list(self._facts)))
             self._note_present()
         if not dry_run and not self._board.stopped and self._facts:
             references = [one.reference for one in self._wanted]
@@ -131,6 +132,8 @@ class _Run:
                     pin = await self._pin(wanted, names[wanted], facts, refresh=refresh, dry_run=dry_run)
                 except NotPulled as error:
                     self._board.image_failed(wanted.reference, error.kind, error.text)
+                except (HostFailed, Unreadable) as error:
+                    self._board.image_failed(wanted.reference, Kind.TRANSIENT, str(error))
                 else:
                     if pin is not None:
                         self._pins[wanted] = pin
@@ -178,7 +181,7 @@ class _Run:
         found = read_facts(facts.host, "", await ask(place, place.docker.named_images([wanted.reference])))
         match choose(wanted, parse_reference(wanted.reference).name, [found]):
             case Known(digest):
-                self._facts[facts.host] = replace(facts, images=(*facts.images, *found.images))
+                self._found(facts.host, found)
                 return digest
         raise NotPulled(f"{wanted.reference} was pulled to {facts.host}, which tells no digest", kind=Kind.PERMANENT)
 
@@ -197,6 +200,38 @@ class _Run:
                 await self._means.sleep(wait_s)
             except HostFailed as error:
                 raise NotPulled(f"{error.host}: {error.told}", kind=error.kind) from error
+
+    async def _look_again(self, place: Place, *, dry_run: bool) -> None:
+        """Look by digest for what was not found by name: a run that was broken off has pulled it, or its tag moved.
+
+        It gets the app's own reference, and is not pulled.
+        """
+        name = place.host.name
+        missing = lacking(self._pins, self._facts[name])
+        if not missing:
+            return
+        async with self._turn:
+            try:
+                asked = place.docker.named_images([pin.reference for pin in missing])
+                self._found(name, read_facts(name, "", await ask(place, asked)))
+                for pin in missing:
+                    if not dry_run and self._facts[name].holds(canonical(pin.reference)):
+                        await tag(place, pin)
+            except NotPulled as error:
+                self._drop_out(name, error.text)
+            except HostFailed as error:
+                self._drop_out(name, error.told)
+            except Unreadable as error:
+                self._drop_out(name, str(error))
+
+    def _found(self, name: str, found: Facts) -> None:
+        known = self._facts[name]
+        self._facts[name] = replace(known, images=(*known.images, *found.images))
+
+    def _drop_out(self, name: str, error: str) -> None:
+        """Go on without a host."""
+        self._board.change(name, error=error)
+        del self._facts[name]
 
     # Through the pond, once.
 
