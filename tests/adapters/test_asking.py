@@ -17,12 +17,13 @@ Answering = Callable[[str], Awaitable[str]]
 async def answering() -> AsyncIterator[Answering]:
     """Start servers that answer each request with the given text; gives the URL."""
     made: list[asyncio.Server] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def start(text: str) -> str:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
             await reader.readuntil(b"\r\n\r\n")
             writer.write(text.encode())
-            await writer.drain()
             if text:
                 writer.close()
 
@@ -30,8 +31,11 @@ async def answering() -> AsyncIterator[Answering]:
         return f"http://127.0.0.1:{made[-1].sockets[0].getsockname()[1]}/health"
 
     yield start
+    for writer in writers:
+        writer.close()
     for server in made:
         server.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 404, 503])
