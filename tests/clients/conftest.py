@@ -25,6 +25,7 @@ from tests.registries import Registry
 from tests.sshd import Impossible as NoSshd
 from tests.sshd import Sshd
 
+from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess, free_port
 from millpond.testing.upstream import ThreadedUpstream
 
@@ -152,10 +153,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 
 
 @pytest.fixture
-def world(parts: Parts, tmp_path: Path) -> Iterator[World]:
+def world(parts: Parts, nursery: Nursery, tmp_path: Path) -> Iterator[World]:
     """A pond of its own, with no release yet and nothing on the engine."""
     port = free_port()
-    pond = PondProcess(tmp_path / "pond", deploy_config(parts, port, tmp_path), port=port, environ={"PATH": parts.path})
+    config, environ = deploy_config(parts, port, tmp_path), {"PATH": parts.path}
+    pond = PondProcess(tmp_path / "pond", config, port=port, environ=environ, nursery=nursery)
     made = World(tmp_path, parts, pond)
     made.write("1")
     pond.start()

@@ -130,10 +130,10 @@ class World:
 
     def millpond(self, *words: str, code: int | None = 0) -> str:
         """Run a command beside the pond, or without it; gives what it said."""
-        argv = [sys.executable, "-m", "millpond", *words, "--config", str(self.pond.folder / "millpond.toml")]
-        argv += ["--data", str(self.pond.data)]
+        argv = [*words, "--config", str(self.pond.folder / "millpond.toml"), "--data", str(self.pond.data)]
         environ = {**os.environ, "PATH": self.parts.path, "HOME": str(self.folder)}
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=COMMAND_S, env=environ)
+        assert self.pond.nursery is not None
+        done = self.pond.nursery.run(argv, environ=environ, folder=self.folder, timeout_s=COMMAND_S)
         self.said.append(done.stdout + done.stderr)
         assert code is None or done.returncode == code, self.said[-1]
         return self.said[-1]

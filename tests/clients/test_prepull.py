@@ -21,6 +21,7 @@ from tests.images import Image, image
 from tests.sshd import Impossible as NoSshd
 from tests.sshd import Sshd
 
+from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess
 from millpond.testing.tcpfaults import NONE, Faults, ThreadedFaultProxy
 
@@ -76,7 +77,7 @@ def digests(engine: Engine, reference: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
+def mill(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
     if os.geteuid() != 0:
         pytest.skip("a Docker Engine of the test's own takes root")
     for reason in needed("dockerd", "docker", "docker-registry", "skopeo"):
@@ -93,7 +94,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
         bin_.mkdir()
         (bin_ / "docker-compose").symlink_to(compose())
         environ = {"PATH": f"{bin_}:/usr/bin:/bin"}
-        pond = PondProcess(folder / "pond", "", environ=environ)
+        pond = PondProcess(folder / "pond", "", environ=environ, nursery=nursery)
         config = CONFIG.format(registry=registry.url, port=pond.port)
         for number, engine in enumerate(engines, 1):
             config += sshd.toml(f"web{number}") + f'labels = ["web"]\ndocker_host = "{engine.host}"\n'

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -89,9 +90,37 @@ class Nursery:
         self._reader.join(60)
         self._line.close()
 
-    def spawn(self, arguments: Sequence[str], *, log: Path, environ: Mapping[str, str], folder: Path) -> Copy:
-        """Run ``millpond`` with these arguments; both its outputs go to the end of `log`."""
-        order = {"arguments": list(arguments), "log": str(log), "environ": dict(environ), "folder": str(folder)}
+    def run(
+        self, arguments: Sequence[str], *, environ: Mapping[str, str], folder: Path, timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end. Raises `subprocess.TimeoutExpired`, with the command ended."""
+        with tempfile.TemporaryDirectory() as place:
+            out, err = Path(place) / "out", Path(place) / "err"
+            copy = self.spawn(arguments, log=out, errors=err, environ=environ, folder=folder)
+            try:
+                code = copy.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                copy.kill()
+                copy.wait(60)
+                raise
+            return subprocess.CompletedProcess(list(arguments), code, out.read_text(), err.read_text())
+
+    def spawn(
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environ: Mapping[str, str],
+        folder: Path,
+        errors: Path | None = None,
+    ) -> Copy:
+        """Run ``millpond`` with these arguments; its outputs go to the ends of `log` and `errors`, or both to `log`."""
+        order = {
+            "arguments": list(arguments),
+            "outputs": [str(log), str(errors or log)],
+            "environ": dict(environ),
+            "folder": str(folder),
+        }
         with self._ordering:
             self._line.write(json.dumps(order).encode() + b"\n")
             with self.told:
@@ -160,9 +189,8 @@ def _tell(line: socket.socket, pid: int, code: int | None) -> None:
 
 def _become(order: Mapping[str, Any]) -> None:
     """Take over everything that a process is given at its start."""
-    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    for number in (1, 2):
-        os.dup2(log, number)
+    for number, path in enumerate(order["outputs"], 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666), number)
     os.closerange(_FIRST_OF_OURS, os.sysconf("SC_OPEN_MAX"))
     os.environ.clear()
     os.environ.update(order["environ"])

@@ -109,8 +109,13 @@ class PondProcess:
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a `millpond` command beside it."""
-        argv = [sys.executable, "-m", "millpond", *arguments, "--config", str(self.folder / "millpond.toml")]
-        argv += ["--data", str(self.data)]
+        words = [*arguments, "--config", str(self.folder / "millpond.toml"), "--data", str(self.data)]
+        if self.nursery is not None:
+            done = self.nursery.run(words, environ=self._environ, folder=self.folder, timeout_s=60)
+            if check:
+                done.check_returncode()
+            return done
+        argv = [sys.executable, "-m", "millpond", *words]
         return subprocess.run(  # noqa: S603 - our own executable
             argv, capture_output=True, text=True, check=check, env=self._environ, cwd=self.folder, timeout=60
         )
