@@ -156,6 +156,8 @@ class Spend:
 
     task_usd: float = 0.0
     day_usd: float = 0.0
+    promised_usd: float = 0.0
+    """What jobs of the project that are active may still spend."""
 
 
 @dataclass(frozen=True, slots=True)
