@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millpond.delivery.board import ALIASES, INPUTS, NAMES, VERDICTS, WAITING, Board, board, names, said_in, spoken
+from millpond.delivery.board import ALIASES, NAMES, PEOPLES, VERDICTS, WAITING, Board, board, names, said_in, spoken
 from millpond.delivery.model import NO_MARK, Comment, Input, Key, State
 
 
@@ -64,7 +64,8 @@ def test_defaults_are_read_where_the_board_gives_nothing_and_never_written():
 
 
 def test_what_people_move_an_issue_to_is_never_written():
-    assert [FULL.writable(key) for key in INPUTS] == [None] * len(INPUTS)
+    assert [FULL.writable(key) for key in PEOPLES] == [None] * len(PEOPLES)
+    assert FULL.writable(Key.CANCELLED) == "id-cancelled"
 
 
 def test_a_start_is_read_through_the_alias_and_a_resume_is_not():

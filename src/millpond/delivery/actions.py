@@ -131,7 +131,7 @@ class Show:
     key: Key
     state: str
     seen: str
-    """Where the issue stood: if it stands elsewhere when this is tried again, a person moved it and is left in peace."""
+    """Where the issue stood. If it stands elsewhere when it is sent, a person moved it, and is left in peace."""
     clears: frozenset[Input]
 
 
@@ -168,7 +168,7 @@ class StopJob:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There is nothing to do, and this is why. `until`: when to look again at the latest; None: when something changes."""
+    """There is nothing to do, and this is why. `until`: when to look again; None: when something changes."""
 
     reason: str
     until: float | None = None

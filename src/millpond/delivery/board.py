@@ -36,8 +36,10 @@ ALIASES: Mapping[Key, Key] = {
     Key.MONITORING: Key.DONE,
 }
 """The base state that stands for a finer one, on the same board."""
-INPUTS = frozenset({Key.TO_ANALYSE, Key.APPROVED, Key.REJECTED, Key.CANCELLED})
-"""Columns that people move an issue to; we never write them."""
+PEOPLES = frozenset({Key.TO_ANALYSE, Key.APPROVED, Key.REJECTED})
+"""Columns that only people move an issue to; we never write them."""
+INPUTS = PEOPLES | {Key.CANCELLED}
+"""Columns that mean something when a person moves an issue there; of Cancelled we make use ourselves, too."""
 VERDICTS: Mapping[Key, bool] = {Key.APPROVED: True, Key.REJECTED: False}
 WAITING = frozenset(
     {
@@ -103,7 +105,7 @@ class Board:
 
     def writable(self, key: Key) -> str | None:
         """Give the column that shows a key on this board; None: it has none, and nothing is written."""
-        if key in INPUTS:
+        if key in PEOPLES:
             return None
         return self.own.get(key) or self.own.get(ALIASES.get(key, key))
 

@@ -72,7 +72,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
 
 
 def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Action, ...]:
-    """Look at an issue that has no open task: is one to begin?"""
+    """Look at an issue that has no open task, and begin one where its column says so."""
     if task is not None:
         look = Look(issue, task, (), (), now, world)
         if task.used and look.elsewhere:
@@ -96,11 +96,12 @@ def _arm(look: Look) -> tuple[Action, ...]:
 
 
 def _cancelled(look: Look) -> tuple[Action, ...]:
-    if not look.world.board.cancels(look.issue.state):
+    by = look.task.cancelling
+    if not by and not look.world.board.cancels(look.issue.state):
         return ()
-    if (left_s := grace_left(look.issue, look.now, look.world)) > 0:
+    if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
         return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
-    reason = "the issue was moved to Cancelled"
+    reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
     if running := [job for job in look.jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)

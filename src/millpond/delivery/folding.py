@@ -26,7 +26,7 @@ from millpond.delivery.actions import (
     TryAgain,
     UseVerdict,
 )
-from millpond.delivery.model import Evidence, Input, Task
+from millpond.delivery.model import Evidence, Input, Json, Task
 from millpond.delivery.pipeline import Event, follow
 
 SETTLED = (Succeed, TryAgain, SendBack, ParkTask)
@@ -109,8 +109,8 @@ def _moved(task: Task, event: Event, since: float, changes: Mapping[str, Any]) -
 
 def verdict(task: Task, action: UseVerdict, now: float) -> Evidence:
     """Write a verdict down as evidence about what the task is at."""
-    facts = {"approved": action.approved, "by": action.by}
-    return Evidence("human-verdict", dict(facts), task.sha, now, task.visit, action.by)
+    facts: dict[str, Json] = {"approved": action.approved, "by": action.by}
+    return Evidence("human-verdict", facts, task.sha, now, task.visit, action.by)
 
 
 def confirmed(task: Task, inputs: int, clears: Iterable[Input]) -> Task:

@@ -1,8 +1,8 @@
 """Gates: named checks that decide whether a stage is done. PURE: evidence in, a verdict and its reason out.
 
-What counts is what the stage's present visit brought and what was observed just now, each about the very commit that the
-task is at: a new push voids it. Where there is no evidence a gate waits; nothing is green for want of it. Of two facts
-of a kind the later one holds.
+What counts is what the stage's present visit brought and what was observed just now, each about the very commit that
+the task is at: a new push voids it. Where there is no evidence a gate waits; nothing is green for want of it. Of two
+facts of a kind the later one holds.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Case:
     task: Task
     evidence: tuple[Evidence, ...]
     settings: Mapping[str, Json]
-    budget: Budget = Budget()
-    spend: Spend = Spend()
+    budget: Budget
+    spend: Spend
 
-    def latest(self, kind: str, *, bound: bool = True, **facts: Json) -> Evidence | None:
-        """Find the last fact of a kind, `bound` to the task's commit, that says these things."""
+    def latest(self, kind: str, **facts: Json) -> Evidence | None:
+        """Find the last fact of a kind about the task's commit that says these things."""
         found = [
             one
             for one in self.evidence
             if one.kind == kind
-            and (not bound or one.sha == self.task.sha)
+            and one.sha == self.task.sha
             and all(one.facts.get(name) == value for name, value in facts.items())
         ]
         return max(found, key=lambda one: one.at, default=None)
@@ -99,7 +99,7 @@ def _yes(found: Ruling | Evidence, fact: str, good: str, bad: str) -> Ruling:
 
 
 def human_verdict(case: Case) -> Ruling:
-    """A person approved or rejected, by column, comment or command, what the task is at now."""
+    """Ask whether a person approved or rejected, by column, comment or command, what the task is at now."""
     found = case.latest("human-verdict")
     who = str(found.facts.get("by") or "a person") if found else ""
     if found is None:
@@ -108,14 +108,14 @@ def human_verdict(case: Case) -> Ruling:
 
 
 def file_present(case: Case) -> Ruling:
-    """A file is in the branch (setting `path`)."""
+    """Ask whether a file is in the branch (setting `path`)."""
     path = case.text("path")
     found = _told(case, "file", f"the file {path}", path=path)
     return _yes(found, "present", f"{path} is there", f"{path} is not in the branch")
 
 
 def branch_pushed(case: Case) -> Ruling:
-    """The forge has the branch, at the task's commit."""
+    """Ask whether the forge has the branch at the task's commit."""
     if not case.task.sha:
         return _waiting(f"nothing was pushed to {case.task.branch}")
     found = case.latest("head")
@@ -123,7 +123,7 @@ def branch_pushed(case: Case) -> Ruling:
 
 
 def commit_status(case: Case) -> Ruling:
-    """The commit's statuses are green: all of them, and those that `contexts` names are among them.
+    """Ask whether the commit's statuses are green: all of them, with those that `contexts` names among them.
 
     None at all is not green; error and failure are red; whatever else there is, is waited for.
     """
@@ -147,7 +147,7 @@ def commit_status(case: Case) -> Ruling:
 
 
 def review_verdict(case: Case) -> Ruling:
-    """The front matter of the review's file says ``verdict: approved`` or ``rejected`` (setting `path`)."""
+    """Ask whether the front matter of the review's file says ``verdict: approved`` or ``rejected`` (setting `path`)."""
     path = case.text("path")
     found = _told(case, "front-matter", f"the review in {path}", path=path)
     if isinstance(found, Ruling):
@@ -163,7 +163,7 @@ def review_verdict(case: Case) -> Ruling:
 
 
 def tests_passed(case: Case) -> Ruling:
-    """The tests ran, some of them at least, and none failed."""
+    """Ask whether tests ran, one at least, and none failed."""
     found = _told(case, "tests", "the tests")
     if isinstance(found, Ruling):
         return found
@@ -176,43 +176,43 @@ def tests_passed(case: Case) -> Ruling:
 
 
 def no_conflict(case: Case) -> Ruling:
-    """The branch can be merged into its base."""
+    """Ask whether the branch can be merged into its base."""
     found = _told(case, "mergeable", "conflicts with the base")
     return _yes(found, "mergeable", "no conflict with the base", "it conflicts with the base")
 
 
 def base_unmoved(case: Case) -> Ruling:
-    """The branch has all of its base: nothing was merged since that it was not tried with."""
+    """Ask whether the branch has all of its base: nothing was merged since that it was not tried with."""
     found = _told(case, "base", "the base")
     return _yes(found, "contained", "the base has not moved", "the base has moved on: bring the branch up to it")
 
 
 def images_pullable(case: Case) -> Ruling:
-    """A dry run of the pre-pull found every image."""
+    """Ask whether a dry run of the pre-pull found every image."""
     found = _told(case, "images", "the images")
     return _yes(found, "pullable", "every image can be pulled", "an image can't be pulled")
 
 
 def artifacts_present(case: Case) -> Ruling:
-    """The pond has what the build used, so that it can be built again with the world gone."""
+    """Ask whether the pond has what the build used, so that it can be built again with the world gone."""
     found = _told(case, "artifacts", "the artifacts")
     return _yes(found, "present", "the pond has every artifact", "the pond lacks an artifact")
 
 
 def budget_left(case: Case) -> Ruling:
-    """Neither the task's nor the day's budget is spent."""
+    """Ask whether something is left of the task's and the day's budget."""
     over = overspent(case.task, case.budget, case.spend)
     return _failed(over) if over else _passed(f"{case.spend.task_usd:.2f} USD spent so far")
 
 
 def deploy_converged(case: Case) -> Ruling:
-    """The deployment runs as it was meant to, on every host."""
+    """Ask whether the deployment runs as it was meant to, on every host."""
     found = _told(case, "deploy", "the deployment")
     return _yes(found, "converged", "the deployment converged", "the deployment did not converge")
 
 
 def health(case: Case) -> Ruling:
-    """The monitor found the app healthy."""
+    """Ask whether the monitor found the app healthy."""
     found = _told(case, "health", "the app's health")
     if isinstance(found, Ruling):
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from millpond.delivery import gates
@@ -35,7 +35,7 @@ class World:
     grace_s: float = 120.0
     seen_at: float = 0.0
     """When a poll first noticed what stands there now; 0: that is not known."""
-    spend: Spend = Spend()
+    spend: Spend = field(default_factory=Spend)
     after: tuple[Dependency, ...] = ()
     head: str = ""
     """Where the forge has the task's branch; empty: not known, or there is none."""
@@ -121,7 +121,7 @@ def wanted(look: Look) -> Key | None:
         case Phase.DONE:
             return Key.DONE
         case Phase.CANCELLED:
-            return None
+            return None if look.world.board.cancels(look.issue.state) else Key.CANCELLED
         case Phase.PARKED:
             return task.parked_as
     if stage is None:

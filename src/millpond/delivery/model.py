@@ -204,6 +204,8 @@ class Task:
     """Why it is parked, or is tried again."""
     parked_as: Key | None = None
     """What the board shows while it is parked; None: the board is left alone."""
+    cancelling: str = ""
+    """Who took it back by a command; empty: nobody."""
     used: Input = Input.START
     """The kind of input that was used last and is not armed again."""
     inputs: int = 1

@@ -162,7 +162,7 @@ class Pipeline:
     """The stages in order, and what holds for all of them."""
 
     stages: tuple[Stage, ...]
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     on_push: str = ""
     """The stage that looks again when somebody else's commit came after it began; empty: none does."""
     labels: Mapping[str, Label] = field(default_factory=dict)
