@@ -104,6 +104,7 @@ class Simulated:
         self.told: dict[str, str] = {}  # keys of comments that were delivered -> the issue
         self.answered: set[str] = set()
         self.branches: dict[int, Branch] = {}
+        self.reminded = 0
         self.verdicts_given = self.verdicts_used = self.alerts = self.moves = self.ids = 0
         self.reasons: dict[str, str] = {}
 
@@ -271,7 +272,7 @@ class Simulated:
             changes = {} if before else self.work(job)
             self.set(job.id, **({"state": JobState.LOST} if lost or before else changes))
 
-    def work(self, job: Job) -> dict[str, object]:
+    def work(self, job: Job) -> dict[str, object]:  # noqa: C901 - one case for each stage
         """Do what a step does; each is harmless when it is done twice, as steps have to be."""
         branch = self.branches.setdefault(job.task, Branch())
         good: dict[str, object] = {"state": JobState.SUCCEEDED}
@@ -322,12 +323,22 @@ class Simulated:
         """Give one verdict on each request that was not answered yet: by column where there is one, else by comment."""
         for key in [key for key in self.told if key.endswith(":gate") and key not in self.answered]:
             self.answered.add(key)
-            self.verdicts_given += 1
-            column = next((s for s in self.board.groups if self.board.verdict(s) is word), None)
-            if column is None:
-                self.comment(self.told[key], "fine\n/approve" if word else "/reject")
-            else:
-                self.move(self.told[key], column)
+            self.say(self.told[key], word=word)
+
+    def say(self, issue: str, *, word: bool = True) -> None:
+        self.verdicts_given += 1
+        column = next((s for s in self.board.groups if self.board.verdict(s) is word), None)
+        if column is None or self.issues[issue].state == column:
+            self.comment(issue, "fine\n/approve" if word else "/reject")
+        else:
+            self.move(issue, column)
+
+    def remind(self) -> None:
+        """People who see that their verdict got lost (our late write met their move) give it again."""
+        for name in self.issues:
+            if "waits for a person" in self.reasons.get(name, ""):
+                self.reminded += 1
+                self.say(name)
 
     def push(self) -> None:
         """Somebody pushes to a branch that is not merged yet."""
@@ -364,7 +375,9 @@ class Simulated:
                 if before == (self.summary(), len(self.jobs), len(self.told), self.moves, str(self.tasks))
                 else 0
             )
-            if quiet > 7:  # longer than the longest back-off
+            if quiet > 7 and self.reminded < 4 * len(self.issues):  # longer than the longest back-off
+                self.remind()
+            if quiet > 8:
                 return
         raise AssertionError(f"it never comes to rest: {self.tasks}")
 

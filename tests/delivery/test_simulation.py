@@ -1,4 +1,4 @@
-"""The whole story under faults: looks and answers lost, doubled, late and reordered, workers that die, commits of others.
+"""The whole story under faults: looks and answers lost, doubled, late, reordered; workers die, others push.
 
 Whatever happens, the end is the same as without, and on the way nothing is done twice.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.delivery.simulated import BARE, FULL, PLAIN, Simulated
 
 from millpond.delivery.model import Phase
-from tests.delivery.simulated import BARE, FULL, PLAIN, Simulated
 
 BOARDS = {"full": FULL, "plain": PLAIN, "bare": BARE}
 STEPS = (
@@ -19,7 +19,7 @@ STEPS = (
 )
 
 
-def step(world: Simulated, what: str, which: int) -> None:
+def step(world: Simulated, what: str, which: int) -> None:  # noqa: C901 - one case for each thing that can happen
     issue = f"i{which % len(world.issues)}"
     match what:
         case "look" | "poll":
@@ -68,11 +68,11 @@ def test_without_a_fault_every_issue_ends_at_done(board: str):
     assert not world.outbox
 
 
-EXAMPLES = 150
+EXAMPLES = 60
 
 
 @pytest.mark.parametrize("board", BOARDS)
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
 @given(script=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7)), min_size=20, max_size=200))
 def test_whatever_gets_lost_the_end_is_the_same(board: str, script: list[tuple[str, int]]):
     world = Simulated(BOARDS[board], 2)

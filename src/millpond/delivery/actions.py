@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from millpond.delivery.model import Input, Json, Key, Mark, Options
+from millpond.delivery.model import NO_MARK, Input, Json, Key, Mark, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,16 @@ class SendBack:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Somebody else's commit came. `stage`: which one looks again; empty: the task goes on where it is."""
+    """Somebody else's commit came. `stage`: which one looks again; empty: the task goes on where it is.
+
+    A verdict that stands there uncounted is void, since nobody knows which commit it meant: comments up to `mark`, and
+    the column, if that is one.
+    """
 
     sha: str
     stage: str = ""
+    mark: Mark = NO_MARK
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def _ended(look: Look) -> tuple[Action, ...]:
     match job.state:
         case JobState.SUCCEEDED:
             done = Succeed(job.id, job.sha or look.task.sha, look.issue.mark)
-            return (done, _asks(look, stage)) if stage and _human(stage) else (done,)
+            return (done, _asks(look, stage, done.sha)) if stage and _human(stage) else (done,)
         case JobState.FAILED:
             return failing.failed(look, job.reason or "it failed", job.id)
         case JobState.ASKED:
@@ -137,10 +137,12 @@ def _ended(look: Look) -> tuple[Action, ...]:
     return failing.retry(look, job.id, job.reason or f"job {job.id} was {job.state}", job.after_s)
 
 
-def _asks(look: Look, stage: Stage) -> Tell:
-    how = "move the issue to Approved or Rejected, or comment" if look.world.board.takes_verdicts else "comment"
-    text = f"{look.task.key}: {stage.name} waits for a verdict. To give it, {how} /approve or /reject."
-    return Tell(text, f"{look.task.id}:{look.task.visit}:gate")
+def _asks(look: Look, stage: Stage, sha: str) -> Tell:
+    columns = "move the issue to Approved or Rejected (if it stands there: away and back), or "
+    how = f"{columns if look.world.board.takes_verdicts else ''}comment"
+    about = f" on {sha[:12]}" if sha else ""
+    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve or /reject."
+    return Tell(text, f"{look.task.id}:{look.task.visit}:{sha}:gate")
 
 
 def _parked(look: Look) -> tuple[Action, ...]:
@@ -167,11 +169,16 @@ def _pushed(look: Look) -> tuple[Action, ...]:
         return ()
     again = look.world.pipeline.looks_again(task.stage)
     fresh = task.phase is Phase.READY and task.stage == again and not task.attempts
+    column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
+    if task.used is Input.VERDICT:
+        column = ""
     if not again or fresh or not task.sha:
-        return (Push(head),)
+        noted = Push(head, "", look.issue.mark, column)
+        asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
+        return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again),)
+    return (Push(head, again, look.issue.mark, column),)
 
 
 def _human(stage: Stage) -> bool:

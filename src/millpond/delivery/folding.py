@@ -43,8 +43,8 @@ def fold(task: Task, action: Action, now: float) -> Task:
             return replace(task, shown=state)
         case UseVerdict():
             return _used(task, action)
-        case Push(sha=sha, stage=""):
-            return _moved(task, Event.NOTED, task.since, {"sha": sha})
+        case Push():
+            return _pushed(_used(task, action), action, now)
     if found := _step(task, action):
         event, changes = found
         return _moved(task, event, now, changes)
@@ -75,8 +75,6 @@ def _step(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
         case SendBack(stage=stage, reason=reason):
             changes = {"returns": task.returns + 1, "reason": reason[:MAX_REASON]}
             return Event.SENT_BACK, {**_entered(task, stage), **changes}
-        case Push(sha=sha, stage=stage):
-            return Event.PUSHED, {**_entered(task, stage), "sha": sha, "returns": task.returns + 1}
     return _held(task, action)
 
 
@@ -98,7 +96,14 @@ def _entered(task: Task, stage: str) -> dict[str, Any]:
     return {"stage": stage, "visit": task.visit + 1, "attempts": 0, "not_before": 0.0, "reason": ""}
 
 
-def _used(task: Task, action: UseVerdict) -> Task:
+def _pushed(task: Task, action: Push, now: float) -> Task:
+    if not action.stage:
+        return _moved(task, Event.NOTED, now, {"sha": action.sha})
+    changes = {**_entered(task, action.stage), "sha": action.sha, "returns": task.returns + 1}
+    return _moved(task, Event.PUSHED, now, changes)
+
+
+def _used(task: Task, action: UseVerdict | Push) -> Task:
     after = replace(task, mark=max(task.mark, action.mark), inputs=task.inputs + 1)
     return replace(after, used=Input.VERDICT, shown=action.column) if action.column else after
 

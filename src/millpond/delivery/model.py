@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from millpond.errors import MillpondError
-
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 
@@ -385,19 +383,3 @@ class OutboxItem:
     attempts: int = 0
     not_before: float = 0.0
     fence: int = 0
-
-
-class TrackerFailed(MillpondError):
-    """The tracker gave no usable answer. `permanent`: asking again does not help; `after_s` is its own wish."""
-
-    def __init__(self, message: str, *, permanent: bool = False, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.permanent, self.after_s = permanent, after_s
-
-
-class ForgeFailed(MillpondError):
-    """The forge gave no usable answer. `permanent`: asking again does not help; `after_s` is its own wish."""
-
-    def __init__(self, message: str, *, permanent: bool = False, after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.permanent, self.after_s = permanent, after_s

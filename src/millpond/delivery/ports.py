@@ -11,6 +11,23 @@ from enum import StrEnum
 from typing import Protocol
 
 from millpond.delivery.model import Evidence, Hint, Issue, Job, Listing, Outcome, Project, State
+from millpond.errors import MillpondError
+
+
+class TrackerFailed(MillpondError):
+    """The tracker gave no usable answer. `permanent`: asking again does not help; `after_s` is its own wish."""
+
+    def __init__(self, message: str, *, permanent: bool = False, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.permanent, self.after_s = permanent, after_s
+
+
+class ForgeFailed(MillpondError):
+    """The forge gave no usable answer. `permanent`: asking again does not help; `after_s` is its own wish."""
+
+    def __init__(self, message: str, *, permanent: bool = False, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.permanent, self.after_s = permanent, after_s
 
 
 class Tracker(Protocol):

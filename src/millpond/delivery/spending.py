@@ -1,4 +1,4 @@
-"""How much a job may spend: the least of what is left of each budget, without what active jobs may still spend. PURE."""
+"""How much a job may spend: the least of what each budget has left, less what active jobs may still spend. PURE."""
 
 from __future__ import annotations
 
