@@ -58,6 +58,7 @@ class Aging:
     """Lets time pass for the database: what it remembers moves into the past."""
 
     COLUMNS: ClassVar = {
+        "delivery_tasks": ("not_before", "since"),
         "delivery_jobs": ("lease_until", "heartbeat_at", "started_at"),
         "delivery_nudges": ("lease_until", "not_before", "seen_at"),
         "delivery_outbox": ("lease_until", "not_before"),
