@@ -104,9 +104,10 @@ class Driven:
             pass
         while await self.engine.send(10):
             pass
-        while job := await self.ledger.jobs.claim("w", 60, most=4):
-            await self.ledger.jobs.heartbeat(job, 60)
-            await self.ledger.jobs.finish(job, await self.work(job))
+        while claimed := await self.ledger.jobs.claim("w", 60, most=4):
+            for job in claimed:
+                await self.ledger.jobs.heartbeat(job, 60)
+                await self.ledger.jobs.finish(job, await self.work(job))
         self.outside.answer()
 
     async def idle(self) -> bool:

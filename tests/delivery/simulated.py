@@ -182,7 +182,17 @@ class Simulated:
             case StartJob():
                 assert not [job for job in self.jobs if job.task == task.id and job.active]
                 job = Job(
-                    *(self.id(), task.id, task.repo, action.stage, action.step, task.visit, action.attempt),
+                    *(
+                        self.id(),
+                        task.id,
+                        task.project,
+                        task.issue,
+                        task.repo,
+                        action.stage,
+                        action.step,
+                        task.visit,
+                        action.attempt,
+                    ),
                     sha=task.sha,
                 )
                 self.jobs.append(job)

@@ -68,7 +68,7 @@ def issue(state: Key | str = "backlog", **more: object) -> Issue:
 
 def job(state: JobState, **more: object) -> Job:
     values: dict[str, object] = {"state": state, "sha": SHA, **more}
-    return Job(7, 1, "team/shop", TASK.stage, "agent", **values)  # type: ignore[arg-type]
+    return Job(7, 1, "shop", "i1", "team/shop", TASK.stage, "agent", **values)  # type: ignore[arg-type]
 
 
 def run(
@@ -127,7 +127,7 @@ def test_a_tracker_whose_clock_is_ahead_does_not_hold_an_issue_for_ever():
 
 @pytest.mark.parametrize("phase", [Phase.DONE, Phase.CANCELLED])
 def test_a_task_that_has_ended_begins_anew_only_after_the_board_was_seen_elsewhere(phase: Phase):
-    ended = shown(Key.DONE, phase=phase, used=Input.START)
+    ended = shown(Key(phase.value), phase=phase, used=Input.START)
     assert "elsewhere and back" in reason(run(ended, issue(Key.TO_ANALYSE)))
     assert run(ended, issue(Key.DONE)) == (Arm(),)
     assert isinstance(run(replace(ended, used=Input.NONE), issue(Key.TO_ANALYSE))[0], CreateTask)
@@ -426,7 +426,9 @@ def test_cancelled_stops_the_job_first_and_asks_it_once():
     assert "asked to stop" in reason(run(busy, at, (job(JobState.RUNNING, stop=True),)))
     assert isinstance(run(busy, at, (job(JobState.CANCELLED, stop=True),))[0], CancelTask)
     for phase in (Phase.READY, Phase.GATED, Phase.PARKED):
-        assert isinstance(run(replace(TASK, phase=phase), at)[0], CancelTask)
+        (gone,) = run(replace(TASK, phase=phase), at)
+        assert gone == CancelTask("the issue was moved to Cancelled", "cancelled")
+        assert folded(replace(TASK, phase=phase), (gone,), NOW).shown == "cancelled"
     assert "grace" in reason(run(busy, replace(at, updated_at=NOW), world=replace(WORLD, urgent=False)))
 
 
@@ -466,6 +468,8 @@ JOBS = st.builds(
     *(
         st.integers(1, 9),
         st.just(1),
+        st.just("shop"),
+        st.just("i1"),
         st.just("team/shop"),
         STAGES,
         st.just("agent"),
@@ -588,7 +592,16 @@ def carried(task: Task, jobs: list[Job], actions: tuple[Action, ...]) -> list[Jo
             case StartJob():
                 jobs = [
                     *jobs,
-                    Job(max((job.id for job in jobs), default=0) + 1, 1, "r", action.stage, action.step, task.visit),
+                    Job(
+                        max((job.id for job in jobs), default=0) + 1,
+                        1,
+                        "shop",
+                        "i1",
+                        "r",
+                        action.stage,
+                        action.step,
+                        task.visit,
+                    ),
                 ]
             case StopJob(job=stopped):
                 jobs = [replace(job, stop=True) if job.id == stopped else job for job in jobs]

@@ -230,8 +230,7 @@ async def test_why_tells_and_does_nothing(driven: Driven):
     for name in ("i1", "i2"):
         await driven.ledger.nudges.add("shop", name, urgent=True)
     await settle(driven)
-    job = await driven.ledger.jobs.claim("w", 60, most=9)
-    assert job
+    (job,) = await driven.ledger.jobs.claim("w", 60, most=9)
     told = [reason(await driven.engine.why(SHOP, name)) for name in ("i1", "i2")]
     assert f"job {job.id} (analysis, attempt 1) runs" in told
     assert any(one.endswith(f"queued: job {job.id} (analysis) runs in team/shop") for one in told)

@@ -248,8 +248,7 @@ async def test_a_person_parks_what_has_no_job(ledger: Ledger):
 
 async def test_a_person_cancels_and_the_job_is_asked_to_stop(ledger: Ledger):
     task = await do(ledger, await begun(ledger), JOB)
-    running = await ledger.jobs.claim("w", 60, most=9)
-    assert running
+    (running,) = await ledger.jobs.claim("w", 60, most=9)
     asked = await ledger.cancel(task.id, "ada")
     assert (asked.cancelling, asked.version) == ("ada", task.version + 1)
     assert (await ledger.jobs.heartbeat(running, 60)).stop
@@ -259,7 +258,7 @@ async def test_a_person_cancels_and_the_job_is_asked_to_stop(ledger: Ledger):
 async def test_a_queued_job_of_a_cancelled_task_never_runs(ledger: Ledger):
     task = await do(ledger, await begun(ledger), JOB)
     await ledger.cancel(task.id, "ada")
-    assert await ledger.jobs.claim("w", 60, most=9) is None
+    assert await ledger.jobs.claim("w", 60, most=9) == []
     assert (await ledger.jobs.of(task.id))[0].state is JobState.CANCELLED
 
 
@@ -277,8 +276,7 @@ async def test_spending_counts_the_task_the_day_and_what_is_promised(ledger: Led
     task = await do(ledger, await begun(ledger), JOB)
     other = await begun(ledger, replace(ISSUE, id="i2", number=13), SHOP)
     assert (await ledger.spend(task)).promised_usd == 2.5
-    job = await ledger.jobs.claim("w", 60, most=9)
-    assert job
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
     await ledger.jobs.finish(job, Done(spent=Spent(1.25, 7)))
     assert await ledger.spend(task) == replace(await ledger.spend(other), task_usd=1.25)
     assert (await ledger.spend(other)).day_usd == 1.25

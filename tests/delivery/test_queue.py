@@ -45,7 +45,7 @@ async def queued(ledger: Ledger, number: int, repo: str = "team/shop", priority:
 
 
 async def claim(ledger: Ledger, worker: str = "w", **more: Any) -> Job | None:
-    return await ledger.jobs.claim(worker, 60, **{"most": 99, **more})
+    return next(iter(await ledger.jobs.claim(worker, 60, **{"most": 99, **more})), None)
 
 
 async def test_the_higher_priority_goes_first_then_the_older(ledger: Ledger):
@@ -220,3 +220,13 @@ async def test_the_line_is_shown(ledger: Ledger):
         (tasks[0].id, JobState.RUNNING),
         (tasks[1].id, JobState.QUEUED),
     ]
+
+
+async def test_several_are_claimed_at_once_and_still_one_of_a_repo(ledger: Ledger):
+    for n in range(6):
+        await queued(ledger, n + 1, f"r{n % 4}")
+    claimed = await ledger.jobs.claim("w", 60, most=3, limit=5)
+    assert sorted(job.repo for job in claimed) == ["r0", "r1", "r2"]
+    assert [job.repo for job in await ledger.jobs.claim("w", 60, most=9, limit=5)] == ["r3"]
+    assert all([await ledger.jobs.finish(job, Done()) for job in claimed])
+    assert sorted(job.repo for job in await ledger.jobs.claim("w", 60, most=9, limit=5)) == ["r0", "r1"]

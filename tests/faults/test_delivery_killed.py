@@ -12,7 +12,7 @@ import pytest
 
 from millpond.delivery.books import Point
 
-STEP = int(os.environ.get("MILLPOND_TEST_KILL_STEP", "60"))
+STEP = int(os.environ.get("MILLPOND_TEST_KILL_STEP", "120"))
 """1: at every one of them."""
 NOT_DRIVEN = {
     Point.CREATE,

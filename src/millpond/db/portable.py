@@ -6,6 +6,7 @@ for SQLite, whose write transactions are one at a time anyway, it is left out.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,6 +41,14 @@ def insert(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlit
 
 def insert_new(connection: Connection, table: sa.Table, values: dict[str, Any]) -> bool:
     """Insert a row; False: a unique index had one already, and nothing was done."""
-    made = insert(connection, table).values(**values).on_conflict_do_nothing()
-    # What comes back tells; a row count of an INSERT is not told by every driver.
-    return connection.execute(made.returning(sa.literal(1))).first() is not None
+    return connection.execute(_inserting(connection.dialect.name, table), values).first() is not None
+
+
+@cache
+def _inserting(dialect: str, table: sa.Table) -> sa.Executable:
+    """Make the statement once: building it takes longer than running it.
+
+    What comes back tells whether there is a new row; a row count of an INSERT is not told by every driver.
+    """
+    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return made.on_conflict_do_nothing().returning(sa.literal(1))

@@ -115,9 +115,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """A person took the issue back; no job of it is left."""
+    """A person took the issue back; no job of it is left. `column`: the one that said so; empty: by a command."""
 
     reason: str
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)

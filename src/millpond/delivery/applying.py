@@ -39,6 +39,7 @@ from millpond.errors import Conflict
 
 MAX_TITLE = 500
 _T = TASKS.c
+_CHANGE = sa.update(TASKS).where(_T.id == sa.bindparam("task_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def carry_out(connection: Connection, now: float, task: Task, actions: Iterable[
     if after == task:
         return task
     after = replace(after, version=task.version + 1)
-    connection.execute(sa.update(TASKS).where(_T.id == task.id).values(**task_values(after)))
+    connection.execute(_CHANGE, {"task_id": task.id, **task_values(after)})
     return after
 
 

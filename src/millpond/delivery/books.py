@@ -88,8 +88,11 @@ class Books:
         return float(connection.execute(sa.select(self._now())).scalar_one())
 
 
+_APPEND = sa.insert(EVENTS)
+
+
 def note(connection: Connection, at: float, about: tuple[str, str, int], what: str, **detail: Json) -> None:
     """Append an event; `about` is project, issue and task (0: none)."""
     project, issue, task = about
     values = {"at": at, "project": project, "issue": issue, "task": task, "what": what, "detail": json.dumps(detail)}
-    connection.execute(sa.insert(EVENTS).values(**values))
+    connection.execute(_APPEND, values)

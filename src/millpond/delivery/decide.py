@@ -105,7 +105,7 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     if running := [job for job in look.jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
-    return (CancelTask(reason),)
+    return (CancelTask(reason, look.issue.state if look.world.board.cancels(look.issue.state) else ""),)
 
 
 def _active(look: Look) -> tuple[Action, ...]:

@@ -86,8 +86,9 @@ def _held(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
             column = {"used": Input.START, "shown": state} if state else {}
             fresh = {"returns": 0, "parked_as": None, "inputs": task.inputs + 1}
             return Event.RELEASED, {**_entered(task, task.stage), **fresh, **column}
-        case CancelTask(reason=reason):
-            return Event.CANCELLED, {"reason": reason[:MAX_REASON], "used": Input.START}
+        case CancelTask(reason=reason, column=column):
+            shown = column or task.shown
+            return Event.CANCELLED, {"reason": reason[:MAX_REASON], "used": Input.START, "shown": shown}
     return None
 
 

@@ -121,7 +121,8 @@ def wanted(look: Look) -> Key | None:
         case Phase.DONE:
             return Key.DONE
         case Phase.CANCELLED:
-            return None if look.world.board.cancels(look.issue.state) else Key.CANCELLED
+            cancels = look.world.board.cancels  # once it was shown there, people move the issue where they like
+            return None if cancels(look.issue.state) or cancels(task.shown) else Key.CANCELLED
         case Phase.PARKED:
             return task.parked_as
     if stage is None:

@@ -241,6 +241,8 @@ class Job:
 
     id: int
     task: int
+    project: str
+    issue: str
     repo: str
     """Its serial key: one job of a repo runs at a time."""
     stage: str

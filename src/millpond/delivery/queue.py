@@ -7,8 +7,9 @@ whatever it believes: what it says then is refused, but what it spent is written
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from millpond.delivery.books import Books, Point, note
 from millpond.delivery.model import Done, Evidence, Failed, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
 from millpond.delivery.nudging import nudge
 from millpond.delivery.rows import Row, job_of
-from millpond.delivery.tables import COSTS, EVIDENCE, JOBS, RUNS, TASKS
+from millpond.delivery.tables import COSTS, EVIDENCE, JOBS, RUNS
 
 CANDIDATES = 8
 CLOCK_SLACK_S = 5.0
@@ -28,7 +29,6 @@ DAY_S = 86400
 MAX_REASON = 2000
 _C = JOBS.c
 _RUNNING = JOBS.alias("running")
-_RUN = sa.select(sa.func.count()).select_from(JOBS).where(_C.state == sa.literal_column("'running'"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +46,26 @@ class JobQueue:
         self._books = books
 
     async def claim(
-        self, worker: str, lease_s: float, *, most: int, steps: Collection[str] | None = None
-    ) -> Job | None:
-        """Claim the next job, unless `most` run already; None: there is none that may run now.
+        self, worker: str, lease_s: float, *, most: int, limit: int = 1, steps: Collection[str] | None = None
+    ) -> list[Job]:
+        """Claim the next jobs, `limit` at most and as long as fewer than `most` run; none: none may run now.
 
         Higher priority first, then the older; a job whose repo has one running leaves the line to those behind it.
         """
 
-        def write(connection: Connection) -> Job | None:
+        def write(connection: Connection) -> list[Job]:
             now = self._books.now(connection)
-            if connection.execute(_RUN).scalar_one() >= most:
-                return None
-            for row in connection.execute(_candidates(now, steps)).all():
-                if job := _claimed(connection, row, worker, lease_s, now):
-                    return job
-            return None
+            wanted = min(limit, most - connection.execute(_RUN).scalar_one())
+            claimed: list[Job] = []
+            if wanted <= 0:
+                return claimed
+            for row in connection.execute(_candidates(steps), {"now": now, "limit": wanted + CANDIDATES}).all():
+                if len(claimed) < wanted and row.repo not in {job.repo for job in claimed}:
+                    job = _claimed(connection, row, worker, lease_s, now)
+                    claimed += [job] if job else []
+            if claimed:
+                _begin(connection, claimed, now)
+            return claimed
 
         return await self._books.write(Point.CLAIM, write)
 
@@ -128,6 +133,7 @@ def add(connection: Connection, task: Task, values: dict[str, Any], now: float) 
     plain = {
         "task": task.id,
         "project": task.project,
+        "issue": task.issue,
         "repo": task.repo,
         "dedup_key": f"task:{task.id}",
         "visit": task.visit,
@@ -157,35 +163,55 @@ def keep(connection: Connection, job: Job, evidence: Collection[Evidence], now: 
         connection.execute(sa.insert(EVIDENCE).values(task=job.task, visit=job.visit, at=now, **values))
 
 
-def _candidates(now: float, steps: Collection[str] | None) -> sa.Select[Any]:
-    """Find the first in line, one for each repo at most that nobody works on; locked, where there are locks."""
+def _in_line() -> sa.Select[Any]:
+    """Find the first in line whose repo nobody works on; locked, where there are locks."""
     busy = sa.exists().where(_RUNNING.c.repo == _C.repo, _RUNNING.c.state == sa.literal_column("'running'"))
-    due = sa.and_(_C.state == sa.literal_column("'queued'"), _C.not_before <= now, ~busy)
-    query = sa.select(JOBS).where(due if steps is None else sa.and_(due, _C.step.in_(steps)))
-    return query.order_by(_C.rank, _C.not_before, _C.id).limit(CANDIDATES).with_for_update(skip_locked=True, of=JOBS)
+    due = sa.and_(_C.state == sa.literal_column("'queued'"), _C.not_before <= sa.bindparam("now"), ~busy)
+    query = sa.select(JOBS).where(due).order_by(_C.rank, _C.not_before, _C.id).limit(sa.bindparam("limit"))
+    return query.with_for_update(skip_locked=True, of=JOBS)
+
+
+# Built once: building a statement takes longer than running it.
+_LINE = _in_line()
+_OPEN_RUN = sa.insert(RUNS)
+_CLAIM = sa.update(JOBS).where(_C.id == sa.bindparam("job_id"))
+_RUN = sa.select(sa.func.count()).select_from(JOBS).where(_C.state == sa.literal_column("'running'"))
+
+
+def _candidates(steps: Collection[str] | None) -> sa.Select[Any]:
+    return _LINE if steps is None else _LINE.where(_C.step.in_(steps))
 
 
 def _claimed(connection: Connection, row: Row, worker: str, lease_s: float, now: float) -> Job | None:
     """Mark a job as running; None: another worker was quicker with one of the same repo."""
+    fence, until = row.fence + 1, now + lease_s
     change = {
         "state": str(JobState.RUNNING),
         "worker": worker,
-        "fence": row.fence + 1,
+        "fence": fence,
         "lease_s": lease_s,
-        "lease_until": now + lease_s,
+        "lease_until": until,
         "heartbeat_at": now,
         "started_at": now,
     }
+    # SQLite's writers come one after the other, so that the look at the running ones still holds there.
+    alone = nullcontext() if connection.dialect.name == "sqlite" else connection.begin_nested()
     try:
-        with connection.begin_nested():
-            connection.execute(sa.update(JOBS).where(_C.id == row.id).values(**change))
+        with alone:
+            connection.execute(_CLAIM, {"job_id": row.id, **change})
     except IntegrityError:
         return None
-    job = job_of(connection.execute(sa.select(JOBS).where(_C.id == row.id)).one())
-    run = {"job": job.id, "fence": job.fence, "worker": worker, "started_at": now, "ended": "", "reason": ""}
-    connection.execute(sa.insert(RUNS).values(**run))
-    _tell(connection, job, "claimed", now)
-    return job
+    held = replace(job_of(row), state=JobState.RUNNING, worker=worker, fence=fence)
+    return replace(held, lease_until=until, heartbeat_at=now, started_at=now)
+
+
+def _begin(connection: Connection, jobs: Sequence[Job], now: float) -> None:
+    """Write down that these claims began."""
+    plain = {"started_at": now, "ended": "", "reason": ""}
+    runs = [{"job": job.id, "fence": job.fence, "worker": job.worker, **plain} for job in jobs]
+    connection.execute(_OPEN_RUN, runs)
+    for job in jobs:
+        _tell(connection, job, "claimed", now)
 
 
 def _held(job: Job) -> sa.ColumnElement[bool]:
@@ -211,8 +237,7 @@ def _cost(connection: Connection, job: Job, spent: Spent, now: float) -> None:
     """Count a claim's cost once."""
     if not spent.usd and not spent.turns:
         return
-    project = connection.execute(sa.select(_C.project).where(_C.id == job.id)).scalar_one()
-    values = {"job": job.id, "fence": job.fence, "task": job.task, "project": project}
+    values = {"job": job.id, "fence": job.fence, "task": job.task, "project": job.project}
     insert_new(
         connection, COSTS, {**values, "at": now, "day": int(now // DAY_S), "usd": spent.usd, "turns": spent.turns}
     )
@@ -222,11 +247,9 @@ def _close(connection: Connection, job: Job, ended: str, reason: str, now: float
     """End a claim's run, tell of it, and have its task looked at."""
     mine = sa.and_(RUNS.c.job == job.id, RUNS.c.fence == job.fence)
     connection.execute(sa.update(RUNS).where(mine).values(ended_at=now, ended=ended, reason=reason))
-    project, issue = _tell(connection, job, ended, now)
-    nudge(connection, now, project, issue, urgent=True)
+    _tell(connection, job, ended, now)
+    nudge(connection, now, job.project, job.issue, urgent=True)
 
 
-def _tell(connection: Connection, job: Job, what: str, now: float) -> tuple[str, str]:
-    row = connection.execute(sa.select(TASKS.c.project, TASKS.c.issue).where(TASKS.c.id == job.task)).one()
-    note(connection, now, (row.project, row.issue, job.task), f"job-{what}", job=job.id, stage=job.stage)
-    return row.project, row.issue
+def _tell(connection: Connection, job: Job, what: str, now: float) -> None:
+    note(connection, now, (job.project, job.issue, job.task), f"job-{what}", job=job.id, stage=job.stage)

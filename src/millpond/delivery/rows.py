@@ -78,7 +78,22 @@ def options_of(text: str) -> Options:
 def job_of(row: Row) -> Job:
     """Read a job."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
-    same = ("id", "task", "repo", "stage", "step", "visit", "attempt", "sha", "not_before", "timeout_s", "usd", "turns")
+    same = (
+        "id",
+        "task",
+        "project",
+        "issue",
+        "repo",
+        "stage",
+        "step",
+        "visit",
+        "attempt",
+        "sha",
+        "not_before",
+        "timeout_s",
+        "usd",
+        "turns",
+    )
     also = ("worker", "fence", "lease_until", "heartbeat_at", "started_at", "ended_at", "reason", "after_s")
     return Job(
         state=JobState(values["state"]),

@@ -75,6 +75,7 @@ def _jobs() -> None:
         sa.Column("id", _ID, primary_key=True),
         sa.Column("task", sa.BigInteger, nullable=False),
         sa.Column("project", sa.String, nullable=False),
+        sa.Column("issue", sa.String, nullable=False),
         sa.Column("repo", sa.String, nullable=False),
         sa.Column("dedup_key", sa.String, nullable=False),
         sa.Column("stage", sa.String, nullable=False),
