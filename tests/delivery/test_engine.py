@@ -71,6 +71,23 @@ async def test_a_webhook_makes_it_look_at_once_and_a_poll_after_the_grace_period
     assert [task.phase for task in await driven.tasks()] == [Phase.WORKING]
 
 
+async def test_a_poll_costs_no_look_at_what_no_task_waits_for(driven: Driven):
+    issue(driven, "i1", "approved")
+    issue(driven, "i2", "backlog")
+    issue(driven, "i3")
+    await driven.engine.poll()
+    assert [one.issue for one in await driven.ledger.nudges.all()] == ["i3"]
+    await driven.ledger.nudges.add("shop", "i3", urgent=True)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    driven.outside.tracker.put(SHOP, "i3", state="backlog")
+    await driven.engine.poll()  # it works: only a cancellation would be looked at
+    assert await driven.ledger.nudges.all() == []
+    driven.outside.tracker.put(SHOP, "i3", state="cancelled")
+    await driven.engine.poll()
+    assert [one.issue for one in await driven.ledger.nudges.all()] == [task.issue]
+
+
 async def test_a_tracker_that_is_down_never_reads_as_no_work(driven: Driven):
     issue(driven)
     await driven.round()

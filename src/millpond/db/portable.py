@@ -34,9 +34,12 @@ def _postgresql_epoch(element: epoch, compiler: Any, **options: Any) -> str:  # 
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
-def insert(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    """Begin an INSERT that may be told what to do where the row, or one that excludes it, is there already."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def insert(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """Begin an INSERT that may be told what to do where the row, or one that excludes it, is there already.
+
+    `dialect` is the name of a connection's dialect.
+    """
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def insert_new(connection: Connection, table: sa.Table, values: dict[str, Any]) -> bool:
@@ -50,5 +53,4 @@ def _inserting(dialect: str, table: sa.Table) -> sa.Executable:
 
     What comes back tells whether there is a new row; a row count of an INSERT is not told by every driver.
     """
-    made = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-    return made.on_conflict_do_nothing().returning(sa.literal(1))
+    return insert(dialect, table).on_conflict_do_nothing().returning(sa.literal(1))

@@ -250,8 +250,9 @@ class Engine:
         listing = await self._around.tracker.changed(project, wanted, since)
         tasks = await self._ledger.open_tasks(project.name)
         ours = {task.issue for task in tasks}
-        found = [one.id for one in listing.issues if one.state in board.wanted or one.id in ours]
-        quiet = [task.issue for task in tasks if task.phase is not Phase.WORKING]
+        # A verdict on an issue without an open task is nobody's.
+        found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
+        quiet = [task.issue for task in tasks if _may_have_changed(task)]
         await self._ledger.nudges.add_all(project.name, list(dict.fromkeys([*found, *quiet])))
         if listing.complete:
             polled.mark = max(polled.mark, listing.mark)
@@ -283,6 +284,15 @@ class Engine:
         if issue.state != state:
             await self._around.tracker.move(project, item.issue, state)
         await self._ledger.outbox.confirm(item)
+
+
+def _may_have_changed(task: Task) -> bool:
+    """Whether a task is to be looked at though its issue is not listed.
+
+    Its gates, its back-off, or where the board stands that has to be seen elsewhere. What is parked waits for a person,
+    whose move is listed; each look costs a request.
+    """
+    return task.phase in {Phase.READY, Phase.GATED} or (task.phase is Phase.PARKED and bool(task.used))
 
 
 def _paths(task: Task, pipeline: Pipeline) -> list[str]:

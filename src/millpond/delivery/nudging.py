@@ -6,6 +6,8 @@ look that fails is repeated later and later. Nothing but the end of a look that 
 
 from __future__ import annotations
 
+from functools import cache
+
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
@@ -38,8 +40,9 @@ class Nudges:
 
         def write(connection: Connection) -> None:
             now = self._books.now(connection)
-            for issue in issues:
-                nudge(connection, now, project, issue, urgent=False)
+            reasons = [_reason(now, project, issue, urgent=False) for issue in issues]
+            if reasons:
+                connection.execute(_adding(connection.dialect.name), reasons)
 
         await self._books.write(Point.NUDGE, write)
 
@@ -98,11 +101,21 @@ class Nudges:
 
 def nudge(connection: Connection, now: float, project: str, issue: str, urgent: bool, after_s: float = 0.0) -> None:
     """Add a reason within a transaction."""
+    connection.execute(_adding(connection.dialect.name), _reason(now, project, issue, urgent, after_s))
+
+
+def _reason(now: float, project: str, issue: str, urgent: bool, after_s: float = 0.0) -> dict[str, object]:
     values = {"not_before": now + after_s, "attempts": 0, "dirty": 1, "urgent": urgent, "seen_at": now}
-    made = insert(connection, NUDGES).values(project=project, issue=issue, fence=0, lease_until=0.0, **values)
+    return {"project": project, "issue": issue, "fence": 0, "lease_until": 0.0, **values}
+
+
+@cache
+def _adding(dialect: str) -> sa.Executable:
+    """Make the statement once: building it takes longer than running it."""
+    made = insert(dialect, NUDGES)
     sooner = sa.case((made.excluded.not_before < _C.not_before, made.excluded.not_before), else_=_C.not_before)
     change = {"dirty": _C.dirty + 1, "urgent": sa.or_(_C.urgent, made.excluded.urgent), "not_before": sooner}
-    connection.execute(made.on_conflict_do_update(index_elements=["project", "issue"], set_=change))
+    return made.on_conflict_do_update(index_elements=["project", "issue"], set_=change)
 
 
 def _row(project: str, issue: str) -> sa.ColumnElement[bool]:
