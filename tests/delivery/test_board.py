@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.delivery.board import ALIASES, NAMES, PEOPLES, VERDICTS, WAITING, Board, board, names, said_in, spoken
@@ -118,6 +118,7 @@ def test_names_are_configurable_and_a_mistake_says_what_is_meant():
         names({"done": "x" * 256})
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(State, st.text(max_size=3), st.sampled_from([*NAMES.values(), "x", "done"]))))
 def test_whatever_the_board_is_nothing_raises_and_only_its_own_ids_are_written(states: list[State]):
     found = board(states, NAMES, dict.fromkeys(Key, "default"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.delivery.definition import MAX_BYTES, read
@@ -145,6 +145,7 @@ def test_sizes_have_limits():
     assert "not TOML" in problems("a = " + "[" * 5000 + "]" * 5000)[0]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_is_written_is_a_pipeline_or_a_mistake(text: str):
     try:

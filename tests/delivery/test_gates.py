@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.delivery.gates import GATES, REQUIRED, SETTINGS, Word, judge, overspent
@@ -157,6 +157,7 @@ def test_budgets_of_the_task_its_label_and_the_day():
     assert overspent(replace(TASK, options=Options(task_usd=0.0)), budget, Spend())
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(GATES)),
     st.dictionaries(

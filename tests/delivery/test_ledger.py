@@ -34,7 +34,7 @@ from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import Done, Input, Issue, JobState, Key, Options, Phase, Project, Spent, Task
 from millpond.delivery.pipeline import GateRule
 from millpond.delivery.tables import GATES, JOBS, TASKS
-from millpond.errors import Conflict, NotFound
+from millpond.errors import BadRequest, Conflict, NotFound
 
 SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 ISSUE = Issue("i1", "shop", 12, "Ship it, now!", "to_analyse", 1000.0)
@@ -237,6 +237,9 @@ async def test_a_person_releases_with_another_budget_and_the_issue_is_looked_at(
         await ledger.release(task.id, "ada")
     with pytest.raises(NotFound):
         await ledger.release(999, "ada")
+    for usd in (0.0, -1.0, 1e9, float("nan"), float("inf")):
+        with pytest.raises(BadRequest):
+            await ledger.release(task.id, "ada", task_usd=usd)
 
 
 async def test_a_person_parks_what_has_no_job(ledger: Ledger):

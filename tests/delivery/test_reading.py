@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millpond.delivery.reading import MAX_ITEMS, Mistakes, Table, nearest
@@ -36,6 +36,7 @@ def test_lists_have_limits():
     assert len(mistakes.found) == 1
 
 
+@settings(deadline=None)
 @given(ANYTHING)
 def test_whatever_is_written_nothing_raises(value: object):
     table = Table({"a": value}, "", Mistakes("f"))

@@ -16,6 +16,7 @@ from millpond.delivery import applying
 from millpond.delivery.actions import Action, CreateTask, ParkTask, Release, StopJob, UseVerdict
 from millpond.delivery.applying import Applied, carry_out, locked_task
 from millpond.delivery.books import Books, Point, note
+from millpond.delivery.definition import MAX_USD
 from millpond.delivery.folding import verdict
 from millpond.delivery.gates import Ruling
 from millpond.delivery.model import (
@@ -36,7 +37,7 @@ from millpond.delivery.pipeline import GateRule
 from millpond.delivery.queue import DAY_S, JobQueue
 from millpond.delivery.rows import evidence_of, task_of, task_values
 from millpond.delivery.tables import COSTS, EVENTS, EVIDENCE, GATES, JOBS, TASKS
-from millpond.errors import Conflict, NotFound
+from millpond.errors import BadRequest, Conflict, NotFound
 
 MAX_EVIDENCE = 1000
 _T = TASKS.c
@@ -117,7 +118,9 @@ class Ledger:
     # what people order
 
     async def release(self, task: int, by: str, *, task_usd: float | None = None) -> Task:
-        """Let a parked task go on, perhaps with another budget. Raises `NotFound`, `Conflict`."""
+        """Let a parked task go on, perhaps with another budget. Raises `NotFound`, `Conflict`, `BadRequest`."""
+        if task_usd is not None and not 0 < task_usd <= MAX_USD:
+            raise BadRequest(f"a budget is more than 0 and at most {MAX_USD:.0f} USD")
 
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase is not Phase.PARKED:
