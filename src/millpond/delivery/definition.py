@@ -1,0 +1,212 @@
+"""A pipeline as it is written: TOML, in the configuration or in the repo's own ``.millpond/pipeline.toml``. PURE.
+
+It is read from the base branch: a branch cannot loosen the gates that it has to pass. A bad definition is refused
+with each mistake's place; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+
+from millpond.delivery.gates import GATES, REQUIRED, SETTINGS
+from millpond.delivery.model import Budget, Json, Key
+from millpond.delivery.pipeline import DEFAULT, Backoff, GateRule, Label, OnFail, Pipeline, Stage, Then
+from millpond.delivery.reading import Mistakes, Table, nearest
+from millpond.errors import ConfigError
+
+FILE = ".millpond/pipeline.toml"
+STEPS = frozenset({"command", "agent", "merge", "deploy", "monitor"})
+MAX_BYTES = 65536
+MAX_STAGES = 50
+MAX_LABELS = 100
+MAX_USD = 100_000.0
+MAX_TIMEOUT_S = 7 * 86400.0
+MAX_ATTEMPTS = 1000
+MAX_TURNS = 100_000
+MAX_PRIORITY = 1000
+_SHOWN = frozenset(Key) - {Key.TO_ANALYSE, Key.APPROVED, Key.REJECTED, Key.CANCELLED}
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_NOTHING = "nothing"
+
+
+def read(text: str, file: str = FILE, steps: Collection[str] = STEPS) -> Pipeline:
+    """Read a definition. Raises `ConfigError` with every mistake."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise ConfigError(f"{file}: larger than {MAX_BYTES} bytes; that is no pipeline")
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+    return from_table(values, file, steps)
+
+
+def from_table(values: Mapping[str, object], file: str, steps: Collection[str] = STEPS) -> Pipeline:
+    """Take a definition that was read from TOML. Raises `ConfigError` with every mistake."""
+    mistakes = Mistakes(file)
+    top = Table(values, "", mistakes)
+    stages = _stages(top, steps)
+    on_push = top.text("on_push")
+    if on_push and on_push not in {stage.name for stage in stages}:
+        top.wrong("on_push", f'there is no stage "{on_push}"', nearest(on_push, [one.name for one in stages]))
+    labels = _labels(top, stages)
+    budget = _budget(top)
+    top.close()
+    if mistakes.found:
+        raise ConfigError(*mistakes.found)
+    return Pipeline(stages, budget, on_push, labels)
+
+
+def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:
+    tables = top.tables("stages")
+    if not tables:
+        top.wrong("stages", "there is no stage", "write a [[stages]] table for each")
+    if len(tables) > MAX_STAGES:
+        top.wrong("stages", f"{len(tables)} stages; at most {MAX_STAGES} are taken")
+    made: list[Stage] = []
+    for table in tables[:MAX_STAGES]:
+        made.append(_stage(table, steps, [stage.name for stage in made]))
+        table.close()
+    if any(stage.step == "monitor" for stage in made) and not any(stage.step == "deploy" for stage in made):
+        top.wrong("stages", "a monitor watches what a deploy stage brought out, and there is none")
+    return tuple(made)
+
+
+def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Stage:
+    name = table.text("name", required=True)
+    if name and not _NAME.fullmatch(name):
+        table.wrong("name", f"{name!r} is no name", "write small letters, digits and hyphens, at most 40")
+    if name in before:
+        table.wrong("name", f'there is a stage "{name}" already')
+    step = table.choice("step", steps, "", required=True)
+    plain = Stage(name, step)
+    return Stage(
+        name,
+        step,
+        _settings(table, step),
+        _gates(table),
+        table.whole("attempts", plain.attempts, 1, MAX_ATTEMPTS),
+        _backoff(table),
+        table.number("timeout_s", plain.timeout_s, 1, MAX_TIMEOUT_S),
+        table.number("gate_timeout_s", plain.gate_timeout_s, 0, 365 * 86400),
+        _on_fail(table, [*before, name]),
+        _earlier(table, "needs", before),
+        _key(table, "shows", plain.shows),
+        _key(table, "queued", plain.queued),
+        _key(table, "waits", plain.waits),
+        table.flag("only_with_app"),
+        _usd(table, "run_usd", None),
+        _turns(table, "run_turns", None),
+    )
+
+
+def _settings(table: Table, step: str) -> Mapping[str, Json]:
+    settings = table.settings("settings")
+    argv = settings.get("argv")
+    if step == "command" and (not isinstance(argv, list) or not argv or not all(isinstance(w, str) for w in argv)):
+        table.wrong("settings.argv", "a command needs a list of words", 'write such as ["make", "test"]')
+    return settings
+
+
+def _gates(table: Table) -> tuple[GateRule, ...]:
+    rules: list[GateRule] = []
+    for index, value in enumerate(table.items("gates")):
+        inner = Table(
+            {"gate": value} if isinstance(value, str) else value, f"{table.at('gates')}[{index}]", table.notes
+        )
+        name = inner.choice("gate", GATES, "", required=True)
+        settings = {key: inner.json(inner.raw(key), inner.at(key)) for key in SETTINGS.get(name, ()) if key in inner}
+        for key in REQUIRED.get(name, ()):
+            if not isinstance(settings.get(key), str) or not settings[key]:
+                inner.wrong(key, f"the gate {name} needs it")
+        contexts = settings.get("contexts", [])
+        if not isinstance(contexts, list) or not all(isinstance(one, str) for one in contexts):
+            inner.wrong("contexts", "this is a list of names of statuses")
+        if name and name in {rule.name for rule in rules} and not settings:
+            inner.wrong("gate", f'"{name}" is there already')
+        if name:  # what an unknown gate would take nobody knows
+            inner.close()
+        rules.append(GateRule(name, settings))
+    return tuple(rules)
+
+
+def _backoff(table: Table) -> Backoff:
+    inner, plain = table.table("backoff"), Backoff()
+    first_s = inner.number("first_s", plain.first_s, 0, MAX_TIMEOUT_S)
+    made = Backoff(
+        first_s,
+        inner.number("factor", plain.factor, 1, 100),
+        inner.number("most_s", max(plain.most_s, first_s), first_s, MAX_TIMEOUT_S),
+    )
+    inner.close()
+    return made
+
+
+def _on_fail(table: Table, known: Collection[str]) -> OnFail:
+    value = table.raw("on_fail")
+    if value is None or isinstance(value, str):
+        return OnFail(Then(table.choice("on_fail", [Then.PARK, Then.BLOCK], Then.PARK)))
+    inner = table.table("on_fail")
+    back_to = inner.text("back_to", required=True)
+    if back_to and back_to not in known:
+        inner.wrong("back_to", f'there is no stage "{back_to}" before this one', nearest(back_to, known))
+    times = inner.whole("times", OnFail().times, 1, 100)
+    inner.close()
+    return OnFail(Then.BACK, back_to, times)
+
+
+def _earlier(table: Table, key: str, before: Collection[str]) -> tuple[str, ...]:
+    names = table.texts(key)
+    for index, name in enumerate(names):
+        if name not in before:
+            table.wrong(f"{key}[{index}]", f'there is no stage "{name}" before this one', nearest(name, before))
+    return tuple(names)
+
+
+def _key(table: Table, key: str, default: Key | None) -> Key | None:
+    word = table.choice(key, _SHOWN | {_NOTHING}, default or _NOTHING)
+    return None if word == _NOTHING else Key(word)
+
+
+def _usd(table: Table, key: str, default: float | None) -> float | None:
+    return table.number(key, 0, 0, MAX_USD) if key in table else default
+
+
+def _turns(table: Table, key: str, default: int | None) -> int | None:
+    return table.whole(key, 1, 1, MAX_TURNS) if key in table else default
+
+
+def _budget(top: Table) -> Budget:
+    inner, plain = top.table("budget"), DEFAULT.budget
+    made = Budget(
+        _usd(inner, "run_usd", plain.run_usd),
+        _usd(inner, "task_usd", plain.task_usd),
+        _usd(inner, "day_usd", plain.day_usd),
+        _turns(inner, "run_turns", plain.run_turns),
+    )
+    inner.close()
+    return made
+
+
+def _labels(top: Table, stages: Collection[Stage]) -> Mapping[str, Label]:
+    tables, made = top.table("labels"), dict[str, Label]()
+    if len(tables.keys) > MAX_LABELS:
+        top.wrong("labels", f"{len(tables.keys)} labels; at most {MAX_LABELS} are taken")
+    names = [stage.name for stage in stages]
+    for name in list(tables.keys)[:MAX_LABELS]:
+        inner = tables.table(name)
+        skip = _earlier(inner, "skip", names)
+        for stage in stages:
+            if stage.name not in skip and (needed := sorted(set(stage.needs) & set(skip))):
+                inner.wrong("skip", f"{stage.name} needs {', '.join(needed)}", f'skip "{stage.name}" too, or neither')
+        if name.casefold() in made:
+            tables.wrong(name, "this label is there already (case does not count)")
+        made[name.casefold()] = Label(
+            frozenset(skip),
+            inner.whole("priority", 0, -MAX_PRIORITY, MAX_PRIORITY),
+            _usd(inner, "task_usd", None),
+            inner.settings("settings"),
+        )
+        inner.close()
+    return made

@@ -1,0 +1,303 @@
+"""The engine: take a nudge, observe, decide, apply; poll for what nobody told; send what is in the outbox.
+
+There is one path. Webhooks, people's commands and jobs' ends only nudge; a poll nudges, too. What is decided is decided
+about the ledger as it was read *before* the tracker was: if the ledger moved on meanwhile, nothing is applied and one
+looks again, so that an old view of the board never meets a new state of the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from millpond.delivery.actions import Action, Wait
+from millpond.delivery.decide import decide
+from millpond.delivery.ledger import Ledger
+from millpond.delivery.looking import Dependency, Look, World
+from millpond.delivery.model import Evidence, Issue, Job, Key, Nudge, OutboxItem, Phase, Project, Spend, Task
+from millpond.delivery.pipeline import Pipeline
+from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
+from millpond.delivery.states import StatesCache
+
+MAX_STEPS = 60
+"""In one look; what needs more goes on with the next."""
+MAX_CHAIN = 200
+OVERLAP_S = 60.0
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How the engine works; spans in seconds."""
+
+    grace_s: float = 120.0
+    lease_s: float = 60.0
+    """How long one look, or one write of the outbox, may take before somebody else does it."""
+    sweep_s: float = 3600.0
+    """How often a poll lists everything again, whatever is said to have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine works with. `alert` tells the operators."""
+
+    tracker: Tracker
+    forge: Forge
+    states: StatesCache
+    projects: Mapping[str, Project]
+    pipeline: Callable[[Project], Awaitable[Pipeline]]
+    alert: Callable[[str], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Polled:
+    """How far a project's polls have come."""
+
+    mark: float = 0.0
+    swept_at: float | None = None
+    wanted: frozenset[str] = frozenset()
+    """The columns that were asked for: when they change, everything is listed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the ledger says of an issue."""
+
+    task: Task | None
+    jobs: list[Job] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    spend: Spend = field(default_factory=Spend)
+
+
+class Engine:
+    """The engine over one ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        around: Surroundings,
+        monotonic: Callable[[], float],
+        options: EngineOptions | None = None,
+    ) -> None:
+        self._ledger, self._around, self._monotonic = ledger, around, monotonic
+        self._options = options or EngineOptions()
+        self._polled: dict[str, _Polled] = {}
+
+    async def look(self, limit: int = 1) -> int:
+        """Take nudges that are due and look at their issues; gives how many there were."""
+        taken = await self._ledger.nudges.take(self._options.lease_s, limit)
+        for one in taken:
+            await self._look(one)
+        return len(taken)
+
+    async def poll(self) -> None:
+        """Ask the tracker what has changed in each project; a project that fails is left to the next poll."""
+        for project in self._around.projects.values():
+            try:
+                await self._poll(project)
+            except TrackerFailed as error:
+                log.warning("the tracker could not be polled", project=project.name, error=str(error))
+            except Exception as error:
+                log.exception("a poll failed", project=project.name, error=str(error))
+
+    async def send(self, limit: int = 1) -> int:
+        """Send writes of the outbox that are due; gives how many there were."""
+        taken = await self._ledger.outbox.take(self._options.lease_s, limit)
+        for item in taken:
+            try:
+                await self._send(item)
+            except TrackerFailed as error:
+                if error.permanent:
+                    await self._ledger.outbox.drop(item, str(error))
+                else:
+                    await self._ledger.outbox.retry(item, str(error), error.after_s)
+        return len(taken)
+
+    async def why(self, project: Project, issue_id: str) -> tuple[Action, ...]:
+        """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`."""
+        known = await self._known(project, issue_id)
+        issue = await self._read(project, issue_id)
+        actions, _ = await self._decide(project, issue, known, Nudge(project.name, issue_id))
+        return actions
+
+    async def _look(self, nudge: Nudge) -> None:
+        project = self._around.projects.get(nudge.project)
+        if project is None:  # it was taken out of the configuration
+            await self._ledger.nudges.done(nudge)
+            return
+        try:
+            wait = await self._go_on(project, nudge)
+        except (TrackerFailed, ForgeFailed) as error:
+            log.warning("an issue could not be looked at", project=project.name, issue=nudge.issue, error=str(error))
+            await self._ledger.nudges.failed(nudge, error.after_s)
+            return
+        except Exception as error:  # one issue's trouble is not the others'
+            log.exception("a look at an issue failed", project=project.name, issue=nudge.issue, error=str(error))
+            await self._ledger.nudges.failed(nudge)
+            return
+        await self._ledger.nudges.done(nudge, until=wait.until)
+
+    async def _go_on(self, project: Project, nudge: Nudge) -> Wait:
+        """Decide and apply, step by step, until there is nothing more to do."""
+        applied: Task | None = None
+        issue: Issue | None = None
+        read = False
+        for _ in range(MAX_STEPS):
+            known = await self._known(project, nudge.issue)
+            if not read or known.task != applied:  # somebody else wrote: what we know of the board may be older
+                issue, read = await self._read(project, nudge.issue), True
+            actions, look = await self._decide(project, issue, known, nudge)
+            rulings = look.rulings if look is not None and known.task and known.task.phase is Phase.GATED else ()
+            if isinstance(actions[0], Wait) and not rulings:
+                return actions[0]
+            about = issue or Issue(nudge.issue, project.name, 0, "", "", 0.0)
+            result = await self._ledger.apply(project, about, known.task, actions, rulings)
+            applied = result.task if result.done else None
+            if isinstance(actions[0], Wait) and result.done:
+                return actions[0]
+        log.warning("an issue needs many steps; it is looked at again", project=project.name, issue=nudge.issue)
+        return Wait("many steps", 0.0)
+
+    async def _known(self, project: Project, issue: str) -> _Known:
+        task = await self._ledger.last_task(project.name, issue)
+        if task is None or not task.open:
+            return _Known(task)
+        jobs = await self._ledger.jobs.of(task.id)
+        return _Known(task, jobs, await self._ledger.evidence(task), await self._ledger.spend(task))
+
+    async def _read(self, project: Project, issue: str) -> Issue | None:
+        found = await self._around.tracker.get(project, [issue])
+        return next((one for one in found if one.id == issue), None)
+
+    async def _decide(
+        self, project: Project, issue: Issue | None, known: _Known, nudge: Nudge
+    ) -> tuple[tuple[Action, ...], Look | None]:
+        pipeline = await self._around.pipeline(project)
+        task, observed = known.task, list[Evidence]()
+        if task is not None and task.open and not any(job.active for job in known.jobs):
+            observed = list(await self._around.forge.observe(project, task.branch, _paths(task, pipeline)))
+        world = World(
+            project=project,
+            board=await self._around.states.board(project),
+            pipeline=pipeline,
+            urgent=nudge.urgent,
+            grace_s=self._options.grace_s,
+            seen_at=nudge.seen_at,
+            spend=known.spend,
+            after=await self._after(task),
+            head=next((one.sha for one in observed if one.kind == "head"), ""),
+            line=await self._line(task, known.jobs),
+        )
+        evidence = [*known.evidence, *observed]
+        now = await self._ledger.now()
+        actions = decide(issue, task, known.jobs, evidence, now, world)
+        if issue is None or task is None or not task.open:
+            return actions, None
+        return actions, Look(issue, task, tuple(known.jobs), tuple(evidence), now, world)
+
+    async def _line(self, task: Task | None, jobs: Sequence[Job]) -> str:
+        """Say which other job holds up a queued one."""
+        if task is None or not any(job.active for job in jobs):
+            return ""
+        active = await self._ledger.jobs.active()
+        ahead = next((job for job in active if job.repo == task.repo and job.task != task.id and job.worker), None)
+        return f"job {ahead.id} ({ahead.stage}) runs in {ahead.repo}" if ahead else ""
+
+    async def _after(self, task: Task | None) -> tuple[Dependency, ...]:
+        """Look up the tasks that one waits for, before its first job."""
+        if task is None or task.visit > 1 or task.attempts or task.phase is not Phase.READY:
+            return ()
+        return tuple([await self._dependency(key, task.key) for key in task.options.after])
+
+    async def _dependency(self, key: str, own: str) -> Dependency:
+        found = await self._ledger.by_key(key)
+        if found is None:
+            return Dependency(key, why="not begun")
+        if found.phase is Phase.DONE:
+            return Dependency(key, done=True)
+        if found.phase is Phase.CANCELLED:
+            return Dependency(key, hopeless=True, why="was cancelled")
+        if await self._leads_to(found, own):
+            return Dependency(key, hopeless=True, why="waits for it in turn")
+        return Dependency(key, why=str(found.phase))
+
+    async def _leads_to(self, task: Task, own: str) -> bool:
+        """Whether a chain of dependencies comes back."""
+        seen, ahead = set[str](), [task.key, *task.options.after]
+        while ahead and len(seen) < MAX_CHAIN:
+            key = ahead.pop()
+            if key == own:
+                return True
+            if key not in seen:
+                seen.add(key)
+                found = await self._ledger.by_key(key)
+                ahead += found.options.after if found is not None and found.open else ()
+        return False
+
+    async def _poll(self, project: Project) -> None:
+        board = await self._around.states.board(project)
+        taken_back = {board.resolve(Key.CANCELLED) or ""} | {
+            s for s, group in board.groups.items() if group == "cancelled"
+        }
+        wanted = frozenset(board.wanted | taken_back) - {""}
+        polled = self._polled.setdefault(project.name, _Polled())
+        now = self._monotonic()
+        due = polled.swept_at is None or now - polled.swept_at >= self._options.sweep_s
+        sweep = due or wanted != polled.wanted
+        since = 0.0 if sweep else max(polled.mark - OVERLAP_S, 0.0)
+        listing = await self._around.tracker.changed(project, wanted, since)
+        tasks = await self._ledger.open_tasks(project.name)
+        ours = {task.issue for task in tasks}
+        # A verdict on an issue without an open task is nobody's.
+        found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
+        quiet = [task.issue for task in tasks if _may_have_changed(task)]
+        await self._ledger.nudges.add_all(project.name, list(dict.fromkeys([*found, *quiet])))
+        if listing.complete:
+            polled.mark = max(polled.mark, listing.mark)
+            polled.swept_at, polled.wanted = (now if sweep else polled.swept_at), wanted
+
+    async def _send(self, item: OutboxItem) -> None:
+        project = self._around.projects.get(item.project)
+        if project is None:
+            await self._ledger.outbox.drop(item, "the project is not configured any more")
+            return
+        text = str(item.payload.get("text", ""))
+        match item.kind:
+            case "move":
+                await self._move(project, item)
+                return
+            case "comment":
+                await self._around.tracker.comment(project, item.issue, text, item.key)
+            case _:
+                await self._around.alert(text)
+        await self._ledger.outbox.confirm(item)
+
+    async def _move(self, project: Project, item: OutboxItem) -> None:
+        """Move an issue, unless a person has moved it since this was decided."""
+        issue = await self._read(project, item.issue)
+        state = str(item.payload["state"])
+        if issue is None or issue.state not in {state, item.payload["seen"]}:
+            await self._ledger.outbox.drop(item, "the issue is gone" if issue is None else "a person moved the issue")
+            return
+        if issue.state != state:
+            await self._around.tracker.move(project, item.issue, state)
+        await self._ledger.outbox.confirm(item)
+
+
+def _may_have_changed(task: Task) -> bool:
+    """Whether a task is to be looked at though its issue is not listed.
+
+    Its gates, its back-off, or where the board stands that has to be seen elsewhere. What is parked waits for a person,
+    whose move is listed; each look costs a request.
+    """
+    return task.phase in {Phase.READY, Phase.GATED} or (task.phase is Phase.PARKED and bool(task.used))
+
+
+def _paths(task: Task, pipeline: Pipeline) -> list[str]:
+    """Name the files that the gates of a task's stage ask for."""
+    stage = pipeline.stage(task.stage)
+    rules = stage.gates if stage is not None else ()
+    paths = [rule.settings["path"] for rule in rules if "path" in rule.settings]
+    return [str(path).replace("{key}", task.key) for path in paths]

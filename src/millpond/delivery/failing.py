@@ -1,0 +1,45 @@
+"""What is done when a job or a gate fails: again, back, or to a person. PURE.
+
+A deployment of this system by itself is never acted upon: its monitor alerts, and touches nothing.
+"""
+
+from __future__ import annotations
+
+from millpond.delivery.actions import Action, Alert, ParkTask, SendBack, Tell, TryAgain
+from millpond.delivery.looking import Look
+from millpond.delivery.model import Key
+from millpond.delivery.pipeline import Backoff, OnFail, Then
+
+MAX_AFTER_S = 86400.0
+"""A step's or an upstream's own wish is not followed beyond."""
+
+
+def retry(look: Look, job: int | None, reason: str, after_s: float) -> tuple[Action, ...]:
+    """Try again later, as long as attempts are left; a job that was lost has used one up, too."""
+    allowed = look.stage.attempts if look.stage else 1
+    if look.task.attempts >= allowed:
+        return failed(look, f"{reason} (attempt {look.task.attempts} of {allowed})", job)
+    backoff = look.stage.backoff if look.stage else Backoff()
+    wait_s = max(min(after_s, MAX_AFTER_S), backoff.after(max(look.task.attempts, 1)))
+    return (TryAgain(job, look.now + wait_s, reason),)
+
+
+def failed(look: Look, reason: str, job: int | None = None) -> tuple[Action, ...]:
+    """Do what the stage says about its failure."""
+    stage = look.stage
+    if stage is not None and stage.step == "monitor" and look.world.project.own:
+        text = f"{look.task.key}: {reason}. This Millpond was deployed by itself, so nothing is touched."
+        return (ParkTask(reason, None, job), Alert(text, f"{look.task.id}:{look.task.visit}:own"))
+    rule = stage.on_fail if stage is not None else OnFail()
+    if rule.then is Then.BACK and look.task.returns < rule.times:
+        return (SendBack(rule.back_to, reason, job),)
+    if rule.then is Then.BACK:
+        reason = f"{reason} (sent back {look.task.returns} times)"
+    return park(look, reason, Key.BLOCKED if rule.then is Then.BLOCK else Key.NEEDS_INPUT, job)
+
+
+def park(look: Look, reason: str, shows: Key, job: int | None = None) -> tuple[Action, ...]:
+    """Hand the task to a person, durably, and say so on the issue."""
+    how = "move it to To Analyse, or run" if look.world.board.own.get(Key.TO_ANALYSE) else "run"
+    text = f"{look.task.key} is parked: {reason}. To go on, {how} `millpond task release {look.task.key}`."
+    return (ParkTask(reason, shows, job), Tell(text, f"{look.task.id}:{look.task.visit}:parked"))

@@ -1,0 +1,155 @@
+"""Definitions as people write them, and where they are wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millpond.delivery.definition import MAX_BYTES, read
+from millpond.delivery.model import Budget, Key
+from millpond.delivery.pipeline import Backoff, GateRule, Label, OnFail, Then
+from millpond.errors import ConfigError
+
+WHOLE = """
+on_push = "check"
+
+[budget]
+task_usd = 10
+day_usd = 0
+
+[[stages]]
+name = "build"
+step = "command"
+settings = { argv = ["make"] }
+attempts = 5
+backoff = { first_s = 1, factor = 3, most_s = 20 }
+timeout_s = 60
+
+[[stages]]
+name = "check"
+step = "agent"
+gates = ["human-verdict", { gate = "file-present", path = "r/{key}.md" }, { gate = "commit-status", contexts = ["ci"] }]
+gate_timeout_s = 0
+on_fail = { back_to = "build", times = 2 }
+needs = ["build"]
+shows = "code_review"
+queued = "nothing"
+waits = "blocked"
+run_usd = 1.5
+run_turns = 30
+
+[[stages]]
+name = "ship"
+step = "deploy"
+only_with_app = true
+on_fail = "block"
+
+[labels.Hotfix]
+skip = ["ship"]
+priority = 10
+task_usd = 50
+settings = { model = "large" }
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    return list(caught.value.problems)
+
+
+def test_everything_that_can_be_written_is_read():
+    found = read(WHOLE)
+    build, check, ship = found.stages
+    assert (found.on_push, found.budget) == ("check", Budget(5.0, 10.0, 0.0, 200))
+    assert (build.settings, build.attempts, build.backoff, build.timeout_s) == (
+        {"argv": ["make"]},
+        5,
+        Backoff(1, 3, 20),
+        60,
+    )
+    assert check.gates == (
+        GateRule("human-verdict"),
+        GateRule("file-present", {"path": "r/{key}.md"}),
+        GateRule("commit-status", {"contexts": ["ci"]}),
+    )
+    assert (check.on_fail, check.needs, check.gate_timeout_s) == (OnFail(Then.BACK, "build", 2), ("build",), 0)
+    assert (check.shows, check.queued, check.waits) == (Key.CODE_REVIEW, None, Key.BLOCKED)
+    assert (check.run_usd, check.run_turns, ship.only_with_app, ship.on_fail) == (1.5, 30, True, OnFail(Then.BLOCK))
+    assert found.labels == {"hotfix": Label(frozenset({"ship"}), 10, 50.0, {"model": "large"})}
+
+
+STAGE = '[[stages]]\nname = "a"\nstep = "agent"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "stages: there is no stage"),
+        ("stages = 3", "stages: 3 is no list"),
+        ("stages = [1]", "stages[0]: 1 is no table"),
+        ("[[stages]]", "stages[0].name: missing"),
+        ('[[stages]]\nname = "a"\nstep = "comand"', 'stages[0].step: "comand" is not known; did you mean "command"?'),
+        ('[[stages]]\nname = "A B"\nstep = "agent"', "stages[0].name: 'A B' is no name"),
+        (STAGE + STAGE, 'stages[1].name: there is a stage "a" already'),
+        (STAGE + "retries = 3", 'stages[0].retries: "retries" is not known here'),
+        (STAGE + "attempt = 3", 'did you mean "attempts"?'),
+        (STAGE + "attempts = 0", "stages[0].attempts: 0 is out of bounds; write 1 to 1000"),
+        (STAGE + 'attempts = "3"', "stages[0].attempts: '3' is no number"),
+        (STAGE + "timeout_s = inf", "stages[0].timeout_s: inf is no number"),
+        (
+            STAGE + 'gates = ["human-verdit"]',
+            'stages[0].gates[0].gate: "human-verdit" is not known; did you mean "human-verdict"?',
+        ),
+        (STAGE + 'gates = ["file-present"]', "stages[0].gates[0].path: the gate file-present needs it"),
+        (STAGE + 'gates = ["health", "health"]', 'stages[0].gates[1].gate: "health" is there already'),
+        (STAGE + 'gates = [{ gate = "health", path = "x" }]', 'stages[0].gates[0].path: "path" is not known here'),
+        (STAGE + 'gates = [{ gate = "commit-status", contexts = "ci" }]', "gates[0].contexts: this is a list"),
+        (STAGE + "gates = [3]", "stages[0].gates[0]: 3 is no table"),
+        (STAGE + 'needs = ["b"]', 'stages[0].needs[0]: there is no stage "b" before this one'),
+        (STAGE + 'on_fail = "explode"', 'stages[0].on_fail: "explode" is not known'),
+        (STAGE + 'on_fail = { back_to = "z" }', 'stages[0].on_fail.back_to: there is no stage "z" before this one'),
+        (STAGE + 'shows = "approved"', 'stages[0].shows: "approved" is not known'),
+        (STAGE + "backoff = { first_s = 9, most_s = 3 }", "stages[0].backoff.most_s: 3 is out of bounds"),
+        (STAGE + "settings = { since = 2026-01-01 }", "stages[0].settings.since: "),
+        ('on_push = "b"\n' + STAGE, 'on_push: there is no stage "b"'),
+        ("[budget]\ntask_usd = -1\n" + STAGE, "budget.task_usd: -1 is out of bounds"),
+        ('[labels.x]\nskip = ["q"]\n' + STAGE, "labels.x.skip[0]: there is no stage"),
+        ("[labels.x]\n[labels.X]\n" + STAGE, "labels.X: this label is there already"),
+        ('[[stages]]\nname = "m"\nstep = "monitor"', "a monitor watches what a deploy stage brought out"),
+        ('[[stages]]\nname = "c"\nstep = "command"', "stages[0].settings.argv: a command needs a list of words"),
+        ("stages = [", "not TOML"),
+    ],
+)
+def test_a_bad_definition_is_refused_with_the_place(text: str, told: str):
+    found = problems(text)
+    assert any(told in one for one in found), found
+    assert all(one.startswith(".millpond/pipeline.toml: ") for one in found)
+
+
+def test_a_label_can_not_skip_what_another_stage_needs():
+    text = STAGE + '[[stages]]\nname = "b"\nstep = "agent"\nneeds = ["a"]\n[labels.fast]\nskip = ["a"]\n'
+    assert 'labels.fast.skip: b needs a; skip "b" too, or neither' in problems(text)[0]
+    assert read(text.replace('skip = ["a"]', 'skip = ["a", "b"]')).labels["fast"].skip == {"a", "b"}
+
+
+def test_all_mistakes_are_told_at_once():
+    assert len(problems(STAGE + 'attempts = 0\ntimeout_s = 0\nshows = "x"')) == 3
+
+
+def test_sizes_have_limits():
+    assert "larger than" in problems("#" * (MAX_BYTES + 1))[0]
+    many = "".join(f'[[stages]]\nname = "s{index}"\nstep = "agent"\n' for index in range(51))
+    assert "at most 50" in problems(many)[0]
+    assert "not TOML" in problems("a = " + "[" * 5000 + "]" * 5000)[0]
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_whatever_is_written_is_a_pipeline_or_a_mistake(text: str):
+    try:
+        found = read(text)
+    except ConfigError:
+        return
+    assert found.stages

@@ -1,0 +1,306 @@
+"""The engine over a real ledger: one path for webhooks and polls, outages, people, what leaves for the tracker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.delivery.driven import SHOP, Driven, Outside
+
+from millpond.delivery.actions import CreateTask, Wait
+from millpond.delivery.model import Comment, Phase, Project, State
+from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
+from millpond.delivery.ports import TrackerFailed
+from millpond.testing.tracker import FakeTracker
+
+
+@pytest.fixture
+def driven(db: Any) -> Driven:
+    return Driven(db, Outside())
+
+
+def issue(driven: Driven, name: str = "i1", state: str = "to-analyse", **more: object) -> None:
+    driven.outside.tracker.put(SHOP, name, state=state, **more)
+
+
+async def settle(driven: Driven) -> None:
+    """Look and send until nothing is due, without time passing."""
+    while await driven.engine.look(10) or await driven.engine.send(10):
+        pass
+
+
+def column(driven: Driven, name: str = "i1") -> str:
+    return driven.outside.tracker.issues["shop", name].state
+
+
+async def test_from_the_board_to_done(driven: Driven):
+    for name in ("i1", "i2"):
+        issue(driven, name)
+    await driven.drive()
+    tasks = await driven.tasks()
+    assert [(task.key, task.phase, task.stage) for task in tasks] == [
+        ("SH-1", Phase.DONE, "monitoring"),
+        ("SH-2", Phase.DONE, "monitoring"),
+    ]
+    assert driven.outside.summary() == [[("i1", "done"), ("i2", "done")], {"team/shop:main": 2}, [1, 1], 4, 0]
+    shown = [state for name, state in driven.outside.tracker.moves if name == "i1"]
+    assert shown[-3:] == ["awaiting-deploy", "monitoring-after-deploy", "done"]
+
+
+async def test_a_second_run_over_what_is_done_does_nothing(driven: Driven):
+    issue(driven)
+    await driven.drive()
+    before = driven.outside.summary(), len(driven.outside.tracker.moves)
+    for _ in range(3):
+        await driven.round()
+    assert (driven.outside.summary(), len(driven.outside.tracker.moves)) == before
+    assert len(await driven.tasks()) == 1
+
+
+async def test_a_webhook_makes_it_look_at_once_and_a_poll_after_the_grace_period(driven: Driven):
+    issue(driven)
+    driven.outside.tracker.now = await driven.ledger.now()
+    driven.outside.tracker.put(SHOP, "i1")  # changed just now
+    await driven.engine.poll()
+    await settle(driven)
+    assert await driven.tasks() == []
+    (waiting,) = await driven.ledger.nudges.all()
+    assert waiting.not_before > await driven.ledger.now() + 60
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    assert [task.phase for task in await driven.tasks()] == [Phase.WORKING]
+
+
+async def test_a_poll_costs_no_look_at_what_no_task_waits_for(driven: Driven):
+    issue(driven, "i1", "approved")
+    issue(driven, "i2", "backlog")
+    issue(driven, "i3")
+    await driven.engine.poll()
+    assert [one.issue for one in await driven.ledger.nudges.all()] == ["i3"]
+    await driven.ledger.nudges.add("shop", "i3", urgent=True)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    driven.outside.tracker.put(SHOP, "i3", state="backlog")
+    await driven.engine.poll()  # it works: only a cancellation would be looked at
+    assert await driven.ledger.nudges.all() == []
+    driven.outside.tracker.put(SHOP, "i3", state="cancelled")
+    await driven.engine.poll()
+    assert [one.issue for one in await driven.ledger.nudges.all()] == [task.issue]
+
+
+async def test_a_tracker_that_is_down_never_reads_as_no_work(driven: Driven):
+    issue(driven)
+    await driven.round()
+    (before,) = await driven.tasks()
+    driven.outside.tracker.down = True
+    for _ in range(3):
+        await driven.engine.poll()
+        await driven.ledger.nudges.add("shop", "i1", urgent=True)
+        await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, task.stage) == (before.phase, before.stage)
+    (nudge,) = await driven.ledger.nudges.all()
+    assert nudge.attempts >= 1
+    driven.outside.tracker.down = False
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+@pytest.mark.parametrize("error", [TrackerFailed("down"), KeyError("a bug in an adapter")])
+async def test_a_poll_of_one_project_that_fails_does_not_stop_the_others(
+    driven: Driven, error: Exception, monkeypatch: pytest.MonkeyPatch
+):
+    issue(driven)
+    first = Project("first", "p0", "team/first", "FI")
+    driven.projects = {"first": first, "shop": SHOP}
+    driven.engine = driven.new_engine(DEFAULT)
+    changed = FakeTracker.changed
+
+    async def failing(self: FakeTracker, project: Project, *asked: Any) -> Any:
+        if project.name == "first":
+            raise error
+        return await changed(self, project, *asked)
+
+    monkeypatch.setattr(FakeTracker, "changed", failing)
+    await driven.engine.poll()  # raises nothing
+    assert [one.issue for one in await driven.ledger.nudges.all()] == ["i1"]
+
+
+async def test_a_board_that_could_not_be_read_is_listed_whole_once_it_can(driven: Driven):
+    issue(driven)
+    driven.outside.tracker.fail_next = 1  # reading the columns
+    await driven.engine.poll()
+    assert await driven.ledger.nudges.all() == []
+    driven.engine = replace_states(driven)
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+def replace_states(driven: Driven) -> Any:
+    """Let the states cache's pause after a failure be over."""
+    driven.engine._around.states.clear()
+    return driven.engine
+
+
+async def test_answers_that_are_lost_change_nothing(driven: Driven):
+    issue(driven)
+    for _ in range(12):
+        driven.outside.tracker.lose_next = 2
+        await driven.round()
+    await driven.drive()
+    assert driven.outside.summary() == [[("i1", "done")], {"team/shop:main": 1}, [1], 2, 0]
+
+
+async def test_a_person_who_moved_the_issue_meanwhile_is_left_in_peace(driven: Driven):
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    while await driven.engine.look():
+        pass
+    issue(driven, state="backlog")
+    await settle(driven)
+    assert column(driven) == "backlog"
+    assert driven.outside.tracker.moves == []
+
+
+async def test_a_column_that_the_tracker_refuses_is_given_up(driven: Driven):
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await driven.engine.look()
+    driven.outside.tracker.columns["shop"] = [State("to-analyse", "To Analyse")]
+    await driven.engine.send(9)
+    assert [item.kind for item in await driven.ledger.outbox.pending()] == []
+
+
+async def test_a_comment_approves_too(driven: Driven):
+    driven.outside.answer = lambda: None  # type: ignore[method-assign]
+    issue(driven)
+    for _ in range(4):
+        await driven.round()
+    (task,) = await driven.tasks()
+    assert (task.phase, task.stage) == (Phase.GATED, "analysis")
+    driven.outside.tracker.say(SHOP, "i1", "/approve")
+    await driven.round()
+    await driven.round()
+    assert [task.stage for task in await driven.tasks()] == ["development"]
+
+
+async def test_an_issue_that_was_deleted_parks_its_task(driven: Driven):
+    issue(driven)
+    await driven.round()
+    del driven.outside.tracker.issues["shop", "i1"]
+    await driven.round()
+    await driven.round()
+    (task,) = await driven.tasks()
+    assert task.phase is Phase.PARKED
+    assert "no such issue any more" in task.reason
+
+
+async def test_cancelled_on_the_board_ends_the_task(driven: Driven):
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    issue(driven, state="cancelled")
+    await driven.engine.poll()
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert task.phase is Phase.CANCELLED
+    assert column(driven) == "cancelled"
+
+
+async def test_cancelled_by_a_command_shows_on_the_board(driven: Driven):
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    await driven.ledger.cancel(task.id, "ada")
+    await settle(driven)
+    await driven.round()
+    assert (await driven.tasks())[0].phase is Phase.CANCELLED
+    assert column(driven) == "cancelled"
+
+
+async def test_a_task_waits_for_those_it_depends_on_and_a_circle_is_told(driven: Driven):
+    issue(driven, "i1", labels=frozenset({"after:SH-2"}))
+    issue(driven, "i2", "backlog")
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    assert "waits for SH-2 (not begun)" in reason(await driven.engine.why(SHOP, "i1"))
+    issue(driven, "i2", labels=frozenset({"after:SH-1"}), state="to-analyse")
+    await driven.ledger.nudges.add("shop", "i2", urgent=True)
+    await settle(driven)
+    tasks = {task.key: task for task in await driven.tasks()}
+    assert "waits for it in turn" in tasks["SH-2"].reason
+
+
+def reason(actions: tuple[Any, ...]) -> str:
+    (wait,) = actions
+    assert isinstance(wait, Wait)
+    return wait.reason
+
+
+async def test_why_tells_and_does_nothing(driven: Driven):
+    issue(driven)
+    (would,) = await driven.engine.why(SHOP, "i1")
+    assert isinstance(would, CreateTask)
+    assert await driven.tasks() == []
+    issue(driven, "i2")
+    for name in ("i1", "i2"):
+        await driven.ledger.nudges.add("shop", name, urgent=True)
+    await settle(driven)
+    (job,) = await driven.ledger.jobs.claim("w", 60, most=9)
+    told = [reason(await driven.engine.why(SHOP, name)) for name in ("i1", "i2")]
+    assert f"job {job.id} (analysis, attempt 1) runs" in told
+    assert any(one.endswith(f"queued: job {job.id} (analysis) runs in team/shop") for one in told)
+
+
+async def test_gates_look_at_the_forge(db: Any):
+    pipeline = Pipeline((Stage("development", "agent", gates=(GateRule("commit-status"),)), DEFAULT.stages[4]))
+    driven = Driven(db, Outside(), pipeline=pipeline)
+    issue(driven)
+    for _ in range(4):
+        await driven.round()
+    assert "which is not green" in reason(await driven.engine.why(SHOP, "i1"))
+    (sha,) = set(driven.outside.forge.heads.values())
+    driven.outside.forge.statuses[sha] = {"ci": "success"}
+    await driven.drive()
+    assert driven.outside.forge.merged == {"team/shop:main": [sha]}
+
+
+async def test_a_forge_that_is_down_is_asked_again(driven: Driven):
+    issue(driven)
+    driven.outside.forge.down = True
+    await driven.round()
+    await driven.round()
+    driven.outside.forge.down = False
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+async def test_one_issue_whose_look_fails_does_not_stop_the_others(driven: Driven, monkeypatch: pytest.MonkeyPatch):
+    issue(driven, "bad", comments=(Comment("1", "no time", "x"),))  # type: ignore[arg-type]
+    issue(driven, "i1")
+    read = driven.outside.tracker.get
+
+    async def get(project: Any, ids: Any) -> Any:
+        if "bad" in ids:
+            raise KeyError("a bug in an adapter")
+        return await read(project, ids)
+
+    monkeypatch.setattr(type(driven.outside.tracker), "get", lambda _, project, ids: get(project, ids))
+    for name in ("bad", "i1"):
+        await driven.ledger.nudges.add("shop", name, urgent=True)
+    await settle(driven)
+    assert [task.issue for task in await driven.tasks()] == ["i1"]
+    assert [(one.issue, one.attempts) for one in await driven.ledger.nudges.all()] == [("bad", 1)]
+
+
+async def test_a_project_that_is_not_configured_any_more_is_left_alone(driven: Driven):
+    await driven.ledger.nudges.add("gone", "i1", urgent=True)
+    await settle(driven)
+    assert await driven.ledger.nudges.all() == []
+
+
+async def test_a_board_with_other_names_gives_nothing_to_start_from_and_says_so(driven: Driven):
+    driven.outside.tracker.columns["shop"] = [State("x", "Elsewhere")]
+    issue(driven, state="x")
+    assert "does not stand at" in reason(await driven.engine.why(SHOP, "i1"))
