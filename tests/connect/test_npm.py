@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from millpond import connect
@@ -59,6 +61,16 @@ def test_a_private_registry_is_replaced_only_by_a_pond_that_draws_from_it(home):
     with pytest.raises(Conflict, match=r"corp\.example"):
         write("npm", home)
     assert write("npm", home, upstreams=[PRIVATE]).changed
+
+
+def test_a_device_is_never_taken_for_a_file(home):
+    """Some have no file by `npm_config_userconfig=/dev/null`: as root, replacing that harms the whole machine."""
+    os.mkfifo(home / "pipe")
+    (home / "link").symlink_to(home / "pipe")
+    for named in ("pipe", "link"):
+        with pytest.raises(Conflict, match="no file that can be edited"):
+            connect.write("npm", POND, {"npm_config_userconfig": str(home / named)}, home, run=lambda _argv: PUBLIC)
+    assert (home / "pipe").is_fifo()
 
 
 def test_what_still_leads_past_the_pond_is_told(home):

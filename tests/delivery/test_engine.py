@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.delivery.driven import SHOP, Driven, Outside
 
 from millpond.delivery.actions import CreateTask, Wait
 from millpond.delivery.model import Comment, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.delivery.tables import TASKS
 from millpond.testing.tracker import FakeTracker
 
 
@@ -128,6 +130,8 @@ async def test_a_poll_of_one_project_that_fails_does_not_stop_the_others(
 
 async def test_a_board_that_could_not_be_read_is_listed_whole_once_it_can(driven: Driven):
     issue(driven)
+    driven.outside.tracker.now += 10_000  # the last change of all is long after it
+    issue(driven, "i2", "backlog")
     driven.outside.tracker.fail_next = 1  # reading the columns
     await driven.engine.poll()
     assert await driven.ledger.nudges.all() == []
@@ -236,6 +240,23 @@ def reason(actions: tuple[Any, ...]) -> str:
     (wait,) = actions
     assert isinstance(wait, Wait)
     return wait.reason
+
+
+async def test_a_board_that_was_read_before_somebody_else_wrote_is_read_again(driven: Driven, db: Any):
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    apply, seen = driven.ledger.apply, driven.outside.tracker.asked
+
+    async def meanwhile(*asked: Any) -> Any:
+        applied = await apply(*asked)
+        if seen.count("get") == 1:
+            await db.write(lambda c: c.execute(sa.update(TASKS).values(version=TASKS.c.version + 1)))
+        return applied
+
+    driven.ledger.apply = meanwhile  # type: ignore[method-assign, assignment]
+    await driven.engine.look()
+    assert seen.count("get") == 2
+    assert [task.phase for task in await driven.tasks()] == [Phase.WORKING]
 
 
 async def test_why_tells_and_does_nothing(driven: Driven):

@@ -230,3 +230,14 @@ async def test_several_are_claimed_at_once_and_still_one_of_a_repo(ledger: Ledge
     assert [job.repo for job in await ledger.jobs.claim("w", 60, most=9, limit=5)] == ["r3"]
     assert all([await ledger.jobs.finish(job, Done()) for job in claimed])
     assert sorted(job.repo for job in await ledger.jobs.claim("w", 60, most=9, limit=5)) == ["r0", "r1"]
+
+
+async def test_a_long_line_behind_a_busy_repo_does_not_hide_the_others(ledger: Ledger):
+    for n in range(20):
+        await queued(ledger, n + 1, "busy")
+    await queued(ledger, 21, "free")
+    assert [(await claim(ledger, f"w{n}") or Job(0, 0, "", "", "none", "", "")).repo for n in range(3)] == [
+        "busy",
+        "free",
+        "none",
+    ]

@@ -72,6 +72,8 @@ def write(
     settings = kit.settings(url, machine)
     if record is not None and record.file != settings.file:
         raise Conflict(f"{tool} is connected by another file, {record.file}; take that back first (--undo)")
+    if settings.file.exists() and not settings.file.is_file():  # /dev/null, which some set to have no file at all
+        raise Conflict(f"{tool} is told to read {settings.file}, which is no file that can be edited; unset that first")
     now = _bytes(settings.file)
     before = _without_ours(record, now)
     _guard(kit, machine, settings.file, upstreams)
