@@ -154,8 +154,9 @@ def test_what_was_active_is_superseded_or_left():
 
 def test_what_is_kept_are_the_latest_and_never_the_current_the_previous_or_what_is_under_way():
     rows = [ONE, release(2, ACTIVE), *(release(number, FAILED) for number in range(3, 9)), release(9, State.PREPARED)]
-    assert [one.number for one in needed(rows)] == [2, 9], "a part of 8 is there: back to 2"
-    assert [one.number for one in surplus(rows, 2)] == [1, 3, 4, 5, 6, 7]
+    assert [one.number for one in needed(rows)] == [2, 1, 9], "failures leave what ran where it was"
+    assert [one.number for one in surplus(rows, 2)] == [3, 4, 5, 6, 7]
+    assert [one.number for one in surplus([*rows, release(10, FAILED)], 1)] == [3, 4, 5, 6, 7, 8]
     whole = [ONE, TWO, release(3, ACTIVE)]
     assert [one.number for one in surplus(whole, 1)] == [1]
     assert surplus(whole, 3) == ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from millpond.errors import BadRequest, Busy, ConfigError, Conflict, MillpondError, NotFound, OutOfSpace
 from millpond.server.control import MAX_REQUEST_BYTES, ControlServer, Progress, call
@@ -138,6 +139,34 @@ async def test_one_long_operation_does_not_hold_up_another(path: Path):
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+def test_what_was_begun_ends_although_who_asked_has_left(tmp_path: Path):
+    """Under the daemon's own loop: there a write to a connection that is gone raises what asyncio's does not."""
+    told: list[int] = []
+    ended: list[bool] = []
+
+    async def long(progress: Progress) -> None:
+        for number in range(200):
+            progress("web1", number, 200)
+            told.append(number)
+            await asyncio.sleep(0.005)
+        ended.append(True)
+
+    async def leave() -> None:
+        control = ControlServer(tmp_path / "c.sock", {"long": long})
+        await control.start()
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "c.sock")
+        writer.write(json.dumps({"operation": "long", "arguments": {}}).encode() + b"\n")
+        await reader.readline()
+        writer.close()
+        async with asyncio.timeout(60):
+            while not ended:
+                await asyncio.sleep(0.05)
+        await control.close()
+
+    uvloop.run(leave())
+    assert told == list(range(200))
 
 
 async def test_closing_ends_what_runs_and_its_caller_is_told(tmp_path: Path):

@@ -188,8 +188,12 @@ def previous(releases: Sequence[Release]) -> Release | None:
     further back.
     """
     active = current(releases)
-    if partial(releases) is not None and active is not None:
-        return active
+    return active if active is not None and partial(releases) is not None else _earlier(releases)
+
+
+def _earlier(releases: Sequence[Release]) -> Release | None:
+    """Give the release before the active one, whatever failed since."""
+    active = current(releases)
     was = [one for one in releases if one.activated_at is not None and one.state is not State.ROLLED_BACK]
     if active is not None:
         was = [one for one in was if one.source < active.source and one.checksum != active.checksum]
@@ -201,16 +205,24 @@ def _number(release: Release) -> int:
 
 
 def needed(releases: Sequence[Release]) -> tuple[Release, ...]:
-    """Give those whose images have to stay on hosts: the current, the one to go back to, those under way."""
-    found = [one for one in (current(releases), previous(releases)) if one is not None]
+    """Give those whose images have to stay on hosts: the current, the one before it, those under way.
+
+    The one before it also while a later one has failed: that one is left behind, and going back goes on from there.
+    """
+    found = [one for one in (current(releases), _earlier(releases)) if one is not None]
     found += [one for one in releases if one.state in UNFINISHED]
     return tuple({one.number: one for one in found}.values())
 
 
 def surplus(releases: Sequence[Release], keep: int) -> tuple[Release, ...]:
-    """Give those that need not be kept: all but the latest `keep`, and never one that is `needed`."""
-    latest = {one.number for one in sorted(releases, key=_number, reverse=True)[:keep]}
-    stay = latest | {one.number for one in needed(releases)}
+    """Give those that need not be kept: not the latest `keep` that ran, nor the latest `keep` that never did.
+
+    Never one that is `needed`.
+    """
+    newest = sorted(releases, key=_number, reverse=True)
+    ran = [one for one in newest if one.activated_at is not None]
+    never = [one for one in newest if one.activated_at is None]
+    stay = {one.number for one in (*ran[:keep], *never[:keep], *needed(releases))}
     return tuple(one for one in releases if one.number not in stay)
 
 

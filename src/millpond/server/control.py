@@ -52,15 +52,18 @@ class ControlServer:
         self._running.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.CancelledError):  # cancelled: `close` ends this task
-                _write(writer, await self._answer(reader, writer))
-                await writer.drain()
+                answer = await self._answer(reader, writer)
+                if not writer.is_closing():
+                    _write(writer, answer)
+                    await writer.drain()
         finally:
             self._running.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
         def progress(text: str, done: int, total: int | None) -> None:
-            _write(writer, {"progress": [text, done, total]})
+            if not writer.is_closing():  # who asked may leave; what was begun comes to its end
+                _write(writer, {"progress": [text, done, total]})
 
         try:
             request = json.loads(await reader.readline())
