@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from millpond.hosts.masking import MASK, Mask, is_secret, masked, shown
 
@@ -36,6 +38,74 @@ def test_what_programs_say_is_masked_as_a_shell_and_as_compose_have_it():
     assert "canary" not in said
     assert "pw" not in said
     assert said.startswith("could not log in with ")
+
+
+COMMANDS = {
+    "an option, then a word": {"command": ["serve", "--token", CANARY]},
+    "with one dash": {"command": ["serve", "-password", CANARY]},
+    "in a string": {"command": f"serve --db-password {CANARY} -v"},
+    "in a string, quoted": {"command": f'serve --db-password "{CANARY} x" -v'},
+    "a header": {
+        "healthcheck": {"test": ["CMD-SHELL", f"curl -H 'Authorization: Bearer {CANARY}' localhost || exit 1"]}
+    },
+    "a word of a list": {"test": ["CMD", "curl", "-H", f"X-Api-Key: {CANARY}"]},
+    "JSON in a variable": {"environment": {"SETTINGS": json.dumps({"a": 1, "password": CANARY})}},
+    "a variable before a command": {"entrypoint": ["sh", "-c", f"exec env PGPASSWORD={CANARY} psql"]},
+    "a password with an at in a URL": {"environment": {"URL": f"amqp://me:p@ss{CANARY}@mq.example/"}},
+    "words with spaces": {"environment": [f"DB_PASSWORD=a b {CANARY}"]},
+}
+
+
+@pytest.mark.parametrize("service", COMMANDS.values(), ids=COMMANDS)
+def test_a_secret_behind_its_name_is_masked_wherever_it_is_written(service: dict):
+    document = {"services": {"web": service}}
+    assert CANARY not in json.dumps(masked(document))
+    assert MASK in json.dumps(masked(document))
+    whole = next(
+        secret for secret in (f"a b {CANARY}", f"{CANARY} x", f"p@ss{CANARY}", CANARY) if secret in str(service)
+    )
+    assert Mask(document)(f"no: {whole}!") == f"no: {MASK}!"
+
+
+def test_what_names_no_secret_stays_open():
+    plain = {"command": ["serve", "--port", "80", "--token-ttl=5", "a: b"], "x": "postgres://db.example:5432/shop"}
+    assert masked(plain) == plain | {"command": ["serve", "--port", "80", f"--token-ttl={MASK}", "a: b"]}
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEcanary1\n  MIIEcanary2\n-----END PRIVATE KEY-----\n"
+
+
+def test_each_line_of_a_secret_is_one():
+    mask = Mask({"environment": {"TLS_KEY": PEM}, "configs": {"c": {"content": "mode=x\ndb_password = 'canary3'\n"}}})
+    for line in ("MIIEcanary1", "MIIEcanary2", "canary3", PEM):
+        assert "canary" not in mask(f"can't use {line}!")
+
+
+def test_a_line_is_masked_before_it_is_cut():
+    mask = Mask({"DB_PASSWORD": f"{CANARY}-and-much-more"})
+    for before in (290, 299, 4795):
+        assert "cana" not in mask.brief("x" * before + f"{CANARY}-and-much-more, and so on" * 2)
+    assert mask.brief("a\nb") == "a b"
+    assert len(mask.brief("y" * 100_000)) < 310
+
+
+def test_secrets_that_overlap_leave_nothing():
+    mask = Mask({"A_KEY": "canary-12", "B_KEY": "12-canary", "C_KEY": "canary"})
+    assert mask("<canary-12-canary>") == f"<{MASK}>"
+
+
+@given(st.lists(st.text("ab$\n ", min_size=4, max_size=8), max_size=6), st.text("ab$\n ", max_size=40))
+@settings(deadline=None)
+def test_no_secret_is_left_in_any_text(secrets: list[str], text: str):
+    found = Mask({f"KEY_{number}_TOKEN": one for number, one in enumerate(secrets)})(text)
+    assert not any(one in found for one in secrets)
+
+
+def test_45_000_secrets_are_no_burden():
+    many = {f"PASSWORD_{number}": f"value-{number:06}" for number in range(45_000)}
+    mask = Mask(many)
+    assert mask("value-000007 or value-044999") == f"{MASK} or {MASK}"
+    assert mask._lengths == {"valu": [12]}, "one look at each place of a text, however many there are"
 
 
 def test_short_values_and_no_secrets_at_all_change_nothing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -306,15 +306,15 @@ _FAILURES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 """The first that fits: a layer that can't be written may be told beside the registry's own words."""
 
 
-def failure_text(done: Completed) -> str:
-    """Give what a failed command had to say, in one line."""
-    return brief(done.err.strip() or done.out.strip()) or "it said nothing"
-
-
-def brief(text: str) -> str:
+def brief(text: str, at_most: int = MAX_TOLD) -> str:
     """Make a line that can stand in a status or a log: control characters gone, not long."""
     plain = _CONTROL.sub(" ", text).strip()
-    return plain if len(plain) <= MAX_TOLD else f"{plain[:MAX_TOLD]}..."
+    return plain if len(plain) <= at_most else f"{plain[:at_most]}..."
+
+
+def failure_text(done: Completed, shorten: Callable[[str], str] = brief) -> str:
+    """Give what a failed command had to say, in one line, which `shorten` makes."""
+    return shorten(done.err.strip() or done.out.strip()) or "it said nothing"
 
 
 def _absolute(path: str) -> str:

@@ -12,7 +12,6 @@ brings back what was there, and the same deploy can be run again. `reached` is t
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ from millpond.hosts import health
 from millpond.hosts.apps import AppKind, AppOptions, Prepulled, Resolved
 from millpond.hosts.commands import Argv, brief
 from millpond.hosts.holding import Held, Holding
-from millpond.hosts.masking import Mask
 from millpond.hosts.model import HostFailed
 from millpond.hosts.ports import Asker
 from millpond.hosts.presence import built, ensure_present
@@ -36,6 +34,8 @@ from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, co
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
+MAX_ERROR = 4000
+"""Characters of a failed release's error, of all hosts together."""
 T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
 log = structlog.get_logger(__name__)
@@ -134,11 +134,11 @@ class Deploying:
     async def _rendered(self, app: AppOptions, resolved: Resolved, prepulled: Prepulled) -> Rendered:
         """Render what was pulled, and what was only built on its hosts; a swarm runs none of that."""
         if app.kind is AppKind.SWARM:
-            return render(app, resolved, prepulled.pins)
+            return await asyncio.to_thread(render, app, resolved, prepulled.pins)
         found = await built(app, [self.place(name) for name in app.hosts], resolved)
         services = {**resolved.services, **{name: pin.wanted for name, pin in found.items()}}
         pins = {**prepulled.pins, **{pin.wanted: pin for pin in found.values()}}
-        return render(app, replace(resolved, services=services), pins)
+        return await asyncio.to_thread(render, app, replace(resolved, services=services), pins)
 
     @asynccontextmanager
     async def _leased(self, app: AppOptions, told: Told) -> AsyncIterator[_Walk]:
@@ -159,14 +159,15 @@ class Deploying:
         release = await self.releases.begin(new, document)
         walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
-        mask = Mask(json.loads(document), release.sets)
-        run = _Run(self, app, walk.held, release, Rollout(app, release, document, mask, self.pace), told)
+        rollout = await asyncio.to_thread(Rollout.of, app, release, document, self.pace)
+        run = _Run(self, app, walk.held, release, rollout, told)
         try:
             await run.out()
             walk.held.check()
             active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
-            text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
+            wrong = f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)
+            text = brief(rollout.mask(wrong), MAX_ERROR)
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
             failed = await self.releases.failed(run.release, text, details)
@@ -209,7 +210,7 @@ class _Run:
             await self._stack(places)
         else:
             await self._composed(places)
-        await health.url_is_well(self._app.health, self._with.asker)
+        await health.url_is_well(self._app.health, self._with.asker, self._rollout.mask)
         self._with.reached("healthy")
 
     async def _begun(self) -> None:
@@ -224,7 +225,7 @@ class _Run:
         await self._on(manager, lambda: self._rollout.stack(manager))
         self._end()
         for place in places:
-            await health.command_is_well(self._app.health, place.host)
+            await health.command_is_well(self._app.health, place.host, self._rollout.mask)
 
     async def _composed(self, places: Sequence[Place]) -> None:
         programs = await _all(compose_program(place) for place in places)
@@ -244,7 +245,7 @@ class _Run:
 
     async def _composed_on(self, place: Place, program: Argv) -> None:
         await self._rollout.compose(place, program)
-        await health.command_is_well(self._app.health, place.host)
+        await health.command_is_well(self._app.health, place.host, self._rollout.mask)
 
     @property
     def _done(self) -> list[str]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from millpond.hosts.apps import Health
-from millpond.hosts.commands import brief, failure_text
+from millpond.hosts.commands import failure_text
+from millpond.hosts.masking import Mask
 from millpond.hosts.model import HostFailed
 from millpond.hosts.ports import Asker, Host
 from millpond.hosts.rollout import RolloutFailed
@@ -17,21 +18,21 @@ ONE_S = 10.0
 """How long one question may take."""
 
 
-async def url_is_well(health: Health, asker: Asker) -> None:
+async def url_is_well(health: Health, asker: Asker, mask: Mask) -> None:
     """Ask the app's URL until it answers well. Raises `RolloutFailed` when the time is over."""
 
     async def ask(patience_s: float) -> str:
         try:
             status = await asker.status(health.url, patience_s)
         except OSError as error:
-            return brief(str(error)) or "no answer"
+            return mask.brief(str(error)) or "no answer"
         return "" if status in WELL else f"status {status}"
 
     if health.url:
         await _until_well(health, "the health check's URL", ask)
 
 
-async def command_is_well(health: Health, host: Host) -> None:
+async def command_is_well(health: Health, host: Host, mask: Mask) -> None:
     """Run the app's command on a host until it ends with 0. Raises `RolloutFailed` when the time is over."""
 
     async def ask(patience_s: float) -> str:
@@ -39,7 +40,7 @@ async def command_is_well(health: Health, host: Host) -> None:
             done = await host.run(health.command, timeout_s=patience_s)
         except HostFailed as error:
             return error.told
-        return "" if done.ok else f"rc={done.rc}: {failure_text(done)}"
+        return "" if done.ok else f"rc={done.rc}: {failure_text(done, mask.brief)}"
 
     if health.command:
         await _until_well(health, f"the health check's command on {host.name}", ask)

@@ -1,7 +1,7 @@
 """What must not be shown of a release: values whose names say that they are secrets, and passwords in URLs. PURE.
 
 A document holds whatever an app's .env does. It is never shown as it is; what programs say of it (errors, the last
-lines of a container) passes through `Mask` first.
+lines of a container) passes through `Mask` first, and is made short only then: half a secret is one too.
 """
 
 from __future__ import annotations
@@ -10,14 +10,31 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from millpond.hosts.commands import MAX_TOLD, brief
+
 MASK = "********"
 MIN_SECRET = 4
 """Shorter values occur in any text."""
+READ = 16 * MAX_TOLD
+"""Characters of a text that are looked at where a line is made of it: control characters are not shown."""
 _SECRET = re.compile(
     r"pass|pwd|secret|token|credential|api[-_]?key|access[-_]?key|private|auth|cookie|salt|signing|encrypt|dsn|[-_]key$|^key$|^content$",
     re.IGNORECASE,
 )
-_USERINFO = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")
+_USERINFO = re.compile(r"(?<=://)([^/@\s:]*):([^/\s]+)@")
+_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
+_QUOTED = r"""\"(?:\\.|[^\"\\\n])*\"?|'[^'\n]*'?"""
+_NAME = re.compile(r"(?<![\w.-])-{0,2}[A-Za-z_][\w.-]{0,200}")
+_VALUE = re.compile(
+    rf"""[ \t]*=[ \t]* (?P<word>{_QUOTED}|[^\s"']+)
+        |[ \t]+(?!-) (?P<after>{_QUOTED}|[^\s"']+)
+        |["']?[ \t]*:[ \t]*(?!//) (?P<rest>{_QUOTED}|[^"'\n]+)""",
+    re.VERBOSE,
+)
+"""Behind a name: ``NAME=value``, ``--option value``, ``Header: value``, in a command line or a line of a file."""
+
+
+_SCHEME = re.compile(r"(?:bearer|basic|token)[ \t]+(.+)", re.IGNORECASE | re.DOTALL)
 
 
 def is_secret(name: str) -> bool:
@@ -27,47 +44,112 @@ def is_secret(name: str) -> bool:
 
 def shown(values: Mapping[str, str]) -> dict[str, str]:
     """Give variables for people."""
-    return {name: MASK if is_secret(name) else _USERINFO.sub(rf"\1:{MASK}@", text) for name, text in values.items()}
+    return {name: MASK if is_secret(name) else _masked_text(text) for name, text in values.items()}
 
 
 class Mask:
-    """Takes an app's secrets out of texts."""
+    """Takes an app's secrets out of texts: whole, line by line, as a shell has them and as compose does."""
 
     def __init__(self, *values: Any) -> None:
-        found = {one for value in values for one in _secrets(value)}
-        plain = {text.replace("$$", "$") for text in found} | found
-        longest_first = sorted((one for one in plain if len(one) >= MIN_SECRET), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        found = {part for value in values for one in _secrets(value) for part in _parts(one)}
+        self._known = {one for one in found if len(one) >= MIN_SECRET}
+        lengths: dict[str, set[int]] = {}
+        for one in self._known:
+            lengths.setdefault(one[:MIN_SECRET], set()).add(len(one))
+        self._lengths = {start: sorted(each, reverse=True) for start, each in lengths.items()}
+        """The lengths of the secrets that begin with these characters, longest first."""
 
     def __call__(self, text: str) -> str:
         """Mask one text."""
-        text = _USERINFO.sub(rf"\1:{MASK}@", text)
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        return self._masked(text, len(text))
+
+    def brief(self, text: str) -> str:
+        """Make a line of a text that can stand in a status or a log, masked before it is cut."""
+        return brief(self._masked(text, READ) + ("..." if len(text) > READ else ""))
+
+    def _masked(self, text: str, until: int) -> str:
+        """Mask what begins before a place, and leave out what stands behind it."""
+        pieces: list[str] = []
+        shown_to = 0
+        for start, end in self._spans(text, until):
+            pieces += [text[shown_to:start], MASK]
+            shown_to = end
+        pieces.append(text[shown_to : max(until, shown_to)])
+        return _USERINFO.sub(rf"\1:{MASK}@", "".join(pieces))
+
+    def _spans(self, text: str, until: int) -> Iterator[tuple[int, int]]:
+        """Find where secrets stand; those that overlap are one."""
+        start = end = -1
+        for at in range(min(until, len(text))):
+            length = self._at(text, at)
+            if length and at > end:
+                if end >= 0:
+                    yield start, end
+                start = at
+            end = max(end, at + length) if length else end
+        if end >= 0:
+            yield start, end
+
+    def _at(self, text: str, at: int) -> int:
+        """Give the length of the longest secret that stands at a place; 0: none does."""
+        lengths = self._lengths.get(text[at : at + MIN_SECRET], ())
+        return next((length for length in lengths if text[at : at + length] in self._known), 0)
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """Give the forms in which a secret may be said: as it is, each of its lines, dollars doubled and not."""
+    lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
+    for line in lines:
+        yield from (value for value, _, _ in _written(line))
+    scheme = _SCHEME.match(secret)
+    for text in (secret, secret.strip(), *lines, *(scheme.groups() if scheme else ())):
+        yield text
+        yield text.replace("$$", "$")
 
 
 def _secrets(value: Any, name: str = "") -> Iterator[str]:
-    """Find the secrets of a document: values under such names, at any depth, and passwords in URLs.
-
-    Variables of the form ``NAME=value`` in a list count too.
-    """
+    """Find the secrets of a document: values under such names, at any depth, also in lists and command lines."""
     match value:
         case Mapping():
             for key, one in value.items():
                 yield from _secrets(one, str(key))
         case list() | tuple():
-            yield from _listed(value, name)
+            for one, of in _listed(value, name):
+                yield from _secrets(one, of)
         case str():
+            variable, equals, rest = value.partition("=")
             if is_secret(name):
                 yield value
+            if equals and " " not in variable and is_secret(variable):
+                yield rest
             yield from (password for _, password in _USERINFO.findall(value))
+            yield from (secret for secret, _, _ in _written(value))
         case int() | float() if is_secret(name) and not isinstance(value, bool):
             yield str(value)
 
 
-def _listed(values: Iterable[Any], name: str) -> Iterator[str]:
+def _listed(values: Iterable[Any], name: str) -> Iterator[tuple[Any, str]]:
+    """Give each value of a list with the name that it goes by: of the list, or of the option before it."""
+    option = ""
     for one in values:
-        variable, equals, rest = one.partition("=") if isinstance(one, str) else ("", "", "")
-        yield from _secrets(rest, variable) if equals else _secrets(one, name)
+        plain = isinstance(one, str) and _OPTION.fullmatch(one) is not None
+        yield one, name if plain and one.startswith("--") else option or name
+        option = str(one) if plain and is_secret(str(one)) else ""
+
+
+def _written(text: str) -> Iterator[tuple[str, int, int]]:
+    """Find secrets that stand in a text behind their names: the value without quotes, and where it stands."""
+    at = 0
+    while found := _NAME.search(text, at):
+        at = found.end()
+        value = _VALUE.match(text, at) if is_secret(found[0]) else None
+        group = value.lastgroup if value is not None else None
+        if value is None or group is None or (group == "after" and not found[0].startswith("-")):
+            continue
+        at = value.end()
+        plain = value[group].strip("\"' \t")
+        if plain:
+            yield plain, *value.span(group)
 
 
 def masked(document: Any, name: str = "") -> Any:
@@ -75,17 +157,21 @@ def masked(document: Any, name: str = "") -> Any:
     match document:
         case Mapping():
             return {key: masked(one, str(key)) for key, one in document.items()}
-        case list():
-            return [masked(one, name) for one in document]
+        case list() | tuple():
+            return [masked(one, of) for one, of in _listed(document, name)]
         case str():
-            return _masked_text(document, name)
+            return MASK if is_secret(name) else _masked_text(document)
     return MASK if is_secret(name) and document is not None and not isinstance(document, bool) else document
 
 
-def _masked_text(text: str, name: str) -> str:
+def _masked_text(text: str) -> str:
     variable, equals, _ = text.partition("=")
-    if is_secret(name):
-        return MASK
     if equals and " " not in variable and is_secret(variable):
         return f"{variable}={MASK}"
-    return _USERINFO.sub(rf"\1:{MASK}@", text)
+    pieces: list[str] = []
+    shown_to = 0
+    for _, start, end in _written(text):
+        quote = text[start] if text[start] in "\"'" else ""
+        pieces += [text[shown_to:start], quote, MASK, quote]
+        shown_to = end
+    return _USERINFO.sub(rf"\1:{MASK}@", "".join([*pieces, text[shown_to:]]))

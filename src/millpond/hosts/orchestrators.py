@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -300,8 +300,11 @@ def _id(text: object) -> str:
     return text
 
 
-def failure(done: Completed) -> str:
-    """Give why compose or a stack's deployment failed, in one line: what it says beside its progress, latest last."""
+def failure(done: Completed, shorten: Callable[[str], str] = brief) -> str:
+    """Give why compose or a stack's deployment failed, in one line: what it says beside its progress, latest last.
+
+    `shorten` makes that line, and masks what it must not show.
+    """
     said = [line.strip() for line in lines(done.err or done.out) if not _PROGRESS.match(line)]
     told = list(dict.fromkeys(said))[-3:]
-    return brief("; ".join(told)) or f"rc={done.rc}, and it said nothing"
+    return shorten("; ".join(told)) or f"rc={done.rc}, and it said nothing"

@@ -7,15 +7,16 @@ and its exit code only add to it. A connection that is lost while looking is tak
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppOptions
 from millpond.hosts.commands import Argv, Docker, brief, failure_text
 from millpond.hosts.commands import ids as read_ids
-from millpond.hosts.convergence import Looks, StackLooks, Trouble, Verdict, wanted_of
+from millpond.hosts.convergence import Looks, StackLooks, Trouble, Verdict, Wanted, wanted_of
 from millpond.hosts.inspecting import ask, engine
 from millpond.hosts.masking import Mask
 from millpond.hosts.model import Completed, HostFailed, HostOptions, Kind
@@ -93,22 +94,28 @@ async def find_manager(places: Sequence[Place]) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One release, its document, and how patient we are."""
+    """One release, its document and what was read of it, and how patient we are."""
 
     app: AppOptions
     release: Release
     document: str
     mask: Mask
+    wanted: Mapping[str, Wanted]
     pace: Pace
+
+    @classmethod
+    def of(cls, app: AppOptions, release: Release, document: str, pace: Pace) -> Rollout:
+        """Read a release's document, once for all hosts. It may be large: to be called off the event loop."""
+        return cls(app, release, document, Mask(json.loads(document), release.sets), wanted_of(document), pace)
 
     async def compose(self, place: Place, program: Argv) -> None:
         """Bring it out on one host. Raises `RolloutFailed`, `HostFailed`."""
         until = time.monotonic() + self.app.converge_timeout_s
         done = await self._hand(place, orch.Compose(program, self.app.name).up(), until)
-        looks = Looks(wanted_of(self.document), self.pace.steady_s)
+        looks = Looks(self.wanted, self.pace.steady_s)
 
         async def look() -> Verdict:
-            return looks.judge(await _containers(place, self.app.name), time.monotonic())
+            return looks.judge(await self._containers(place), time.monotonic())
 
         await self._converge(place, look, done, until)
 
@@ -118,12 +125,12 @@ class Rollout:
         looks = StackLooks(self.app.name, self.release.images, self.pace.steady_s)
 
         async def look() -> Verdict:
-            return looks.judge(*await _stack(place, self.app.name), time.monotonic())
+            return looks.judge(*await self._stack(place), time.monotonic())
 
         await look()  # what failed before
         done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
         if not done.ok:
-            raise RolloutFailed(self.mask(orch.failure(done)))
+            raise RolloutFailed(orch.failure(done, self.mask.brief))
         await self._converge(place, look, done, until)
 
     async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
@@ -161,14 +168,14 @@ class Rollout:
     async def _explained(self, place: Place, verdict: Verdict, done: Completed) -> RolloutFailed:
         """Say why, with the last words of what failed."""
         wrong = verdict.failed or verdict.waiting
-        said = [] if done.ok else [orch.failure(done)]
+        said = [] if done.ok else [orch.failure(done, self.mask.brief)]
         late = done.ok and not verdict.failed
         said += [f"not as it should be after {self.app.converge_timeout_s:g} s"] if late else []
         text = "; ".join([*map(str, wrong[:EXPLAINED]), *said])
         details: list[str] = []
         for trouble in [one for one in wrong if one.who][:EXPLAINED]:
             details += [f"{trouble.service}| {line}" for line in await self._last_words(place, trouble)]
-        return RolloutFailed(self.mask(text), [self.mask(line) for line in details])
+        return RolloutFailed(self.mask(text), details)
 
     async def _last_words(self, place: Place, trouble: Trouble) -> list[str]:
         stack = self.release.kind.value == "swarm"
@@ -177,23 +184,25 @@ class Rollout:
             done = await place.host.run(argv, timeout_s=LOGS_S)
         except HostFailed:
             return []
-        return [brief(line) for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-orch.TAIL :]
+        return [self.mask.brief(line) for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-orch.TAIL :]
 
+    async def _containers(self, place: Place) -> tuple[orch.Container, ...]:
+        """Look at its containers; what they say is masked before anything is made of it."""
+        limits = place.options.limits
+        found = await ask(place.host, orch.containers_of(place.docker, self.app.name), limits, read_ids)
+        containers: list[orch.Container] = []
+        for start in range(0, len(found), BATCH):
+            argv = orch.inspect_containers(place.docker, found[start : start + BATCH])
+            containers += await ask(place.host, argv, limits, orch.read_containers)
+        mask = self.mask
+        return tuple(replace(one, error=mask(one.error), health_said=mask(one.health_said)) for one in containers)
 
-async def _containers(place: Place, app: str) -> tuple[orch.Container, ...]:
-    limits = place.options.limits
-    found = await ask(place.host, orch.containers_of(place.docker, app), limits, read_ids)
-    containers: list[orch.Container] = []
-    for start in range(0, len(found), BATCH):
-        argv = orch.inspect_containers(place.docker, found[start : start + BATCH])
-        containers += await ask(place.host, argv, limits, orch.read_containers)
-    return tuple(containers)
-
-
-async def _stack(place: Place, app: str) -> tuple[tuple[orch.Service, ...], tuple[orch.Task, ...]]:
-    limits = place.options.limits
-    found = await ask(place.host, orch.services_of(place.docker, app), limits, orch.read_service_ids)
-    if not found:
-        return (), ()
-    services = await ask(place.host, orch.inspect_services(place.docker, found), limits, orch.read_services)
-    return services, await ask(place.host, orch.tasks_of(place.docker, app), limits, orch.read_tasks)
+    async def _stack(self, place: Place) -> tuple[tuple[orch.Service, ...], tuple[orch.Task, ...]]:
+        limits, app, mask = place.options.limits, self.app.name, self.mask
+        found = await ask(place.host, orch.services_of(place.docker, app), limits, orch.read_service_ids)
+        if not found:
+            return (), ()
+        services = await ask(place.host, orch.inspect_services(place.docker, found), limits, orch.read_services)
+        tasks = await ask(place.host, orch.tasks_of(place.docker, app), limits, orch.read_tasks)
+        told = tuple(replace(one, message=mask(one.message)) for one in services)
+        return told, tuple(replace(one, error=mask(one.error)) for one in tasks)

@@ -1,0 +1,92 @@
+"""What a release's rollout says of its failure: no secret, and no half of one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.hosts.deploys import World, reference, world
+
+from millpond.db import Database
+from millpond.hosts import rollout
+from millpond.hosts.apps import AppKind, Health
+from millpond.hosts.deploying import Order
+from millpond.hosts.model import Completed
+from millpond.hosts.release import Release, State
+from millpond.testing.clock import FakeClock
+
+SECRET = "canary-pw"  # as `deploys.FakePrepares` has it
+JUST_CUT = f"{'x' * 296}{SECRET} was refused"
+
+
+@pytest.fixture
+def made(db: Database, clock: FakeClock) -> World:
+    return world(db, clock)
+
+
+async def failed(made: World, **app: object) -> Release:
+    release = await made.deploying.deploy(replace(made.app, **app), Order(), lambda *_: None)
+    assert release.state is State.FAILED
+    told = json.dumps([release.error, release.details])
+    assert "xxx" in told
+    assert "cana" not in told
+    return release
+
+
+async def test_what_compose_says_is_masked_before_it_is_cut(made: World):
+    made.engines["web1"].on_up = lambda: Completed(1, "", JUST_CUT)
+    await failed(made)
+
+
+async def test_what_a_container_says_last_is_too(made: World):
+    made.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 3, "Health": None}
+    made.hosts["web1"].on("docker", "container", "logs", answer=f"{JUST_CUT}\n")
+    assert (await failed(made)).details
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"Health": {"Status": "unhealthy", "Log": [{"Output": JUST_CUT}]}},
+        {"Status": "exited", "ExitCode": 3, "Error": JUST_CUT},
+    ],
+)
+async def test_what_the_engine_says_of_it_is_too(made: World, state: dict[str, object]):
+    made.engines["web1"].breaks[reference("1")] = {"Health": None} | state
+    await failed(made)
+
+
+async def test_what_the_health_check_says_is_too(made: World):
+    made.hosts["web1"].on("check", answer=Completed(1, "", JUST_CUT))
+    await failed(made, health=Health(command=("check",), timeout_s=0.01, interval_s=0.01))
+
+
+async def test_what_a_stack_s_deployment_says_is_too(made: World):
+    host = made.hosts["web1"]
+    info = {
+        "ServerVersion": "20.10",
+        "DockerRootDir": "/d",
+        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True},
+    }
+    host.on("docker", "info", answer=json.dumps(info))
+    host.on("docker", "service", "ls", answer="")
+    host.on("docker", "stack", "deploy", answer=Completed(1, "", JUST_CUT))
+    await failed(made, kind=AppKind.SWARM)
+
+
+async def test_the_error_names_all_hosts_that_failed(made: World):
+    for engine in made.engines.values():
+        engine.on_up = lambda: Completed(1, "", "z" * 250)
+    made.engines["web1"].on_up = lambda: None
+    release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
+    assert "web2: " in release.error
+    assert "web3: " in release.error
+
+
+async def test_a_document_is_read_once_for_all_hosts(made: World, monkeypatch: pytest.MonkeyPatch):
+    times = []
+    read = rollout.wanted_of
+    monkeypatch.setattr(rollout, "wanted_of", lambda document: times.append(1) or read(document))
+    assert (await made.deploying.deploy(made.app, Order(), lambda *_: None)).state is State.ACTIVE
+    assert len(times) == 1
