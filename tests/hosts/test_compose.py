@@ -31,8 +31,9 @@ def test_of_200_references_each_is_wanted_as_it_is_or_refused_with_its_service(t
     if sound:
         assert read({"services": {"web": {"image": text}}}).wanted == (Wanted(text),)
         return
-    with pytest.raises(AppFailed, match="shop: service web: ") as caught:
+    with pytest.raises(AppFailed, match="shop: service web: its image ") as caught:
         read({"services": {"web": {"image": text}}})
+    assert len(text) < 20 or text not in caught.value.text, "it may hold what a variable does"
     assert "\n" not in caught.value.text
     assert "\0" not in caught.value.text
 
@@ -66,7 +67,16 @@ def test_a_secret_that_compose_could_not_read_is_not_repeated():
     with pytest.raises(AppFailed) as caught:
         read_config(Completed(1, "", said), SHOP)
     assert "canary" not in str(caught.value)
-    assert "unexpected character" in str(caught.value)
+    assert "see it by `docker compose config -q` in /srv/shop on the pond's machine" in str(caught.value)
+
+
+def test_a_path_that_is_told_holds_no_secret_of_the_document():
+    service = {"image": "x", "environment": {"PW_TOKEN": "canary-1"}}
+    volume = {"type": "bind", "source": "/srv/shop/canary-1/x"}
+    document = {"services": {"web": service | {"volumes": [volume]}}}
+    with pytest.raises(AppFailed, match="lies beside its files") as caught:
+        read_config(Completed(0, json.dumps(document)), app("/srv/shop", in_place=False))
+    assert "canary" not in str(caught.value)
 
 
 def test_the_app_s_own_name_is_the_project_s():

@@ -80,7 +80,7 @@ def test_an_append_and_what_is_set_over_it():
         ('A="x\\"', "line 1: the closing quote is missing"),
         ("A='it\\'s'", "line 1: a quote within single quotes"),
         ('A="x"y', "line 1: something stands behind"),
-        ('A="\\x"', "is no escape"),
+        ('A="\\x"', "begins no escape"),
         ("A=\0", "line 1: A has a NUL byte"),
         ("A=" + "x" * 70_000, "line 1: A has a NUL byte, or more than"),
         ("#" * (MAX_BYTES + 1), "longer than"),

@@ -18,6 +18,7 @@ from millpond.hosts.resolving import resolve
 from millpond.testing.hosts import FakeHost
 
 CANARY = "canary-secret"
+SET = f"P={CANARY}\n"
 
 
 @pytest.fixture
@@ -113,13 +114,17 @@ async def test_what_is_set_for_one_release_wins_over_the_env(here: LocalHost, fo
         ("", "services: {a: {image: x, environment: {A: $B, C: $D}}}", "not set: B, D;"),
         ("V=$W", "services: {a: {image: x}}", "not set: W"),
         ('COMPOSE_FILE="$COMPOSE_FILE:compose.yml"', "services: {a: {image: x}}", "not set: COMPOSE_FILE"),
-        ("", "services: {a: {image: '${V:?the tag}'}}", "required variable V is missing a value: the tag"),
+        ("", "services: {a: {image: '${V:?the tag}'}}", "services.a.image: required variable V is missing a value"),
         ("COMPOSE_FILE=nope.yml", "", "nope.yml: no such file"),
         ("", "services: [", "did not find expected node content"),
-        ("", "services: {a: {image: --help}}", "service a: '--help' is no image reference"),
-        ("", "services: {a: {image: 'a b'}}", "service a: 'a b' is no image reference"),
+        ("", "services: {a: {image: --help}}", "service a: its image is no image reference; write one such as"),
+        ("", "services: {a: {image: 'a b'}}", "service a: its image is no image reference"),
         ("", "services: {a: {image: '" + "a" * 64 + "'}}", "is an image's id, not its name"),
-        ("", "services: {a: {image: x, platform: '--all'}}", "service a: '--all' is no platform"),
+        (
+            "",
+            "services: {a: {image: x, platform: '--all'}}",
+            "service a: its platform is none; write one such as linux/arm64",
+        ),
         ("", "services: {a: {image: ''}}", "neither an image nor a build context"),
         ("", "services: {-x: {image: x}}", "'-x' is no service's name"),
         (
@@ -129,6 +134,22 @@ async def test_what_is_set_for_one_release_wins_over_the_env(here: LocalHost, fo
         ),
         ("", "services: {a: {image: x, volumes: [{type: image, source: i, target: /i}]}}", "a volume that is an image"),
         (f"A B={CANARY}\n", "services: {a: {image: x}}", "compose refuses its files"),
+        (f'P="{CANARY}\n', "services: {a: {image: x}}", ".env, line 2: the closing quote is missing"),
+        (f"P={CANARY}${{x\n", "services: {a: {image: x}}", ".env: a $ that begins no variable"),
+        (f"{CANARY} p@ss=1\n", "services: {a: {image: x}}", ".env, line 1: unexpected character"),
+        ("", f"services: {{a: {{image: x, environment: {{A: '{CANARY}${{'}}}}}}", "services.a.environment.A"),
+        (SET, "services: {a: {image: x, ports: ['80:${P}']}}", "invalid containerPort"),
+        (SET, "services: {a: {image: x, stop_grace_period: '${P}'}}", "services[a].stop_grace_period"),
+        (SET, "services: {a: {image: x, mem_limit: '${P}'}}", "services[a].mem_limit"),
+        (SET, "services: {a: {image: x, command: '${Y:?need $P}'}}", "required variable Y is missing a value"),
+        (SET, "services: {a: {image: x, env_file: '${P}'}}", "an env_file, is not there"),
+        (
+            SET,
+            "services: {a: {image: 'x:a ${P}'}}",
+            "service a: its image is no image reference: what follows the colon",
+        ),
+        (SET, "services: {a: {image: x, platform: 'a ${P}'}}", "service a: its platform is none"),
+        (SET, "services: {a: {image: x, gpus: '${P}'}}", "compose refuses its files"),
     ],
 )
 async def test_what_is_wrong_is_told_clearly(here: LocalHost, folder: Path, env: str, compose: str, wrong: str):
@@ -252,8 +273,15 @@ async def test_a_usual_name_is_found(docker: LocalHost, folder: Path):
         ("COMPOSE_FILE=--help\n", "", "--help can't be read"),
         ("", "services: [", "compose.yml is no YAML: line 3"),
         ("", "services: {a: {build: .}}", "service a has no image, and a stack builds none"),
-        ("", "services: {a: {image: --help}}", "'--help' is no image reference"),
+        ("", "services: {a: {image: --help}}", "service a: its image is no image reference"),
         ("", "services: {a: {image: x, nonsense: 5}}", "nonsense"),
+        (SET, "services: {a: {image: 'x:a $P'}}", "service a: its image is no image reference: what follows"),
+        (SET, "services: {a: {image: x, ports: ['80:${P}']}}", "docker refuses its files"),
+        (SET, "services: {a: {image: x, stop_grace_period: '${P}'}}", "docker refuses its files"),
+        (SET, "services: {a: {image: x, command: '${Y:?need $P}'}}", "not set: Y"),
+        (f'P="{CANARY}\n', "services: {a: {image: x}}", ".env: line 1: the closing quote is missing"),
+        (f'P="{CANARY}\\x"\n', "services: {a: {image: x}}", ".env: line 1: a backslash begins no escape"),
+        (f"API_TOKEN={CANARY}.yml\nCOMPOSE_FILE=$API_TOKEN\n", "", "can't be read"),
     ],
 )
 async def test_what_is_wrong_with_a_stack_is_told_clearly(
@@ -296,7 +324,10 @@ async def test_what_is_no_document_is_refused():
         ('{"services": []}', "no document"),
         ("", "compose refuses its files"),
         (Completed(0, "{}", "", truncated=True), "more than"),
-        (Completed(1, "", "boom"), "compose refuses its files: boom"),
+        (
+            Completed(1, "", "boom"),
+            "compose refuses its files: its words may repeat a secret.* see it by `docker compose",
+        ),
         (json.dumps({"services": {f"s{n}": {"image": f"i{n}"} for n in range(201)}}), "more than 200 images"),
         (json.dumps({"services": {f"s{n}": {"image": "i"} for n in range(501)}}), "no document of at most 500"),
         (json.dumps({"services": {"a": {"image": 5}}}), "no image reference"),

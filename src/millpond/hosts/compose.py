@@ -2,8 +2,9 @@
 
 Compose is asked for its JSON form (``config --format json``), in which every variable is filled in, files are merged,
 and what a service reads from ``env_file`` stands in it. The document may hold secrets: nothing here repeats a value of
-it but references to images, names and paths. Compose tells of a variable that is not set by a warning only, and PyPI's
-launcher of it forgets the exit code: what was written to standard error decides too.
+it but paths, masked, and images that are sound references; of what compose says there is told what `refusals` lets
+through. Compose tells of a variable that is not set by a warning only, and PyPI's launcher of it forgets the exit code:
+what was written to standard error decides too.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from millpond.hosts.apps import AppFailed, AppOptions, Resolved, Wanted
-from millpond.hosts.commands import Argv, brief, failure_text
+from millpond.hosts.commands import Argv, brief
+from millpond.hosts.masking import Mask
 from millpond.hosts.model import Completed
-from millpond.hosts.references import parse_reference
+from millpond.hosts.references import NotReference, parse_reference
+from millpond.hosts.refusals import UNTOLD, told
 
 MAX_DOCUMENT = 1 << 20
 MAX_SERVICES, MAX_IMAGES = 500, 200
-_UNSET = re.compile(r'The \\?"([^"\\\n]{1,200})\\?" variable is not set')
+_UNSET = re.compile(r'The \\?"([A-Za-z_][A-Za-z0-9_]{0,199})\\?" variable is not set')
 _SERVICE = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PLATFORM = re.compile(r"[a-z0-9_]+(?:/[a-zA-Z0-9_]+(?:/[a-zA-Z0-9_.]+)?)?")
-_NEAR = re.compile(r' near ".*', re.DOTALL)
-_LOGGED = re.compile(r'time="[^"]*" level=warning msg="(?:[^"\\]|\\.)*"')
 _MAJOR = re.compile(r"v?(\d+)\.")
 OLDEST = 2
 
@@ -53,7 +54,7 @@ def read_config(done: Completed, app: AppOptions) -> Resolved:
     """Read compose's answer. Raises `AppFailed`."""
     refuse_unset(sorted(set(_UNSET.findall(done.err))), app)
     if not done.ok or not done.out.strip():
-        raise AppFailed(app.name, f"compose refuses its files: {told(done)}")
+        raise AppFailed(app.name, f"compose refuses its files: {_refusal(done, app)}")
     if done.truncated or len(done.out) > MAX_DOCUMENT:
         raise AppFailed(app.name, f"its files come to more than {MAX_DOCUMENT} bytes")
     try:
@@ -72,10 +73,11 @@ def refuse_unset(names: Sequence[str], app: AppOptions) -> None:
         raise AppFailed(app.name, text)
 
 
-def told(done: Completed) -> str:
-    """Give what a program said of its failure, without the text that it could not read: that may be a secret."""
-    said = _LOGGED.sub("", done.err)
-    return failure_text(Completed(done.rc, "", _NEAR.sub("", said)))
+def _refusal(done: Completed, app: AppOptions) -> str:
+    """Say why compose refuses the files; where that can't be told, say how to see it."""
+    why = told(done)
+    where = f"on {app.on}" if app.on else "on the pond's machine"
+    return why if why != UNTOLD else f"{why}; see it by `docker compose config -q` in {app.path} {where}"
 
 
 def resolved(document: object, app: AppOptions) -> Resolved:
@@ -97,7 +99,7 @@ def resolved(document: object, app: AppOptions) -> Resolved:
     if len(set(images.values())) > MAX_IMAGES:
         raise AppFailed(app.name, f"it needs more than {MAX_IMAGES} images")
     for line in _astray(found, app):
-        raise AppFailed(app.name, line)
+        raise AppFailed(app.name, Mask(found)(line))
     return Resolved(found, tuple(dict.fromkeys(images.values())), images)
 
 
@@ -108,10 +110,10 @@ def _wanted(name: str, service: Mapping[str, Any], app: AppOptions) -> Wanted | 
         return None
     try:
         parse_reference(image if isinstance(image, str) else "")
-    except ValueError as error:
-        raise AppFailed(app.name, f"service {name}: {error}") from None
+    except NotReference as error:
+        raise AppFailed(app.name, f"service {name}: its image {error.why}") from None
     if not isinstance(platform, str) or (platform and not _PLATFORM.fullmatch(platform)):
-        text = f"service {name}: {brief(repr(platform))} is no platform; write one such as linux/arm64"
+        text = f"service {name}: its platform is none; write one such as linux/arm64"
         raise AppFailed(app.name, text)
     return Wanted(image, platform)
 

@@ -88,7 +88,7 @@ def _piece(piece: re.Match[str], look_up: Callable[[re.Match[str]], str], line: 
         return _USE.sub(look_up, piece["plain"])
     meaning = _ESCAPES.get(piece["escape"][1])
     if meaning is None:
-        raise Wrong(f"line {line}: {piece['escape']!r} is no escape that is known in double quotes; use single ones")
+        raise Wrong(f"line {line}: a backslash begins no escape that is known in double quotes; use single ones")
     return meaning
 
 

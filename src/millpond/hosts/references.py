@@ -55,19 +55,27 @@ class Reference:
         return name + tag + (f"@{self.digest}" if self.digest else "")
 
 
+class NotReference(ValueError):
+    """A text is no image reference. `why` says it without the text, which may hold what a variable does."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(f"{_shown(text)} {why}")
+        self.why = why
+
+
 def parse_reference(text: str) -> Reference:
-    """Read a reference. Raises `ValueError` in words for the operator."""
+    """Read a reference. Raises `NotReference` in words for the operator."""
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
-        raise ValueError(f"{_shown(text)} is no image reference: what follows the @ is no digest")
+        raise NotReference(text, "is no image reference: what follows the @ is no digest")
     if not at and _HEX_ID.fullmatch(rest):
-        raise ValueError(f"{_shown(text)} is an image's id, not its name")
+        raise NotReference(text, "is an image's id, not its name")
     name, tag = _split_tag(rest)
     if tag is not None and not _TAG.fullmatch(tag):
-        raise ValueError(f"{_shown(text)} is no image reference: what follows the colon is no tag")
+        raise NotReference(text, "is no image reference: what follows the colon is no tag")
     domain, path = _split_domain(name)
     if not _DOMAIN.fullmatch(domain) or not _PATH.fullmatch(path) or len(domain) + len(path) >= MAX_NAME:
-        raise ValueError(f"{_shown(text)} is no image reference; write one such as nginx:1.27 or pond.lan:8080/hub/app")
+        raise NotReference(text, "is no image reference; write one such as nginx:1.27 or pond.lan:8080/hub/app")
     return Reference(domain, path, tag or "", digest)
 
 

@@ -16,9 +16,11 @@ from functools import partial
 from millpond.hosts import dotenv, stacks
 from millpond.hosts.apps import AppFailed, AppKind, AppOptions, Resolved
 from millpond.hosts.commands import Argv, Docker
-from millpond.hosts.compose import check_version, config, read_config, told
+from millpond.hosts.compose import check_version, config, read_config
+from millpond.hosts.masking import Mask
 from millpond.hosts.model import Completed, Limits
 from millpond.hosts.ports import Host
+from millpond.hosts.refusals import told
 
 NO_FOLDER = 66
 """What the script ends with where there is no such folder (sysexits.h: EX_NOINPUT)."""
@@ -39,7 +41,10 @@ async def resolve(
     for name, value in machine.over.items():
         if not _NAME.fullmatch(name) or stacks.reserved(name) or "\0" in value:
             raise AppFailed(app.name, f"{name[:80]!r} can't be set: no variable's name, or one that programs need")
-    return await (_stack(machine) if app.kind is AppKind.SWARM else _compose(machine))
+    try:
+        return await (_stack(machine) if app.kind is AppKind.SWARM else _compose(machine))
+    except AppFailed as error:  # names of files too may hold what a variable does
+        raise AppFailed(app.name, machine.mask(error.text)) from None
 
 
 class _Machine:
@@ -47,6 +52,8 @@ class _Machine:
 
     def __init__(self, host: Host, app: AppOptions, limits: Limits, over: dict[str, str]) -> None:
         self.host, self.app, self.over = host, app, over
+        self.mask = Mask(over)
+        """Of the variables that are known so far."""
         self._timeout_s = limits.command_timeout_s
 
     async def run(self, argv: Argv, variables: Mapping[str, str]) -> Completed:
@@ -93,7 +100,8 @@ async def _stack(machine: _Machine) -> Resolved:
     app = machine.app
     text = await _text(machine, app.env_file or ".env", needed=bool(app.env_file))
     try:
-        env = dotenv.read(text or "", machine.over)
+        env = await asyncio.to_thread(dotenv.read, text or "", machine.over)
+        machine.mask = await asyncio.to_thread(Mask, env)
     except dotenv.Wrong as error:
         raise AppFailed(app.name, f"{app.env_file or '.env'}: {error}") from None
     files = stacks.stack_files(env, app)

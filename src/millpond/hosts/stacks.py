@@ -14,8 +14,9 @@ import yaml
 
 from millpond.hosts import dotenv
 from millpond.hosts.apps import AppFailed, AppOptions, Resolved
-from millpond.hosts.compose import refuse_unset, resolved, told
+from millpond.hosts.compose import refuse_unset, resolved
 from millpond.hosts.model import Completed
+from millpond.hosts.refusals import UNTOLD, told
 
 MAX_YAML = 256 * 1024
 MAX_DEPTH = 50
@@ -75,8 +76,10 @@ def read_stack(done: Completed, app: AppOptions) -> Resolved:
     """Read the answer of ``docker stack config``. Raises `AppFailed`."""
     if not done.ok:
         said = told(done)
-        if "unknown shorthand flag" in said or "unknown command" in said:
+        if "unknown shorthand flag" in done.err or "unknown command" in done.err:
             said = "its `docker` is too old to read stack files: `docker stack config` came with version 25"
+        elif said == UNTOLD:
+            said += f"; see it by `docker stack config` in {app.path}"
         raise AppFailed(app.name, f"docker refuses its files: {said}")
     if done.truncated or len(done.out) > MAX_YAML:
         raise AppFailed(app.name, f"its files come to more than {MAX_YAML} bytes")
