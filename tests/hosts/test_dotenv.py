@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,52 @@ def test_what_surprises_is_refused_with_its_line(text: str, wrong: str):
     with pytest.raises(Wrong) as caught:
         read(text, {})
     assert wrong in str(caught.value)
+
+
+BOMB = "A=" + "x" * 60_000 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (f"{BOMB}B={'$A' * 90_000}\n", "line 2: B has a NUL byte, or more than"),
+        (f'{BOMB}B="{"$A" * 90_000}"\n', "line 2: B has a NUL byte, or more than"),
+        (BOMB + "B=$A\n" * 30_000, "line 18: the values up to here have more than"),
+    ],
+)
+def test_what_would_grow_beyond_all_bounds_is_refused_while_it_grows(text: str, wrong: str):
+    tracemalloc.start()
+    try:
+        with pytest.raises(Wrong) as caught:
+            read(text, {})
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert wrong in str(caught.value)
+
+
+class Counting(str):
+    """Counts how many characters its lines are counted in."""
+
+    __slots__ = ()
+    counted = 0
+
+    def replace(self, *_: object) -> Counting:
+        return self
+
+    def removeprefix(self, *_: object) -> Counting:
+        return self
+
+    def count(self, sub: str, start: int = 0, end: int | None = None) -> int:
+        Counting.counted += (len(self) if end is None else end) - start
+        return super().count(sub, start, end)
+
+
+def test_lines_are_counted_once():
+    text = Counting("A=1\n" * 5000 + "B\n")
+    with pytest.raises(Wrong, match="line 5001"):
+        read(text, {})
+    assert 0 < Counting.counted <= len(text)
 
 
 @given(st.text(max_size=200) | st.text("AB=$'\"\\{}:-?+#\n \t", max_size=60))

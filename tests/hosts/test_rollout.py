@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.hosts.deploys import World, reference, world
 
 from millpond.db import Database
-from millpond.hosts import rollout
+from millpond.hosts import deploying, rollout
 from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import Order
 from millpond.hosts.model import Completed
@@ -82,6 +85,24 @@ async def test_the_error_names_all_hosts_that_failed(made: World):
     release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
     assert "web2: " in release.error
     assert "web3: " in release.error
+
+
+async def test_documents_are_written_and_read_off_the_event_loop(made: World, monkeypatch: pytest.MonkeyPatch):
+    threads = {}
+
+    def noted(name: str, does: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: object) -> Any:
+            threads[name] = threading.current_thread()
+            return does(*args)
+
+        return call
+
+    monkeypatch.setattr(deploying, "render", noted("render", deploying.render))
+    monkeypatch.setattr(rollout, "Mask", noted("mask", rollout.Mask))
+    monkeypatch.setattr(rollout, "wanted_of", noted("wanted", rollout.wanted_of))
+    assert (await made.deploying.deploy(made.app, Order(), lambda *_: None)).state is State.ACTIVE
+    assert threads.keys() == {"render", "mask", "wanted"}
+    assert threading.main_thread() not in threads.values()
 
 
 async def test_a_document_is_read_once_for_all_hosts(made: World, monkeypatch: pytest.MonkeyPatch):

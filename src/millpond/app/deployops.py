@@ -53,7 +53,7 @@ class DeployOperations:
         deploy = deploying(self._app)
         if dry_run:
             made = await deploy.plan(options, order, progress)
-            return await self._would(options, json.loads(made.document), dict(made.images))
+            return await self._would(options, made.document, dict(made.images))
         return await self._told(options, await deploy.deploy(options, order, progress))
 
     async def rollback(
@@ -65,7 +65,7 @@ class DeployOperations:
         if dry_run:
             releases = self._app.hosting.releases
             back = goal(options, await releases.of(name), to)
-            document = json.loads(await releases.document(back))
+            document = await releases.document(back)
             return await self._would(options, document, dict(back.images)) | {"restores": back.number}
         return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
 
@@ -112,10 +112,10 @@ class DeployOperations:
             "left_on": _left_on(options, releases),
         }
 
-    async def _would(self, options: AppOptions, document: Mapping[str, Any], images: dict[str, str]) -> dict[str, Any]:
+    async def _would(self, options: AppOptions, document: str, images: dict[str, str]) -> dict[str, Any]:
         releases = await self._app.hosting.releases.of(options.name)
         active = current(releases)
-        running = json.loads(await self._app.hosting.releases.document(active)) if active else None
+        running = await self._app.hosting.releases.document(active) if active else None
         return {
             "ok": True,
             "dry_run": True,
@@ -123,9 +123,14 @@ class DeployOperations:
             "hosts": list(options.hosts),
             "running": active.number if active else None,
             "images": images,
-            "changes": changes(running, document),
+            "changes": await asyncio.to_thread(_changes, running, document),
             "left_on": _left_on(options, releases),
         }
+
+
+def _changes(old: str | None, new: str) -> list[str]:
+    """Name what differs between two documents. They may be large: to be called off the event loop."""
+    return changes(None if old is None else json.loads(old), json.loads(new))
 
 
 def _is_ok(release: Release) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 
 MAX_BYTES = 256 * 1024
 MAX_VALUE = 64 * 1024
+MAX_VALUES = 1 << 20
+"""Characters of all values together, as often as they are set: a program takes no more of them (execve(2))."""
 _NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
 _SKIPPED = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)|[ \t]+")
 _REST = re.compile(r"[ \t]*(?:[ \t]#[^\n]*)?(?=\n|\Z)")
@@ -33,21 +34,44 @@ def read(text: str, over: Mapping[str, str]) -> dict[str, str]:
         raise Wrong(f"longer than {MAX_BYTES} characters: that is no .env")
     text = text.replace("\r\n", "\n").removeprefix("\ufeff")
     found: dict[str, str] = dict(over)
-    at = 0
+    at = counted = total = 0
+    line = 1
     while at < len(text):
         skipped = _SKIPPED.match(text, at)
         if skipped is not None and skipped.end() > at:
             at = skipped.end()
             continue
-        line = text.count("\n", 0, at) + 1
+        line += text.count("\n", counted, at)
+        counted = at
         name = _NAME.match(text, at)
         if name is None:
             raise Wrong(f"line {line}: not NAME=VALUE")
-        value, at = _value(text, name.end(), partial(_looked_up, found=found, line=line), line)
+        value, at = _value(text, name.end(), _Variables(found, line, name[1]), line)
         if len(value) > MAX_VALUE or "\0" in value:
-            raise Wrong(f"line {line}: {name[1]} has a NUL byte, or more than {MAX_VALUE} characters")
+            raise Wrong(_too_long(name[1], line))
+        total += len(value)
+        if total > MAX_VALUES:
+            raise Wrong(f"line {line}: the values up to here have more than {MAX_VALUES} characters")
         found[name[1]] = over.get(name[1], value)
     return found
+
+
+def _too_long(name: str, line: int) -> str:
+    return f"line {line}: {name} has a NUL byte, or more than {MAX_VALUE} characters"
+
+
+class _Variables:
+    """Gives what variables stand for within one value, which may not become too long by that."""
+
+    def __init__(self, found: Mapping[str, str], line: int, name: str) -> None:
+        self._found, self._line, self._name, self._left = found, line, name, MAX_VALUE
+
+    def __call__(self, used: re.Match[str]) -> str:
+        given = _looked_up(used, self._found, self._line)
+        self._left -= len(given)
+        if self._left < 0:
+            raise Wrong(_too_long(self._name, self._line))
+        return given
 
 
 def _value(text: str, at: int, look_up: Callable[[re.Match[str]], str], line: int) -> tuple[str, int]:
