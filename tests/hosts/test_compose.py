@@ -38,6 +38,29 @@ def test_of_200_references_each_is_wanted_as_it_is_or_refused_with_its_service(t
     assert "\0" not in caught.value.text
 
 
+BUILT = {"build": {"context": "."}}
+
+
+@pytest.mark.parametrize(
+    ("name", "service", "wrong"),
+    [
+        ("Web", BUILT, "is no image reference.*; name it by image:, in small letters"),
+        ("web-", BUILT, "is no image reference.*; name it by image:"),
+        ("web", BUILT | {"image": "--help", "pull_policy": "build"}, "its image is no image reference"),
+        ("web", BUILT | {"image": ["x"], "pull_policy": "build"}, "its image is no image reference"),
+        ("web", BUILT | {"image": "", "pull_policy": "build"}, "its image is no image reference"),
+        ("web", BUILT | {"image": "a" * 64, "pull_policy": "build"}, "its image is an image's id"),
+    ],
+)
+def test_what_is_only_built_has_a_sound_name_too(name: str, service: dict, wrong: str):
+    with pytest.raises(AppFailed, match=f"service {name}: .*{wrong}"):
+        read({"services": {name: service}})
+
+
+def test_what_is_only_built_is_not_wanted():
+    assert read({"services": {"web": BUILT, "own": BUILT | {"image": "own:1", "pull_policy": "build"}}}).wanted == ()
+
+
 @pytest.mark.parametrize("name", ["-x", "--rm", "a b", "a\nb", "", "$(id)", "a/b", "é", "x" * 129, "'", "../a"])
 def test_a_hostile_service_is_refused(name: str):
     with pytest.raises(AppFailed, match="is no service's name"):

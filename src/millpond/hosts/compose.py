@@ -106,16 +106,26 @@ def resolved(document: object, app: AppOptions) -> Resolved:
 def _wanted(name: str, service: Mapping[str, Any], app: AppOptions) -> Wanted | None:
     """Give a service's image; None: it is only built, and so can't be pulled."""
     image, platform = service.get("image"), service.get("platform") or ""
-    if image is None or (service.get("build") is not None and service.get("pull_policy") == "build"):
-        return None
+    only_built = image is None or (service.get("build") is not None and service.get("pull_policy") == "build")
     try:
-        parse_reference(image if isinstance(image, str) else "")
+        parse_reference(built_as(name, service, app) if only_built else image if isinstance(image, str) else "")
     except NotReference as error:
-        raise AppFailed(app.name, f"service {name}: its image {error.why}") from None
+        mend = "; name it by image:, in small letters" if image is None else ""
+        raise AppFailed(app.name, f"service {name}: its image {error.why}{mend}") from None
+    if only_built:
+        return None
     if not isinstance(platform, str) or (platform and not _PLATFORM.fullmatch(platform)):
         text = f"service {name}: its platform is none; write one such as linux/arm64"
         raise AppFailed(app.name, text)
     return Wanted(image, platform)
+
+
+def built_as(name: str, service: Mapping[str, Any], app: AppOptions) -> str:
+    """Give the name of the image that a service is built as: its own, or compose's APP-SERVICE."""
+    image = service.get("image")
+    if image is None:
+        return f"{app.name}-{name}"
+    return image if isinstance(image, str) else ""
 
 
 def _astray(document: Mapping[str, Any], app: AppOptions) -> Iterator[str]:

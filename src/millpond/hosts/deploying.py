@@ -160,6 +160,7 @@ class Deploying:
         walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
         rollout = await asyncio.to_thread(Rollout.of, app, release, document, self.pace)
+        mask = rollout.mask
         run = _Run(self, app, walk.held, release, rollout, told)
         try:
             await run.out()
@@ -167,7 +168,7 @@ class Deploying:
             active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
             wrong = f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)
-            text = brief(rollout.mask(wrong), MAX_ERROR)
+            text = brief(mask(wrong), MAX_ERROR)
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
             failed = await self.releases.failed(run.release, text, details)

@@ -7,12 +7,14 @@ through the pond, which keeps it, or directly. All hosts have everything, or not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
 
 from millpond.errors import BadRequest, MillpondError
 from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppOptions, Pinned, Resolved, Wanted
 from millpond.hosts.commands import failure_text, read_string
+from millpond.hosts.compose import built_as
 from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.rollout import Place
 
@@ -22,13 +24,19 @@ _MISSING = ("no such image", "no such object")
 async def built(app: AppOptions, places: Sequence[Place], resolved: Resolved) -> dict[str, Pinned]:
     """Pin the images of services that are only built, by service: each host must have the same one, by its id.
 
-    Compose calls such an image APP-SERVICE. Raises `BadRequest`, `HostFailed`.
+    Hosts are asked side by side, under the app's cap. Raises `BadRequest`, `HostFailed`.
     """
+    turn = asyncio.Semaphore(app.parallel)
+
+    async def one(place: Place, image: str) -> str:
+        async with turn:
+            return await _id_of(place, image)
+
     pins: dict[str, Pinned] = {}
     for name, service in resolved.document.get("services", {}).items():
         if name not in resolved.services:
-            image = str(service.get("image") or f"{app.name}-{name}")
-            found = {await _id_of(place, image) for place in places}
+            image = built_as(name, service, app)
+            found = set(await _all(one(place, image) for place in places))
             if len(found) != 1 or "" in found:
                 why = "is not there on every host" if "" in found else "is another one on each host"
                 text = f"{app.name}: {image}, which the service {name} is built as, {why}"
@@ -36,6 +44,16 @@ async def built(app: AppOptions, places: Sequence[Place], resolved: Resolved) ->
             (image_id,) = found
             pins[name] = Pinned(Wanted(image), image_id, image_id, local=True)
     return pins
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, str]]) -> list[str]:
+    """Do everything; the first fault ends the rest. Raises `HostFailed`."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _id_of(place: Place, image: str) -> str:
