@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from tests.hosts.deploys import FAILURE, FakeEngine, FakePrepares, reference
 
 import millpond.app.deployops as operations
 from millpond.errors import BadRequest, MillpondError, NotFound
+from millpond.hosts.apps import HostPull, Prepulled
 from millpond.hosts.holding import app_lease
 from millpond.hosts.model import HostOptions
 from millpond.hosts.places import HostPlace
@@ -106,6 +108,25 @@ async def test_a_plan_changes_records_and_holds_nothing(stage: Stage):
     assert (back["restores"], back["running"]) == (1, 2)
     assert len(await stage.run("release_ls")) == 2
     assert all(len(engine.documents) == 2 for engine in stage.engines.values())
+
+
+async def test_a_plan_names_what_only_a_pull_can_pin(stage: Stage):
+    async def nothing_pinned(app, resolved, told, **_: object) -> Prepulled:
+        return Prepulled({}, {name: HostPull(1) for name in app.hosts})
+
+    stage.prepares.prepull = nothing_pinned
+    planned = await stage.run("deploy", name="shop", dry_run=True)
+    assert planned["changes"] == ["web: new, app:1 (is pinned when it is pulled)"]
+    with pytest.raises(MillpondError, match="clear pull error BEFORE deploy"):
+        await stage.run("deploy", name="shop")
+
+
+async def test_a_plan_s_documents_are_compared_off_the_event_loop(stage: Stage, monkeypatch):
+    threads = []
+    monkeypatch.setattr(operations, "changes", lambda *_: threads.append(threading.current_thread()) or [])
+    await stage.run("deploy", name="shop", dry_run=True)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_a_release_whose_process_died_is_shown_as_interrupted(stage: Stage):

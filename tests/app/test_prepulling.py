@@ -9,8 +9,9 @@ from tests.composing import put_compose
 from tests.hosts.fleet import Simulated
 from tests.images import image
 
+from millpond.app.prepulling import told
 from millpond.errors import Busy, MillpondError, NotFound
-from millpond.hosts.apps import AppFailed
+from millpond.hosts.apps import AppFailed, HostPull, Prepulled, Resolved, Wanted
 from millpond.hosts.model import HostOptions
 from millpond.leases import host_lease
 from millpond.testing.hosts import Crowd, FakeHost
@@ -97,6 +98,13 @@ async def test_hosts_get_the_images_and_the_upstream_gives_each_object_once(pond
     assert [len(host.pulls) for host in fleet.hosts.values()] == [1, 1]
     captured = capsys.readouterr()
     assert "canary" not in str(found) + text + captured.out + captured.err
+
+
+def test_a_dry_run_names_what_only_a_pull_can_pin():
+    wanted = Wanted("unknown.example/x:1")
+    planned = told("shop", Resolved({}, (wanted,)), Prepulled({}, {"web1": HostPull(1)}), dry_run=True)
+    bare = {"image": "unknown.example/x:1", "platform": "", "pinned": None, "digest": None}
+    assert (planned["ok"], planned["images"]) == (True, [bare])
 
 
 async def test_the_hosts_are_leased_meanwhile(pond, fleet: Fleet):

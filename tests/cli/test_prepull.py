@@ -52,3 +52,11 @@ def test_each_failure_is_a_clear_line_and_the_exit_code_1(run):
 def test_an_app_without_images_says_so(run):
     code, said, _ = run({"web1": HOST | {"desired": 0, "succeeded": 0}}, images=())
     assert (code, "nothing to pull" in said) == (0, True)
+
+
+def test_what_only_a_pull_can_pin_is_shown_too(run):
+    bare = IMAGE | {"image": "quay.example/x:1", "pinned": None, "digest": None}
+    assert "quay.example/x:1  is pinned when it is pulled" in run({"web1": HOST}, "--dry-run", images=(bare,))[1]
+    failed = {"web1": HOST | {"failed": 1, "failures": [FAILURE | {"image": "quay.example/x:1"}]}}
+    for words in ((), ("--dry-run",)):
+        assert "is pinned when" not in run(failed, *words, ok=False, images=(bare,))[1]

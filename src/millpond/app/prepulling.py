@@ -94,17 +94,18 @@ def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
             holding = Holding(app.leases, app.clock, app.node)
             async with holding.all(name, options.hosts, lambda text: progress(text, 0, None)):
                 done = await prepulling.prepull(options, resolved, progress, refresh=refresh)
-        return told(name, done, dry_run=dry_run)
+        return told(name, resolved, done, dry_run=dry_run)
 
     return operation
 
 
-def told(name: str, done: Prepulled, *, dry_run: bool) -> dict[str, Any]:
-    """Give a pre-pull as JSON values."""
-    images = [
-        {"image": wanted.reference, "platform": wanted.platform, "pinned": pin.reference, "digest": pin.digest}
-        for wanted, pin in done.pins.items()
-    ]
+def told(name: str, resolved: Resolved, done: Prepulled, *, dry_run: bool) -> dict[str, Any]:
+    """Give a pre-pull as JSON values; what has no digest (yet) has none there."""
+    images = []
+    for wanted in resolved.wanted:
+        pin = done.pins.get(wanted)
+        digest = {"pinned": pin.reference if pin else None, "digest": pin.digest if pin else None}
+        images.append({"image": wanted.reference, "platform": wanted.platform, **digest})
     hosts = {host: _host(state) for host, state in done.hosts.items()}
     sound = not any(state.error or state.failures for state in done.hosts.values())
     return {"app": name, "dry_run": dry_run, "ok": sound if dry_run else done.ok, "images": images, "hosts": hosts}

@@ -8,6 +8,7 @@ import typer
 
 from millpond.cli.output import NO, Bars, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
+from millpond.hosts.apps import LATER
 
 BEFORE = "clear pull error BEFORE deploy"
 
@@ -39,7 +40,10 @@ def _show(found: dict[str, Any]) -> None:
     if not found["hosts"] or not any(host["desired"] for host in found["hosts"].values()):
         out.print("its files name no image: there is nothing to pull")
         return
-    table(("IMAGE", "PINNED"), [(one["image"], one["pinned"]) for one in found["images"]])
+    failed = {one["image"] for host in found["hosts"].values() for one in host["failures"]}
+    later = LATER if found["dry_run"] else "-"
+    pinned = [(one["image"], one["pinned"] or ("-" if one["image"] in failed else later)) for one in found["images"]]
+    table(("IMAGE", "PINNED"), pinned)
     out.print()
     rows = [
         (name, one["desired"], one["active"], one["succeeded"], one["failed"], one["error"] or "")

@@ -14,6 +14,9 @@ from typing import Any
 from millpond.errors import MillpondError
 from millpond.hosts.model import Kind
 
+LATER = "is pinned when it is pulled"
+"""What a dry run says of an image whose digest only a pull tells."""
+
 
 class AppFailed(MillpondError):
     """An app can't be had as its files are: nothing was changed. `text` is for people, and holds no secret of them."""

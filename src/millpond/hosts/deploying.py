@@ -22,7 +22,7 @@ import structlog
 
 from millpond.errors import BadRequest, MillpondError, NotFound
 from millpond.hosts import health
-from millpond.hosts.apps import AppKind, AppOptions, Prepulled, Resolved
+from millpond.hosts.apps import LATER, AppKind, AppOptions, Pinned, Prepulled, Resolved
 from millpond.hosts.commands import Argv, brief
 from millpond.hosts.holding import Held, Holding
 from millpond.hosts.model import HostFailed
@@ -105,13 +105,17 @@ class Deploying:
             return await self._bring_out(app, walk, new, made.document, told)
 
     async def plan(self, app: AppOptions, order: Order, told: Told) -> Rendered:
-        """Give what `deploy` would bring out now; nothing is changed, held or recorded. Raises as `deploy` does."""
+        """Give what `deploy` would bring out now; nothing is changed, held or recorded. Raises as `deploy` does.
+
+        What only a pull can pin (directly, from a registry that the pond does not know) is named so.
+        """
         told("resolving", 0, None)
         resolved = await self.prepares.resolve(app, order.sets)
         prepulled = await self.prepares.prepull(app, resolved, told, refresh=order.refresh, dry_run=True)
         if any(host.error or host.failures for host in prepulled.hosts.values()):
             raise NotDeployed(_pull_failures(app, prepulled))
-        return await self._rendered(app, resolved, prepulled)
+        later = {one: Pinned(one, f"{one.reference} ({LATER})", "") for one in resolved.wanted}
+        return await self._rendered(app, resolved, replace(prepulled, pins={**later, **prepulled.pins}))
 
     async def rollback(self, app: AppOptions, to: int | None, order: Order, told: Told) -> Release:
         """Bring an earlier release back; gives the new one that does. Asks no upstream where the images are there.
