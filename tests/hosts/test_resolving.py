@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from tests.sshd import Impossible, Sshd
 from millpond.adapters.localhost import LocalHost
 from millpond.adapters.ssh import Connections, SshHost
 from millpond.hosts.apps import AppFailed, AppKind, Resolved, Wanted
-from millpond.hosts.model import Completed, HostFailed, Kind
-from millpond.hosts.resolving import resolve
+from millpond.hosts.model import Completed, HostFailed, Kind, Limits
+from millpond.hosts.resolving import _Machine, resolve
 from millpond.testing.hosts import FakeHost
 
 CANARY = "canary-secret"
@@ -315,6 +316,48 @@ async def test_words_are_arguments_and_values_come_by_standard_input():
     )  # fmt: skip
     assert not any(CANARY in word for word in asked.argv)
     assert asked.stdin == f"PW='{CANARY}'\"'\"' $(id)'\n".encode()
+
+
+SHELLS = [path for name in ("dash", "bash", "busybox", "ksh", "mksh") if (path := shutil.which(name))]
+OWN = ("UID", "EUID", "PPID", "OPTIND", "RANDOM", "SECONDS", "LINENO", "GROUPS", "FUNCNAME", "DIRSTACK", "TMOUT", "_")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_names_that_shells_have_for_themselves_hold_what_they_are_set_to(shell: str, tmp_path: Path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sh").symlink_to(shell)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    machine = _Machine(LocalHost(HERE), app(tmp_path), Limits(), {})
+    over = dict.fromkeys(OWN, "x 7") | {"PASSWORD": f"a'b $x\n{CANARY}"}
+    done = await machine.run(("env", "-0"), over)
+    assert done.ok, done
+    found = dict(one.partition("=")[::2] for one in done.out.split("\0"))
+    assert over.items() <= found.items()
+
+
+async def test_no_other_variable_is_a_word_of_a_command():
+    host = FakeHost("there").on("sh", answer="{}").on("docker", "compose", answer="2.40.3")
+    await resolve(host, app("/srv"), over={"UID": "1000", "OPTIND_X": CANARY, "PW": CANARY})
+    assert "UID=1000" in host.asked[-1].argv
+    assert not any(CANARY in word for word in host.asked[-1].argv)
+
+
+async def test_the_machine_s_own_patience_counts():
+    host = FakeHost("there").on("sh", answer="{}").on("docker", "compose", answer="2.40.3")
+    await resolve(host, app("/srv"), limits=Limits(command_timeout_s=7.0))
+    assert {one.timeout_s for one in host.asked} == {7.0}
+
+
+async def test_a_stack_s_file_that_is_no_utf_8_is_refused():
+    host = FakeHost("there").on("sh", answer="A=caf\ufffd\n")
+    with pytest.raises(AppFailed, match=r"\.env is not text in UTF-8"):
+        await resolve(host, app("/srv", **STACK))
+
+
+@pytest.mark.parametrize("name", ["ENVIRONMENT", "HOMEPAGE", "PATH_PREFIX", "TMPDIR_2", "GOGC_X", "UID"])
+async def test_a_name_that_only_begins_as_one_that_programs_need_can_be_set(name: str):
+    host = FakeHost("there").on("sh", answer="{}").on("docker", "compose", answer="2.40.3")
+    await resolve(host, app("/srv"), over={name: "1"})
 
 
 async def test_what_is_no_document_is_refused():

@@ -19,7 +19,7 @@ from millpond.hosts.address import LOCAL, Address
 from millpond.hosts.apps import AppOptions, HostPull, Prepulled, PullFrom, Resolved
 from millpond.hosts.giving import Means, Told
 from millpond.hosts.holding import Holding
-from millpond.hosts.model import HostOptions
+from millpond.hosts.model import HostOptions, Limits
 from millpond.hosts.ports import Host
 from millpond.hosts.prepull import prepull
 
@@ -40,7 +40,8 @@ class Prepulling:
         """Resolve the app's files, with variables over those of its .env. Raises `AppFailed`, `HostFailed`."""
         from millpond.hosts.resolving import resolve  # YAML: only where an app is
 
-        return await resolve(self.machine(app), app, over=sets)
+        limits = self._app.hosting.watched(app.on).options.limits if app.on else Limits()
+        return await resolve(self.machine(app), app, limits=limits, over=sets)
 
     def machine(self, app: AppOptions) -> Host:
         """Give the machine that an app's files lie on."""

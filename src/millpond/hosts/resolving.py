@@ -2,7 +2,8 @@
 
 Each command runs in the app's folder and in a clean environment: PATH, HOME and docker's own configuration, and nothing
 that would win over the app's ``.env``. The two shell scripts here are constant; all words are arguments of theirs, and
-what variables hold comes by standard input, so that no list of processes shows it.
+what variables hold comes by standard input, quoted, so that no list of processes shows it. Names that a shell has for
+itself (UID, OPTIND) it can't be made to set: env(1) sets those.
 """
 
 from __future__ import annotations
@@ -54,13 +55,18 @@ class _Machine:
         self.host, self.app, self.over = host, app, over
         self.mask = Mask(over)
         """Of the variables that are known so far."""
-        self._timeout_s = limits.command_timeout_s
+        self.limits = limits
 
     async def run(self, argv: Argv, variables: Mapping[str, str]) -> Completed:
         """Run a command in the app's folder, with these variables and no others."""
+        own = tuple(f"{name}={value}" for name, value in variables.items() if stacks.of_shells(name))
+        argv = ("env", *own, *argv) if own else argv
         words = ("sh", "-c", _CLEAN, "sh", _THERE, "sh", self.app.path, *argv)
-        given = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-        done = await self.host.run(words, timeout_s=self._timeout_s, stdin=given.encode("utf-8", "surrogateescape"))
+        rest = ((name, value) for name, value in variables.items() if not stacks.of_shells(name))
+        given = "".join(f"{name}={shlex.quote(value)}\n" for name, value in rest)
+        done = await self.host.run(
+            words, timeout_s=self.limits.command_timeout_s, stdin=given.encode("utf-8", "surrogateescape")
+        )
         if done.rc == NO_FOLDER:
             raise AppFailed(self.app.name, f"there is no folder {self.app.path} on {self.where}")
         return done
@@ -84,7 +90,7 @@ async def compose_program(host: Host, docker: Docker, limits: Limits) -> Argv:
 async def _compose(machine: _Machine) -> Resolved:
     app = machine.app
     try:
-        program = await compose_program(machine.host, Docker(), Limits())
+        program = await compose_program(machine.host, Docker(), machine.limits)
     except ValueError as error:
         raise AppFailed(app.name, f"on {machine.where}: {error}") from None
     if not program:
@@ -129,6 +135,8 @@ async def _text(machine: _Machine, name: str, *, needed: bool) -> str | None:
     done = await machine.run(("cat", "--", name if name != "-" else "./-"), {})
     if done.truncated:
         raise AppFailed(machine.app.name, f"{name} is too long")
+    if done.ok and "\ufffd" in done.out:
+        raise AppFailed(machine.app.name, f"{name} is not text in UTF-8 (or has U+FFFD in it): write it so")
     if done.ok:
         return done.out
     if needed or "no such file" not in done.err.lower():

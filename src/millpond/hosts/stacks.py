@@ -23,17 +23,32 @@ MAX_DEPTH = 50
 _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """Twenty times as fast where there is libyaml."""
 USUAL = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "docker-stack.yml", "stack.yml")
-_NOT_HANDED_ON = (
+_NOT_HANDED_ON = frozenset({
     "PATH", "HOME", "IFS", "ENV", "PS4", "CDPATH", "SHELLOPTS", "TMPDIR", "TZDIR", "LOCALDOMAIN", "RES_OPTIONS",
-    "HOSTALIASES", "LD_", "DYLD_", "BASH", "DOCKER_", "GODEBUG", "GOTRACEBACK", "GOCOVERDIR", "GOMAXPROCS", "GOGC",
-    "GOMEMLIMIT", "SSL_CERT_", "OTEL_", "XDG_", "MALLOC_", "GCONV_", "NLSPATH", "LOCPATH", "PWD",
-)  # fmt: skip
+    "HOSTALIASES", "GODEBUG", "GOTRACEBACK", "GOCOVERDIR", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "NLSPATH", "LOCPATH",
+    "PWD", "OLDPWD", "POSIXLY_CORRECT",
+})  # fmt: skip
+_NOR_THOSE_OF = ("LD_", "DYLD_", "BASH", "DOCKER_", "SSL_CERT_", "OTEL_", "XDG_", "MALLOC_", "GCONV_")
 """Names, and how names begin, that mean something to the programs themselves."""
+_OF_SHELLS = frozenset({
+    "UID", "EUID", "PPID", "GROUPS", "RANDOM", "SRANDOM", "SECONDS", "LINENO", "OPTIND", "OPTARG", "OPTERR", "FUNCNAME",
+    "FUNCNEST", "DIRSTACK", "HISTCMD", "EPOCHSECONDS", "EPOCHREALTIME", "PIPESTATUS", "TMOUT", "ERRNO", "USER_ID",
+    "PGRP", "KSH_VERSION", "_",
+})  # fmt: skip
 
 
 def reserved(name: str) -> bool:
     """Whether a variable would act on the programs that read the files, and so is not handed to them."""
-    return name.upper().startswith(_NOT_HANDED_ON) or name.upper().endswith("_PROXY")
+    plain = name.upper()
+    return plain in _NOT_HANDED_ON or plain.startswith(_NOR_THOSE_OF) or plain.endswith("_PROXY")
+
+
+def of_shells(name: str) -> bool:
+    """Whether shells (bash, dash, ash, ksh, mksh) have a variable of this name for themselves.
+
+    They refuse to set it, end of it, or give it another value. None of the names is a secret's.
+    """
+    return name in _OF_SHELLS
 
 
 def stack_files(env: Mapping[str, str], app: AppOptions) -> tuple[str, ...]:
