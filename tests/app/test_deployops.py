@@ -73,6 +73,13 @@ async def test_a_deploy_tells_its_release_and_what_a_rollback_would_bring_back(s
     assert stage.engines["web2"].running == {"web": reference("1")}
 
 
+async def test_readers_of_the_list_see_the_names_of_what_was_set_only(stage: Stage):
+    await stage.run("deploy", name="shop", sets={"VERSION": "1", "PIN": "4711"})
+    (row,) = (await stage.pond.get("/api/v1/releases")).json()
+    assert row["sets"] == {"VERSION": "********", "PIN": "********"}
+    assert (await stage.run("release_show", name="shop"))["sets"]["PIN"] == "4711"
+
+
 async def test_a_failed_one_is_told_and_recorded_for_readers_without_secrets(stage: Stage):
     stage.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 3}
     done = await stage.run("deploy", name="shop")

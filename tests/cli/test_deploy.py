@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from millpond.cli import deploy as module
 from millpond.cli import release as releases
+from millpond.cli import session
 from millpond.cli.main import app
+from millpond.errors import MillpondError
 
 ROW = {
     "app": "shop", "number": 3, "state": "active", "kind": "compose", "checksum": "x", "hosts": ["web1", "web2"],
@@ -26,7 +28,9 @@ class Told:
     def __init__(self, answer: Any) -> None:
         self.answer, self.asked = answer, {}
 
-    def __call__(self, operation: str, _config: object, _data: object, arguments: dict[str, Any], *_: object) -> Any:
+    def __call__(
+        self, operation: str, _config: object, _data: object, arguments: dict[str, Any], *_: object, **_json: bool
+    ) -> Any:
         self.asked = {operation: arguments}
         return self.answer
 
@@ -55,6 +59,19 @@ def test_a_good_deploy(monkeypatch):
     given = asked["deploy"]
     assert (given["name"], given["sets"], given["commit"]) == ("shop", {"A": "1", "B": "x=y"}, "abc")
     assert (given["refresh"], given["dry_run"], bool(given["by"])) == (True, False, True)
+
+
+@pytest.mark.parametrize("words", [("deploy", "shop"), ("rollback", "shop"), ("prepull", "shop")])
+def test_what_was_stopped_before_anything_was_changed_is_json_too(monkeypatch, words: tuple[str, ...]):
+    async def stopped(*_: object) -> Any:
+        raise MillpondError("shop: clear pull error BEFORE deploy")
+
+    monkeypatch.setattr(session, "_perform", stopped)
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (
+        1, {"ok": False, "error": "shop: clear pull error BEFORE deploy"},
+    )  # fmt: skip
+    assert CliRunner().invoke(app, words).stdout == ""
 
 
 def test_a_bad_one_says_why_and_what_is_next(monkeypatch):

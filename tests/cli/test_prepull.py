@@ -20,7 +20,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
     def command(hosts: dict, *words: str, ok: bool = True, images: tuple = (IMAGE,)):
         asked: list[dict] = []
 
-        def perform(operation, config, data, arguments, bar):
+        def perform(operation, config, data, arguments, bar, *, json):
             asked.append({"operation": operation, **arguments})
             return {"app": "shop", "dry_run": "--dry-run" in words, "ok": ok, "images": images, "hosts": hosts}
 

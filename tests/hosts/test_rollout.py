@@ -105,6 +105,23 @@ async def test_documents_are_written_and_read_off_the_event_loop(made: World, mo
     assert threading.main_thread() not in threads.values()
 
 
+async def test_the_commit_is_that_of_the_files_that_were_read(made: World):
+    order: list[str] = []
+    resolve = made.prepares.resolve
+
+    async def commit(app: object) -> str:
+        order.append("commit")
+        return "c0ffee"
+
+    async def resolved(*args: Any) -> Any:
+        order.append("resolve")
+        return await resolve(*args)
+
+    made.prepares.commit, made.prepares.resolve = commit, resolved
+    assert (await made.deploying.deploy(made.app, Order(), lambda *_: None)).commit == "c0ffee"
+    assert order == ["commit", "resolve"], "and not after minutes of pulling"
+
+
 async def test_a_document_is_read_once_for_all_hosts(made: World, monkeypatch: pytest.MonkeyPatch):
     times = []
     read = rollout.wanted_of

@@ -14,7 +14,7 @@ from millpond.errors import BadRequest, NotFound
 from millpond.hosts.apps import AppOptions
 from millpond.hosts.deploying import Order, goal
 from millpond.hosts.holding import Holding
-from millpond.hosts.masking import masked, shown
+from millpond.hosts.masking import MASK, masked, shown
 from millpond.hosts.planning import changes
 from millpond.hosts.release import UNFINISHED, Release, State, current, previous
 
@@ -70,12 +70,15 @@ class DeployOperations:
         return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """List releases, newest first. Raises `NotFound` for an app that is not configured and has none."""
+        """List releases, newest first; of what was set only the names, since readers need not be known.
+
+        Raises `NotFound` for an app that is not configured and has none.
+        """
         del progress
         found = await self._app.hosting.releases.latest(min(max(limit, 1), MAX_LISTED), name)
         if name is not None and not found:
             app_options(name, self._app.config)  # says which there are
-        return [await self._row(one) for one in found]
+        return [await self._row(one) | {"sets": dict.fromkeys(one.sets, MASK)} for one in found]
 
     async def release_show(self, progress: Progress, name: str, number: int | None = None) -> dict[str, Any]:
         """Show one release (without a number: the latest) with its document, secrets masked. Raises `NotFound`."""

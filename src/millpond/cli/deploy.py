@@ -37,7 +37,7 @@ def deploy(
     """
     arguments: dict[str, Any] = {"name": name, "sets": _pairs(sets or ()), "by": _who(), "commit": commit}
     arguments |= {"refresh": refresh, "dry_run": dry_run}
-    _show(perform("deploy", config, data, arguments, Bars()), json=json)
+    _show(perform("deploy", config, data, arguments, Bars(), json=json), json=json)
 
 
 def rollback(
@@ -52,9 +52,8 @@ def rollback(
 
     After a deploy that failed, that is the release before it.
     """
-    _show(
-        perform("rollback", config, data, {"name": name, "to": to, "by": _who(), "dry_run": dry_run}, Bars()), json=json
-    )
+    arguments = {"name": name, "to": to, "by": _who(), "dry_run": dry_run}
+    _show(perform("rollback", config, data, arguments, Bars(), json=json), json=json)
 
 
 def _pairs(sets: list[str] | tuple[str, ...]) -> dict[str, str]:

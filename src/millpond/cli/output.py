@@ -54,7 +54,7 @@ def fields(values: Mapping[str, object]) -> None:
 
 @contextlib.contextmanager
 def failing(*, json_too: bool = False) -> Iterator[None]:
-    """Turn faults into plain words and an exit code; `json_too`: and a wrong configuration's mistakes into JSON."""
+    """Turn faults into plain words and an exit code; `json_too`: and into JSON, of a configuration each mistake."""
     try:
         yield
     except ConfigError as error:
@@ -64,6 +64,8 @@ def failing(*, json_too: bool = False) -> Iterator[None]:
             err.print(problem, markup=False)
         raise typer.Exit(USAGE) from None
     except MillpondError as error:
+        if json_too:
+            say_json({"ok": False, "error": str(error)})
         err.print(f"millpond: {error}", markup=False)
         raise typer.Exit(NO) from None
     except OSError as error:

@@ -27,7 +27,7 @@ def prepull(
 ) -> None:
     """Give an app's hosts the images that they lack, by digest, and check them there; nothing is deployed."""
     arguments = {"name": app, "dry_run": dry_run, "refresh": refresh}
-    found = perform("prepull", config, data, arguments, Bars())
+    found = perform("prepull", config, data, arguments, Bars(), json=json)
     if json:
         say_json(found)
     else:

@@ -30,12 +30,21 @@ def overrides(**values: object) -> dict[str, object]:
 
 
 def perform(
-    operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar | None = None
+    operation: str,
+    config: Path | None,
+    data: Path | None,
+    arguments: Mapping[str, Any],
+    bar: Bar | None = None,
+    *,
+    json: bool = False,
 ) -> Any:
-    """Run one operation and give its result; faults end the command. `bar`: how progress is shown, if not by one."""
+    """Run one operation and give its result; faults end the command, with `json` they are printed as such too.
+
+    `bar`: how progress is shown, if not by one.
+    """
     bar = bar or Bar()
     try:
-        with failing():
+        with failing(json_too=json):
             return asyncio.run(_perform(operation, config, data, arguments, bar))
     finally:
         bar.close()

@@ -93,6 +93,7 @@ class Deploying:
         """Deploy an app; gives its release, active or failed. Raises `NotDeployed`, `Busy`, `MillpondError`."""
         async with self._leased(app, told) as walk:
             told("resolving", 0, None)
+            commit = order.commit or await self.prepares.commit(app)
             resolved = await self.prepares.resolve(app, order.sets)
             self.reached("resolved")
             prepulled = await self.prepares.prepull(app, resolved, told, refresh=order.refresh)
@@ -100,7 +101,6 @@ class Deploying:
                 raise NotDeployed(_pull_failures(app, prepulled))
             self.reached("prepulled")
             made = await self._rendered(app, resolved, prepulled)
-            commit = order.commit or await self.prepares.commit(app)
             new = replace(_new(app, made, walk.held), by=order.by, commit=commit, sets=dict(order.sets))
             return await self._bring_out(app, walk, new, made.document, told)
 
