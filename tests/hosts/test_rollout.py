@@ -80,7 +80,7 @@ async def test_what_a_stack_s_deployment_says_is_too(made: World):
 
 async def test_the_error_names_all_hosts_that_failed(made: World):
     for engine in made.engines.values():
-        engine.on_up = lambda: Completed(1, "", "z" * 250)
+        engine.on_up = lambda: Completed(1, "", "z" * 295)
     made.engines["web1"].on_up = lambda: None
     release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
     assert "web2: " in release.error
