@@ -56,6 +56,7 @@ SAID = [
         "compose.yml: services has a key that is not known",
     ),
     ("validating /srv/c.yml: services.a.image must be a string", "c.yml: services.a.image must be a string"),
+    ("services.a additional properties 'nonsense' not allowed", "services.a has a key that is not known: nonsense"),
     ("services.a Additional property nonsense is not allowed", "services.a has a key that is not known: nonsense"),
     (f"{S} must be a number", UNTOLD),
     (

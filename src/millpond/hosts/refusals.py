@@ -54,6 +54,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (rf"validating {_PATH}: {_AT} additional properties", "{file}: {at} has a key that is not known"),
     (rf"{_AT} Additional property {_KEY} is not allowed", "{at} has a key that is not known: {name}"),
+    (rf"{_AT} additional properties '{_KEY}' not allowed", "{at} has a key that is not known: {name}"),
     (rf"validating {_PATH}: {_AT} (?P<kind>must be [a-z, ]{{1,80}})", "{file}: {at} {kind}"),
     (rf"{_AT} (?P<kind>must be an? [a-z, ]{{1,80}})", "{at} {kind}"),
     (rf"failed to parse {_PATH}: yaml: line (?P<line>\d{{1,9}}): {_YAML}", "{file}, line {line}: {kind}"),
