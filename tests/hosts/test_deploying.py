@@ -14,7 +14,7 @@ from millpond.db import Database
 from millpond.errors import BadRequest, Busy, MillpondError, NotFound
 from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import BEFORE, NotDeployed, Order
-from millpond.hosts.holding import app_lease
+from millpond.hosts.holding import Held, app_lease
 from millpond.hosts.model import Completed, HostFailed, Kind
 from millpond.hosts.release import Release, State
 from millpond.hosts.releases import ReleaseRoots
@@ -167,6 +167,90 @@ async def test_a_lease_that_was_lost_stops_it_before_the_next_host(made: World):
         await deploy(made)
     assert ups(made)["web2"] == 0
     assert await states(made) == {1: "interrupted"}
+
+
+@pytest.mark.parametrize("step", ["prepulled", "recorded", "host:web1", "healthy"])
+async def test_a_host_s_lease_that_was_lost_is_found_out_before_the_next_step(made: World, step: str):
+    """Somebody else took web3 while this process slept: nothing is changed after that, there or elsewhere."""
+    made.app = replace(made.app, parallel=1)
+
+    async def take() -> None:
+        made.clock.advance(1000)
+        assert await made.leases.acquire(host_lease("web3"), "another/1/prune", 60)
+
+    taking: list[asyncio.Task[None]] = []
+
+    def reached(name: str) -> None:
+        made.steps.append(name)
+        if name == step:
+            taking.append(asyncio.create_task(take()))
+
+    made.deploying = replace(made.deploying, reached=reached)
+
+    class Slow(Held):
+        async def check(self) -> None:
+            await asyncio.gather(*taking)
+            await Held.check(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("millpond.hosts.holding.Held", Slow)
+        with pytest.raises(Busy, match="the lease host:web3 was lost to somebody else"):
+            await deploy(made)
+    done = {"prepulled": {}, "recorded": {}, "host:web1": {"web1": 1}, "healthy": dict.fromkeys(made.app.hosts, 1)}
+    assert ups(made) == {**dict.fromkeys(made.app.hosts, 0), **done[step]}
+    assert await states(made) == ({} if step == "prepulled" else {1: "failed"})
+    assert [one.began_at is None for one in await made.releases.of("shop")] == (
+        [step == "recorded"] * (step != "prepulled")
+    )
+
+
+async def test_whatever_ends_a_deploy_is_recorded(made: World):
+    async def broken(release: Release) -> Release:
+        raise KeyError("a bug that names canary-pw")
+
+    made.releases.activate = broken
+    with pytest.raises(KeyError):
+        await deploy(made)
+    (release,) = await made.releases.of("shop")
+    assert (release.state, release.error) == (State.FAILED, "KeyError: 'a bug that names ********'")
+    assert set(release.progress.values()) == {"done"}
+    del made.releases.activate
+    assert (await deploy(made)).state is State.ACTIVE
+
+
+async def test_a_database_that_fails_too_does_not_hide_the_fault(made: World):
+    async def broken(*_: object) -> Release:
+        raise OSError("disk full")
+
+    made.releases.activate = made.releases.failed = broken
+    with pytest.raises(OSError, match="disk full"):
+        await deploy(made)
+    assert await states(made) == {1: "deploying"}, "the next run notes it"
+
+
+async def test_one_that_is_called_off_in_the_middle_is_recorded_as_interrupted(made: World):
+    """A daemon that is stopped cancels what runs."""
+    began = asyncio.Event()
+
+    async def up(asked: Asked) -> Completed:
+        began.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    made.hosts["web1"].on("docker", "compose", "--ansi", answer=up)
+    running_deploy = asyncio.create_task(deploy(made))
+    async with asyncio.timeout(30):
+        await began.wait()
+    running_deploy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_deploy
+    (release,) = await made.releases.of("shop")
+    assert (release.state, release.progress) == (State.INTERRUPTED, {"web1": "deploying"})
+    assert release.error == "Millpond was stopped in the middle of it; run the deploy again"
+    assert await made.leases.current(app_lease("shop")) is None
+    assert made.outcomes == ["shop interrupted"]
+    made.hosts["web1"]._rules.pop(0)
+    assert (await deploy(made)).state is State.ACTIVE
 
 
 async def test_a_lease_that_is_lost_while_many_are_deployed_to_is_told_as_one_fault(made: World):

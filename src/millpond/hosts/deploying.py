@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -36,6 +36,7 @@ from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, co
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
+STOPPED = "Millpond was stopped in the middle of it; run the deploy again"
 T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
 log = structlog.get_logger(__name__)
@@ -155,7 +156,7 @@ class Deploying:
 
     async def _bring_out(self, app: AppOptions, walk: _Walk, new: Release, document: str, told: Told) -> Release:
         """Record a release, bring it out, and record what came of it."""
-        walk.held.check()
+        await walk.held.check()
         release = await self.releases.begin(new, document)
         walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
@@ -163,7 +164,7 @@ class Deploying:
         run = _Run(self, app, walk.held, release, Rollout(app, release, document, mask, self.pace), told)
         try:
             await run.out()
-            walk.held.check()
+            await walk.held.check()
             active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
             text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
@@ -173,11 +174,28 @@ class Deploying:
             walk.outcome = failed.state
             await self.releases.forget(app.name, app.keep)
             return failed
+        except asyncio.CancelledError:
+            await self._noted(self.releases.interrupted(run.release, STOPPED))
+            raise
+        except Exception as error:
+            text = brief(mask(str(error) if isinstance(error, MillpondError) else f"{type(error).__name__}: {error}"))
+            failed_now = await self._noted(self.releases.failed(run.release, text))
+            walk.outcome = failed_now.state if failed_now else walk.outcome
+            raise
         walk.outcome = active.state
         self.reached("active")
         await self.releases.forget(app.name, app.keep)
         log.info("a release is active", app=app.name, release=release.number, by=release.by)
         return active
+
+    @staticmethod
+    async def _noted(noting: Coroutine[Any, Any, Release]) -> Release | None:
+        """Note how a release ended beside a fault that is raised anyhow; what can't be noted, the next run does."""
+        try:
+            return await asyncio.shield(noting)
+        except Exception as error:  # noqa: BLE001 - the fault itself is told; a run that took over has noted it already
+            log.warning("the end of a release could not be noted", error=str(error))
+            return None
 
 
 @dataclass(slots=True)
@@ -213,7 +231,7 @@ class _Run:
         self._with.reached("healthy")
 
     async def _begun(self) -> None:
-        self._held.check()
+        await self._held.check()
         self.release = await self._with.releases.deploying(self.release)
         self._with.reached("deploying")
 
@@ -253,7 +271,7 @@ class _Run:
     async def _on(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
         """Do one host's work, and note how it ended; a failure stops those that were not begun."""
         name = place.host.name
-        self._held.check()
+        await self._held.check()
         await self._note(name, "deploying")
         try:
             await work()
