@@ -53,7 +53,7 @@ async def stage(open_pond, monkeypatch) -> Stage:
     made.pond = await open_pond(CONFIG, connect=made.connect)
     plain = operations.deploying
     pace = Pace(look_every_s=0.001, steady_s=0.0)
-    monkeypatch.setattr(operations, "deploying", lambda app: replace(plain(app), prepares=made.prepares, pace=pace))
+    monkeypatch.setattr(operations, "deploying", lambda *of: replace(plain(*of), prepares=made.prepares, pace=pace))
     return made
 
 
@@ -152,3 +152,26 @@ async def test_deploys_are_counted_and_the_disk_watchdog_keeps_their_images(stag
     place = stage.pond.app.hosting.watchdog("web1")._place
     assert isinstance(place, HostPlace)
     assert reference("1") in await place._roots.protected("web1")
+
+
+async def test_a_reload_amid_a_deploy_leaves_it_its_hosts_until_it_has_ended(stage: Stage, tmp_path):
+    """Whatever the new configuration says: web2 is gone from it."""
+    app = stage.pond.app
+    old = app.hosting
+    taken = []
+
+    async def reload(asked):
+        (tmp_path / "0.toml").write_text(
+            CONFIG.replace('[hosts.web2]\nssh = "deploy@web2.lan"\n', "").replace(', "web2"', "")
+        )
+        await app.reload_everywhere()
+        hosts = [old.watched(name).host for name in ("web1", "web2")]
+        taken.append((app.hosting is not old, "web2" in app.hosting.options, [host.closed for host in hosts]))
+        return stage.engines["web1"]._up(asked)
+
+    old.watched("web1").host.on("docker", "compose", "--ansi", answer=reload)
+    done = await stage.run("deploy", name="shop", sets={"VERSION": "1"})
+    assert done["ok"], done
+    assert taken == [(True, False, [False, False])]
+    assert stage.engines["web2"].running == {"web": reference("1")}, "the walk has the hosts that it began with"
+    assert [old.watched(name).host.closed for name in ("web1", "web2")] == [True, True], "then they are let go"

@@ -50,11 +50,12 @@ class DeployOperations:
         options = app_options(name, self._app.config)
         order = replace(_order(sets or {}, by, commit), refresh=refresh)
         await self._app.adopted()
-        deploy = deploying(self._app)
-        if dry_run:
-            made = await deploy.plan(options, order, progress)
-            return await self._would(options, json.loads(made.document), dict(made.images))
-        return await self._told(options, await deploy.deploy(options, order, progress))
+        async with self._app.hosting.used() as hosting:
+            deploy = deploying(self._app, hosting)
+            if dry_run:
+                made = await deploy.plan(options, order, progress)
+                return await self._would(options, json.loads(made.document), dict(made.images))
+            return await self._told(options, await deploy.deploy(options, order, progress))
 
     async def rollback(
         self, progress: Progress, name: str, to: int | None = None, by: str = "", dry_run: bool = False
@@ -67,7 +68,9 @@ class DeployOperations:
             back = goal(options, await releases.of(name), to)
             document = json.loads(await releases.document(back))
             return await self._would(options, document, dict(back.images)) | {"restores": back.number}
-        return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
+        async with self._app.hosting.used() as hosting:
+            back = await deploying(self._app, hosting).rollback(options, to, order, progress)
+        return await self._told(options, back)
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """List releases, newest first. Raises `NotFound` for an app that is not configured and has none."""
