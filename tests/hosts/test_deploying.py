@@ -433,16 +433,23 @@ async def test_compose_that_does_not_end_is_told_with_what_the_containers_wait_f
     assert "did not end within 5 s" in failed.error
 
 
-async def swarm(made: World, service: dict[str, Any], tasks: list[dict[str, Any]]) -> Release:
+async def swarm(
+    made: World, service: dict[str, Any], tasks: list[dict[str, Any]], more: tuple[int, ...] = ()
+) -> Release:
     """Deploy as a stack; web1 is no manager, and web2 tells this."""
     made.app = replace(made.app, kind=AppKind.SWARM, converge_timeout_s=0.2)
     made.hosts["web1"].on("docker", "info", answer=HostFailed("web1", "no", kind=Kind.TRANSIENT, reason="lost"))
     info = {
         "ServerVersion": "20",
         "DockerRootDir": "/x",
-        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True},
+        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n2"},
     }
     host = made.hosts["web2"].on("docker", "info", answer=json.dumps(info))
+    worker = info | {"Swarm": {"LocalNodeState": "active", "NodeID": "n3"}}
+    made.hosts["web3"].on("docker", "info", answer=json.dumps(worker))
+    rows = [{"ID": f"n{n}", "Hostname": f"node{n}", "Status": "Ready", "Availability": "Active"} for n in (2, 3, *more)]
+    drained = {"ID": "n9", "Hostname": "node9", "Status": "Ready", "Availability": "Drain"}
+    host.on("docker", "node", "ls", answer="\n".join(map(json.dumps, [*rows, drained])))
     host.on("docker", "stack", "deploy", answer="")
     host.on("docker", "service", "ls", answer="s1\n")
     plain = {
@@ -472,6 +479,22 @@ async def test_a_stack_is_deployed_on_the_first_manager_and_looked_at_there(made
     (handed,) = [one for one in made.hosts["web2"].asked if one.argv[1:3] == ("stack", "deploy")]
     assert json.loads(handed.stdin)["services"]["web"]["image"] == reference("1")
     assert not [argv for argv in made.hosts["web3"].argvs if "stack" in argv]
+
+
+async def test_nodes_that_are_none_of_the_app_s_hosts_are_told(made: World):
+    release = await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}], more=(7,))
+    assert release.state is State.ACTIVE
+    told = "nothing was pre-pulled on node7: of the swarm's nodes, and none of the app's hosts"
+    assert release.details == (told,)
+    assert (await made.releases.of("shop"))[0].details == (told,)
+
+
+async def test_a_service_for_every_node_is_waited_for_on_each(made: World):
+    everywhere = {"mode": {"Global": {}}, "placement": {}}
+    late = await swarm(made, everywhere, [{"CurrentState": "Running 3 seconds ago"}])
+    assert late.error.startswith("web2: web: 1 of 2 tasks are running")
+    constrained = {"mode": {"Global": {}}, "placement": {"Constraints": ["node.labels.a==b"]}}
+    assert (await swarm(made, constrained, [{"CurrentState": "Running 3 seconds ago"}])).state is State.ACTIVE
 
 
 async def test_a_stack_that_does_not_come_up_says_why(made: World):

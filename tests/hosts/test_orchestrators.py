@@ -95,23 +95,35 @@ def test_services_and_tasks_are_read():
         json.dumps(line | {"mode": {"Global": {}}, "update": {"State": "paused", "Message": "m"}})
     )
     assert (found.wanted, found.update, found.message) == (None, "paused", "m")
+    placed = [{"Constraints": ["node.role==manager"]}, {"Platforms": [{"OS": "linux"}]}, {"Constraints": []}, {}, None]
+    read = [orch.read_services(json.dumps(line | {"mode": {"Global": {}}, "placement": one})) for one in placed]
+    assert [one.constrained for (one,) in read] == [True, True, False, False, False]
     (found,) = orch.read_services(
         json.dumps(line | {"mode": {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 3}}})
     )
     assert (found.wanted, found.job) == (3, True)
     task = {"ID": "t", "Name": "shop_web.1", "Image": REFERENCE, "Node": "n", "DesiredState": "Running",
             "CurrentState": "Running 3 seconds ago", "Error": ""}  # fmt: skip
-    (read,) = orch.read_tasks(json.dumps(task))
-    assert (read.service, read.desired, read.state) == ("shop_web", "running", "running")
+    (plain,) = orch.read_tasks(json.dumps(task))
+    assert (plain.service, plain.desired, plain.state) == ("shop_web", "running", "running")
     (old,) = orch.read_tasks(json.dumps(task | {"Name": " \\_ shop_web.1", "CurrentState": "Rejected 1 second ago"}))
     assert (old.service, old.state) == ("shop_web", "rejected")
+
+
+def test_nodes_that_take_tasks_are_known():
+    row = {"ID": "n1", "Hostname": "a\x1b[1m", "Status": "Ready", "Availability": "Active", "ManagerStatus": "Leader"}
+    changes = [{}, {"Status": "Down"}, {"Availability": "Drain"}, {"Availability": "Pause"}]
+    found = orch.read_nodes("\n".join(json.dumps(row | change) for change in changes))
+    assert [one.usable for one in found] == [True, False, False, False]
+    assert (found[0].id, found[0].name) == ("n1", "a [1m")
+    assert orch.nodes_of(DOCKER)[-4:] == ("node", "ls", "--format", "{{json .}}")
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", "null", "1", '{"id": 1}', "{}", '{"id":"--help","labels":{},"state":{}}', "[" * 5000]
 )
 def test_what_no_engine_says_is_unreadable(text: str):
-    for read in (orch.read_containers, orch.read_services, orch.read_tasks):
+    for read in (orch.read_containers, orch.read_services, orch.read_tasks, orch.read_nodes):
         with pytest.raises(Unreadable):
             read(text)
 

@@ -390,7 +390,8 @@ async def test_a_pond_that_wants_a_token_is_told_with_what_to_do(work: Work):
     done = await run(work, places)
     (failure,) = done.hosts["a"].failures
     assert failure.kind is Kind.CREDENTIALS
-    assert f"`millpond token create`, then `docker login {POND}` on a" in failure.text
+    assert "`millpond token create a --scope read:hub`, then" in failure.text
+    assert f"`docker login {POND} -u token` on a (" in failure.text
     assert "no basic auth credentials" in failure.text
     assert len(places[0].pulls) == 1
     places[0].fails = ["no basic auth credentials"]

@@ -195,7 +195,7 @@ def read_engine(out: str) -> Engine:
     root = _text(found, "DockerRootDir")
     state = _text(found, "Swarm", "LocalNodeState") or "inactive"
     manager = _inner(found, "Swarm").get("ControlAvailable") is True
-    return Engine(_text(found, "ServerVersion"), _absolute(root), state, manager)
+    return Engine(_text(found, "ServerVersion"), _absolute(root), state, manager, _text(found, "Swarm", "NodeID"))
 
 
 def builds_by_buildx(out: str, now: float) -> bool:

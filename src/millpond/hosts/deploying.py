@@ -32,7 +32,7 @@ from millpond.hosts.ports import Asker
 from millpond.hosts.presence import built, ensure_present
 from millpond.hosts.release import Release, Rendered, State, previous, render
 from millpond.hosts.releases import Releases
-from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager
+from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager, strangers
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
@@ -170,7 +170,7 @@ class Deploying:
             text = brief(mask(f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)))
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
-            failed = await self.releases.failed(run.release, text, details)
+            failed = await self.releases.failed(run.release, text, (*run.release.details, *details))
             walk.outcome = failed.state
             await self.releases.forget(app.name, app.keep)
             return failed
@@ -237,6 +237,12 @@ class _Run:
 
     async def _stack(self, places: Sequence[Place]) -> None:
         manager = await find_manager(places)
+        others = await strangers(manager, places)
+        if others:
+            text = f"nothing was pre-pulled on {', '.join(others)}: of the swarm's nodes, and none of the app's hosts"
+            log.warning("nodes of the swarm are none of the app's hosts", app=self._app.name, nodes=others)
+            self._told(text, 0, None)
+            self.release = replace(self.release, details=(text,))
         await self._begun()
         self._told(f"deploying the stack on {manager.host.name}", 0, 1)
         await self._on(manager, lambda: self._rollout.stack(manager))

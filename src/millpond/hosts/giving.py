@@ -191,12 +191,13 @@ class Giver:
 
     def _advised(self, lack: Lack, pin: Pinned, error: NotPulled) -> str:
         """Say what to do about a pond that gives nothing to hosts without a token."""
-        pond = parse_reference(pin.reference).domain
-        if error.kind is not Kind.CREDENTIALS or self._app.pull is PullFrom.DIRECT or pond != self._app.pond:
+        name = parse_reference(pin.reference)
+        if error.kind is not Kind.CREDENTIALS or self._app.pull is PullFrom.DIRECT or name.domain != self._app.pond:
             return error.text
-        who = f"as {lack.place.options.address.user} " if lack.place.options.address.user else ""
-        todo = f"`millpond token create`, then `docker login {pond}` {who}on {lack.facts.host}"
-        return f"the pond asks for a token: {todo} ({brief(error.text)[:SAID]})"
+        host, user = lack.facts.host, lack.place.options.address.user
+        make = f"millpond token create {host} --scope read:{name.path.partition('/')[0]}"
+        login = f"`docker login {name.domain} -u token` on {host}{user and f' as {user}'}"
+        return f"the pond wants a token: `{make}`, then {login} ({brief(error.text)[:SAID]})"
 
     async def _pull(self, lack: Lack, pin: Pinned) -> int:
         """Pull one image, as often as its failures are worth it, and see that it is there. Gives its bytes."""

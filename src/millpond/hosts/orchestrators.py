@@ -106,6 +106,11 @@ def tasks_of(docker: Docker, app: str) -> Argv:
     return (*_docker(docker), "stack", "ps", "--no-trunc", "--format", "{{json .}}", named(app))
 
 
+def nodes_of(docker: Docker) -> Argv:
+    """List a swarm's nodes, a JSON line for each."""
+    return (*_docker(docker), "node", "ls", "--format", "{{json .}}")
+
+
 def task_logs(docker: Docker, service: str) -> Argv:
     """Give the last lines that a service's tasks wrote."""
     return (*_docker(docker), "service", "logs", "--tail", str(TAIL), "--raw", named(service))
@@ -149,7 +154,7 @@ _CONTAINER = (
 )
 _SERVICE = (
     '{"id":{{json .ID}},"name":{{json .Spec.Name}},"image":{{json .Spec.TaskTemplate.ContainerSpec.Image}},'
-    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}}}'
+    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}},"placement":{{json .Spec.TaskTemplate.Placement}}}'
 )
 
 
@@ -189,6 +194,8 @@ class Service:
     message: str = ""
     job: bool = False
     """Its tasks come to an end: `wanted` of them have to."""
+    constrained: bool = False
+    """It does not run on every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,16 @@ class Task:
     state: str
     """In lower case: running, failed, rejected, preparing, ..."""
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a swarm."""
+
+    id: str
+    name: str
+    usable: bool
+    """Whether it is ready, and takes tasks."""
 
 
 Observed: TypeAlias = tuple[Container, ...] | tuple[tuple[Service, ...], tuple[Task, ...]]
@@ -257,6 +274,7 @@ def _service(found: Mapping[str, Any]) -> Service:
         update=str(update.get("State") or ""),
         message=str(update.get("Message") or ""),
         job=kind.endswith("Job"),
+        constrained=any((found.get("placement") or {}).get(key) for key in ("Constraints", "Platforms")),
     )
 
 
@@ -279,11 +297,21 @@ def _task(found: Mapping[str, Any]) -> Task:
     )
 
 
+def read_nodes(out: str) -> tuple[Node, ...]:
+    """Read `nodes_of`. Raises `Unreadable`."""
+    return tuple(_read(line, _node) for line in lines(out))
+
+
+def _node(found: Mapping[str, Any]) -> Node:
+    usable = str(found["Status"]).lower() == "ready" and str(found["Availability"]).lower() == "active"
+    return Node(str(found["ID"]), brief(str(found["Hostname"])), usable)
+
+
 def _read(line: str, read: Any) -> Any:
     try:
         return read(json.loads(line))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"neither a container nor a service nor a task: {brief(line)!r}") from error
+        raise Unreadable(f"neither a container nor a service, task or node: {brief(line)!r}") from error
 
 
 def read_service_ids(out: str) -> tuple[str, ...]:

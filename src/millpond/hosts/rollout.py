@@ -7,6 +7,7 @@ and its exit code only add to it. A connection that is lost while looking is tak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,20 @@ async def find_manager(places: Sequence[Place]) -> Place:
     raise HostFailed(names, text, kind=Kind.PERMANENT, reason="command")
 
 
+async def nodes(manager: Place) -> tuple[orch.Node, ...]:
+    """List the nodes of a manager's swarm. Raises `HostFailed`."""
+    return await ask(manager.host, orch.nodes_of(manager.docker), manager.options.limits, orch.read_nodes)
+
+
+async def strangers(manager: Place, places: Sequence[Place]) -> list[str]:
+    """Name the nodes that take tasks and are none of the app's hosts: nothing is pre-pulled there."""
+    known = set()
+    for place in places:
+        with contextlib.suppress(HostFailed):  # then its node is named, too
+            known.add((await engine(place.host, place.docker, place.options.limits)).node)
+    return [one.name for one in await nodes(manager) if one.usable and one.id not in known]
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One release, its document, and how patient we are."""
@@ -118,9 +133,10 @@ class Rollout:
         looks = StackLooks(self.app.name, self.release.images, self.pace.steady_s)
 
         async def look() -> Verdict:
-            return looks.judge(*await _stack(place, self.app.name), time.monotonic())
+            services, tasks = await _stack(place, self.app.name)
+            return looks.judge(services, tasks, time.monotonic(), sum(one.usable for one in await nodes(place)))
 
-        await look()  # what failed before
+        looks.before((await _stack(place, self.app.name))[1])
         done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
         if not done.ok:
             raise RolloutFailed(self.mask(orch.failure(done)))
