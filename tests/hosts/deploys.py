@@ -44,6 +44,8 @@ class FakeEngine:
 
     def host(self) -> FakeHost:
         made = FakeHost(self.name, self.crowd)
+        made.on("sh", "-c", answer=lambda asked: made.run(asked.argv[5:], timeout_s=60, stdin=asked.stdin))
+        made.on("true", answer="")
         made.on("docker", "compose", "version", answer="2.40.3\n")
         made.on("docker", "compose", "--ansi", answer=self._up)
         made.on("docker", "container", "ls", answer=lambda _: Completed(0, "".join(f"{one}\n" for one in self._ids())))

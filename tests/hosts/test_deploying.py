@@ -12,6 +12,7 @@ from tests.hosts.deploys import FAILURE, World, reference, world
 
 from millpond.db import Database
 from millpond.errors import BadRequest, Busy, MillpondError, NotFound
+from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import BEFORE, NotDeployed, Order
 from millpond.hosts.holding import Held, app_lease
@@ -420,6 +421,30 @@ async def test_deploys_that_fail_again_and_again_are_not_kept_for_ever(made: Wor
     for _ in range(4):
         await deploy(made, "2")
     assert await states(made) == {1: "active", 4: "failed", 5: "failed"}
+
+
+async def test_what_an_ended_millpond_left_at_work_on_a_host_is_waited_for(made: World):
+    """Its lease was taken over, but compose still brings out there what it was given."""
+    heard: list[str] = []
+    made.app = replace(made.app, hosts=("web1",))
+    made.hosts["web1"].on("sh", "-c", orch.alone((), 0)[2], "sh", "0", answer=Completed(orch.HELD))
+    release = await made.deploying.deploy(made.app, Order(), lambda text, *_: heard.append(text))
+    assert release.state is State.ACTIVE
+    assert "waiting: an earlier deploy is still at work on web1" in heard
+    waits = [argv[4] for argv in made.hosts["web1"].argvs if argv[-1] == "true" and len(argv) > 1]
+    assert waits == ["0", "20"], "as long as that was given, and a little"
+    made.hosts["web1"].on("sh", "-c", answer=Completed(orch.HELD))
+    failed = await deploy(made, "2")
+    assert failed.error.startswith("web1: an earlier deploy is still at work there, longer than it may")
+    assert ups(made)["web1"] == 1
+
+
+async def test_both_compose_and_stacks_are_brought_out_alone(made: World):
+    await deploy(made)
+    fenced = [argv for argv in made.hosts["web1"].argvs if argv[:2] == ("sh", "-c") and "up" in argv]
+    assert len(fenced) == 1
+    await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}])
+    assert [argv for argv in made.hosts["web2"].argvs if argv[:2] == ("sh", "-c") and "stack" in argv]
 
 
 async def test_compose_that_does_not_end_is_told_with_what_the_containers_wait_for(made: World):

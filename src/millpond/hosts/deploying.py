@@ -161,7 +161,14 @@ class Deploying:
         walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
         mask = Mask(json.loads(document), release.sets)
-        run = _Run(self, app, walk.held, release, Rollout(app, release, document, mask, self.pace), told)
+        run = _Run(
+            self,
+            app,
+            walk.held,
+            release,
+            Rollout(app, release, document, mask, self.pace, lambda text: told(text, 0, None)),
+            told,
+        )
         try:
             await run.out()
             await walk.held.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ EXPLAINED = 3
 """Services whose last words are told."""
 BATCH = 50
 MIN_S = 5.0
+ALONE_S = 2
+LEFT_BEHIND_S = 15
+"""How long after its time-out the last of a command on a host has ended."""
 TIMED_OUT = 124
 """As timeout(1) has it."""
 
@@ -115,9 +119,11 @@ class Rollout:
     document: str
     mask: Mask
     pace: Pace
+    told: Callable[[str], None] = lambda _: None
 
     async def compose(self, place: Place, program: Argv) -> None:
         """Bring it out on one host. Raises `RolloutFailed`, `HostFailed`."""
+        await self._cleared(place)
         until = time.monotonic() + self.app.converge_timeout_s
         done = await self._hand(place, orch.Compose(program, self.app.name).up(), until)
         looks = Looks(wanted_of(self.document), self.pace.steady_s)
@@ -129,6 +135,7 @@ class Rollout:
 
     async def stack(self, place: Place) -> None:
         """Deploy it as a stack on a manager. Raises `RolloutFailed`, `HostFailed`."""
+        await self._cleared(place)
         until = time.monotonic() + self.app.converge_timeout_s
         looks = StackLooks(self.app.name, self.release.images, self.pace.steady_s)
 
@@ -142,11 +149,26 @@ class Rollout:
             raise RolloutFailed(self.mask(orch.failure(done)))
         await self._converge(place, look, done, until)
 
+    async def _cleared(self, place: Place) -> None:
+        """Wait until nothing brings anything out there that an ended Millpond has left behind. Raises `RolloutFailed`.
+
+        It ends by itself: it was given no more time than this is.
+        """
+        for wait_s in (0, math.ceil(self.app.converge_timeout_s) + LEFT_BEHIND_S):
+            timeout_s = wait_s + place.options.limits.command_timeout_s
+            done = await place.host.run(orch.alone(("true",), wait_s), timeout_s=timeout_s)
+            if done.rc != orch.HELD:
+                return
+            self.told(f"waiting: an earlier deploy is still at work on {place.host.name}")
+        raise RolloutFailed(
+            "an earlier deploy is still at work there, longer than it may: look what it is, then deploy"
+        )
+
     async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
         """Hand the document over. One that takes too long has failed; why, the containers tell."""
         left_s = max(until - time.monotonic(), MIN_S)
         try:
-            return await place.host.run(argv, timeout_s=left_s, stdin=self.document.encode())
+            return await place.host.run(orch.alone(argv, ALONE_S), timeout_s=left_s, stdin=self.document.encode())
         except HostFailed as error:
             if error.reason != "timeout":
                 raise
