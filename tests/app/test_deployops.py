@@ -13,7 +13,7 @@ from millpond.errors import BadRequest, MillpondError, NotFound
 from millpond.hosts.holding import app_lease
 from millpond.hosts.model import HostOptions
 from millpond.hosts.places import HostPlace
-from millpond.hosts.rollout import Pace
+from millpond.hosts.rollout import Pace, Place
 from millpond.testing.hosts import FakeHost
 
 CANARY = "canary-pw"
@@ -41,7 +41,9 @@ class Stage:
         self.prepares = FakePrepares(self.engines)
 
     def connect(self, options: HostOptions) -> FakeHost:
-        return self.engines[options.name].host()
+        host = self.engines[options.name].host()
+        self.prepares.places[options.name] = Place(host, options)
+        return host
 
     async def run(self, operation: str, **arguments: object):
         return await self.pond.app.operations[operation](progress=lambda *_: None, **arguments)

@@ -355,7 +355,13 @@ async def test_a_rollback_asks_no_upstream_and_a_missing_image_is_refused_before
     assert set(running(made).values()) == {reference("2")}
     assert await states(made) == {1: "superseded", 2: "active"}
     assert not [argv for argv in made.hosts["web1"].argvs if "pull" in argv], "what is there is not pulled"
-    made.hosts["web2"].on("docker", "image", "pull", answer="")
+    assert made.prepares.slept == [1.0, 4.0, 10.0], "tried again, as in a pre-pull"
+
+    def pull(asked: Asked) -> Completed:
+        made.engines["web2"].images.add(asked.argv[-1])
+        return Completed(0)
+
+    made.hosts["web2"].on("docker", "image", "pull", answer=pull)
     back = await rollback(made)
     assert back.restores == 1
     assert set(running(made).values()) == {reference("1")}

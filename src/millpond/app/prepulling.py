@@ -22,6 +22,7 @@ from millpond.hosts.holding import Holding
 from millpond.hosts.model import HostOptions
 from millpond.hosts.ports import Host
 from millpond.hosts.prepull import prepull
+from millpond.hosts.restoring import restore
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -55,6 +56,11 @@ class Prepulling:
         """Pull what hosts lack; they are leased. Raises `AppFailed`."""
         places = [self._hosting.watched(name) for name in app.hosts]
         return await prepull(app, resolved, places, self.means(app), told, refresh=refresh, dry_run=dry_run)
+
+    async def restore(self, app: AppOptions, images: Mapping[str, str], told: Told) -> None:
+        """Pull what hosts lack of an earlier release; they are leased. Raises `MillpondError`."""
+        places = [self._hosting.watched(name) for name in app.hosts]
+        await restore(app, images, places, self.means(app), told)
 
     def means(self, app: AppOptions) -> Means:
         """Give what images are pulled with."""

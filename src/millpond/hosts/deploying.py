@@ -29,8 +29,8 @@ from millpond.hosts.holding import Held, Holding
 from millpond.hosts.masking import Mask
 from millpond.hosts.model import HostFailed
 from millpond.hosts.ports import Asker
-from millpond.hosts.presence import built, ensure_present
-from millpond.hosts.release import Release, Rendered, State, previous, render
+from millpond.hosts.presence import built
+from millpond.hosts.release import Release, Rendered, State, platforms_of, previous, render
 from millpond.hosts.releases import Releases
 from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager, strangers
 
@@ -55,6 +55,12 @@ class Prepares(Protocol):
 
         `dry_run`: nothing is pulled, only what is wanted is pinned.
         Raises `MillpondError` where no host could be begun with.
+        """
+
+    async def restore(self, app: AppOptions, images: Mapping[str, str], told: Told) -> None:
+        """Pull what hosts lack of an earlier release's images, by the names that it has (-> platform); they are leased.
+
+        Raises `MillpondError`: not every host has every image.
         """
 
     async def commit(self, app: AppOptions) -> str:
@@ -123,8 +129,8 @@ class Deploying:
             back = goal(app, await self.releases.of(app.name), to)
             document = await self.releases.document(back)
             told("looking for its images", 0, None)
-            places = [self.place(name) for name in app.hosts]
-            await ensure_present(app, places, sorted(set(back.images.values())))
+            platforms = await asyncio.to_thread(platforms_of, document)
+            await self.prepares.restore(app, {one: platforms.get(one, "") for one in back.images.values()}, told)
             self.reached("prepulled")
             new = replace(
                 _new(app, Rendered(document, back.images), walk.held),

@@ -146,11 +146,6 @@ def present(docker: Docker, reference: str) -> Argv:
     return (*_docker(docker), "image", "inspect", "--format", "{{json .Id}}", "--", checked(reference))
 
 
-def pull(docker: Docker, reference: str) -> Argv:
-    """Pull an image."""
-    return (*_docker(docker), "image", "pull", "--quiet", "--", parse_reference(reference).short)
-
-
 def commit_of(path: str) -> Argv:
     """Ask which commit of git a folder is at."""
     return ("git", "-C", path, "rev-parse", "--verify", "--quiet", "HEAD")
