@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -177,3 +178,26 @@ async def test_a_reload_amid_a_deploy_leaves_it_its_hosts_until_it_has_ended(sta
     assert taken == [(True, False, [False, False])]
     assert stage.engines["web2"].running == {"web": reference("1")}, "the walk has the hosts that it began with"
     assert [old.watched(name).host.closed for name in ("web1", "web2")] == [True, True], "then they are let go"
+
+
+async def test_what_is_under_way_can_be_called_off(stage: Stage):
+    began = asyncio.Event()
+
+    async def up(asked):
+        began.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    host = stage.pond.app.hosting.watched("web1").host
+    host.on("docker", "compose", "--ansi", answer=up, times=1)
+    under_way = asyncio.create_task(stage.run("deploy", name="shop"))
+    async with asyncio.timeout(30):
+        await began.wait()
+    assert await stage.run("call_off", name="shop") == {"app": "shop", "called_off": 1}
+    with pytest.raises(MillpondError, match="shop: it was called off"):
+        await under_way
+    assert [row["state"] for row in await stage.run("release_ls", name="shop")] == ["interrupted"]
+    assert await stage.pond.app.leases.current(app_lease("shop")) is None
+    with pytest.raises(NotFound, match="nothing is under way for 'shop'"):
+        await stage.run("call_off", name="shop")
+    assert (await stage.run("deploy", name="shop"))["ok"]

@@ -247,7 +247,7 @@ async def test_one_that_is_called_off_in_the_middle_is_recorded_as_interrupted(m
         await running_deploy
     (release,) = await made.releases.of("shop")
     assert (release.state, release.progress) == (State.INTERRUPTED, {"web1": "deploying"})
-    assert release.error == "Millpond was stopped in the middle of it; run the deploy again"
+    assert release.error == "it was called off, or Millpond was stopped, in the middle of it; run the deploy again"
     assert await made.leases.current(app_lease("shop")) is None
     assert made.outcomes == ["shop interrupted"]
     made.hosts["web1"]._rules.pop(0)

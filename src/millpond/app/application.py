@@ -27,6 +27,7 @@ from millpond.adapters.sshfolder import socket_folder
 from millpond.adapters.stamps import MappedStamps
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt, is_known, passed_over
+from millpond.app.callingoff import UnderWay
 from millpond.app.hosting import Connect, Hosting
 from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
@@ -94,6 +95,7 @@ class App:
         self._hostings: list[Hosting] = []
         """Those that a reload replaced, and that may still be used."""
         self.underway = Underway()
+        self.running = UnderWay()
         self.operations: dict[str, Operation] = Operations(self).all()
 
     @classmethod

@@ -34,7 +34,7 @@ class DeployOperations:
 
     def all(self) -> dict[str, Operation]:
         """Give them by name."""
-        return {name: getattr(self, name) for name in ("deploy", "rollback", "release_ls", "release_show")}
+        return {name: getattr(self, name) for name in ("deploy", "rollback", "release_ls", "release_show", "call_off")}
 
     async def deploy(
         self,
@@ -50,7 +50,7 @@ class DeployOperations:
         options = app_options(name, self._app.config)
         order = replace(_order(sets or {}, by, commit), refresh=refresh)
         await self._app.adopted()
-        async with self._app.hosting.used() as hosting:
+        async with self._app.hosting.used() as hosting, self._app.running.running(name):
             deploy = deploying(self._app, hosting)
             if dry_run:
                 made = await deploy.plan(options, order, progress)
@@ -68,9 +68,14 @@ class DeployOperations:
             back = goal(options, await releases.of(name), to)
             document = json.loads(await releases.document(back))
             return await self._would(options, document, dict(back.images)) | {"restores": back.number}
-        async with self._app.hosting.used() as hosting:
+        async with self._app.hosting.used() as hosting, self._app.running.running(name):
             back = await deploying(self._app, hosting).rollback(options, to, order, progress)
         return await self._told(options, back)
+
+    async def call_off(self, progress: Progress, name: str) -> dict[str, Any]:
+        """Break off what is under way for an app. Raises `NotFound`."""
+        del progress
+        return {"app": name, "called_off": self._app.running.call_off(name)}
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """List releases, newest first. Raises `NotFound` for an app that is not configured and has none."""

@@ -94,7 +94,7 @@ def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
         """Give an app's hosts its images, or tell what would be pulled. Raises `NotFound`, `AppFailed`, `Busy`."""
         options = app_options(name, app.config)
         await app.adopted()
-        async with app.hosting.used() as hosting:
+        async with app.hosting.used() as hosting, app.running.running(name):
             prepulling = Prepulling(app, hosting)
             progress("resolving", 0, None)
             resolved = await prepulling.resolve(options, {})

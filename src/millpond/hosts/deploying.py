@@ -36,7 +36,7 @@ from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, co
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
-STOPPED = "Millpond was stopped in the middle of it; run the deploy again"
+STOPPED = "it was called off, or Millpond was stopped, in the middle of it; run the deploy again"
 T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
 log = structlog.get_logger(__name__)
