@@ -75,8 +75,8 @@ class Compose:
 
 def compose_programs(docker: Docker) -> tuple[Argv, Argv]:
     """Give both forms of compose, in the order in which they are tried; each asked for its version by `version_of`."""
-    alone = ("docker-compose", *(("-H", docker.socket) if docker.socket else ()))
-    return (*_docker(docker), "compose"), alone
+    single = ("docker-compose", *(("-H", docker.socket) if docker.socket else ()))
+    return (*_docker(docker), "compose"), single
 
 
 def version_of(program: Argv) -> Argv:
