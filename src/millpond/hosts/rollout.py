@@ -103,7 +103,7 @@ async def nodes(manager: Place) -> tuple[orch.Node, ...]:
 
 async def strangers(manager: Place, places: Sequence[Place]) -> list[str]:
     """Name the nodes that take tasks and are none of the app's hosts: nothing is pre-pulled there."""
-    known = set()
+    known: set[str] = set()
     for place in places:
         with contextlib.suppress(HostFailed):  # then its node is named, too
             known.add((await engine(place.host, place.docker, place.options.limits)).node)
