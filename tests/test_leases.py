@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from millpond.db import Database
+from millpond.errors import Busy
 from millpond.leases import Leases, host_lease, node_id
 from millpond.testing.clock import FakeClock
 
@@ -144,3 +145,48 @@ def test_a_node_keeps_its_id(tmp_path: Path):
     assert len(ids) == 1
     assert node_id(tmp_path / "data") in ids
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["node-id"]
+
+
+async def test_several_are_renewed_at_once_and_what_is_another_s_is_missing(leases: Leases, clock: FakeClock):
+    held = [await leases.acquire(name, "a", 60) for name in ("x", "y", "z")]
+    clock.advance(61)
+    assert await leases.acquire("y", "b", 60)
+    kept = await leases.renew_all([one for one in held if one], 60)
+    assert sorted(kept) == ["x", "z"]
+    assert kept["x"] == await leases.current("x")
+
+
+async def test_renewing_goes_on_after_a_fault(leases: Leases, clock: FakeClock, monkeypatch):
+    plain, tried = leases.renew, []
+
+    async def sometimes(lease, ttl_s):
+        tried.append(lease.name)
+        if len(tried) < 3:
+            raise OSError("disk full")
+        return await plain(lease, ttl_s)
+
+    monkeypatch.setattr(leases, "renew", sometimes)
+    async with leases.holding("gc", "a", 0.03) as lease, asyncio.timeout(30):
+        clock.advance(0.02)
+        while (found := await leases.current("gc")) is None or found.expires_at == lease.expires_at:
+            await asyncio.sleep(0.005)
+    assert len(tried) >= 3
+
+
+async def test_work_under_a_lease_that_is_lost_is_broken_off_and_told(leases: Leases, clock: FakeClock):
+    async def work() -> None:
+        async with leases.holding("gc", "a", 0.03):
+            while await leases.acquire("gc", "b", 600) is None:
+                clock.advance(100)
+            await asyncio.sleep(60)
+
+    async with asyncio.timeout(30):
+        with pytest.raises(Busy, match="the lease gc was lost to somebody else"):
+            await work()
+    assert (await leases.current("gc")).holder == "b"
+
+
+async def test_a_time_out_of_the_work_itself_stays_one(leases: Leases):
+    with pytest.raises(TimeoutError, match="mine"):
+        async with leases.holding("gc", "a", 60):
+            raise TimeoutError("mine")

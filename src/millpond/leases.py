@@ -12,18 +12,21 @@ import asyncio
 import os
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import Connection
 
 from millpond.clock import Clock
 from millpond.db import Database
+from millpond.errors import Busy
 
 CLOCK_SLACK_S = 5.0
+log = structlog.get_logger(__name__)
 METADATA = sa.MetaData()
 LEASES = sa.Table(
     "leases",
@@ -63,6 +66,21 @@ class Leases:
         kept = await self._db.write(lambda connection: connection.execute(change).rowcount)
         return replace(lease, expires_at=expires_at) if kept else None
 
+    async def renew_all(self, leases: Sequence[Lease], ttl_s: float) -> dict[str, Lease]:
+        """Keep several leases at once; gives those that still are the holder's, by name."""
+        expires_at = self._clock.now() + ttl_s
+
+        def write(connection: Connection) -> dict[str, Lease]:
+            values = {"expires_at": expires_at, "ttl_s": ttl_s}
+            mine = [
+                one
+                for one in leases
+                if connection.execute(sa.update(LEASES).where(_mine(one)).values(**values)).rowcount
+            ]
+            return {one.name: replace(one, expires_at=expires_at) for one in mine}
+
+        return await self._db.write(write)
+
     async def release(self, lease: Lease) -> bool:
         """Give a lease back; False: it was somebody else's already. The fencing number stays."""
         change = sa.update(LEASES).where(_mine(lease)).values(holder="", expires_at=0.0)
@@ -70,23 +88,41 @@ class Leases:
 
     @asynccontextmanager
     async def holding(self, name: str, holder: str, ttl_s: float) -> AsyncIterator[Lease | None]:
-        """Hold a lease while the work within goes on, renewed in time; None: somebody else has it."""
+        """Hold a lease while the work within goes on, renewed in time; None: somebody else has it.
+
+        Raises `Busy` where it is lost meanwhile: the work is cancelled then.
+        """
         lease = await self.acquire(name, holder, ttl_s)
         if lease is None:
             yield None
             return
-        renewing = asyncio.create_task(self._keep(lease, ttl_s))
+        scope = asyncio.timeout(None)
+        renewing = asyncio.create_task(self._keep(lease, ttl_s, scope))
         try:
-            yield lease
+            async with scope:
+                yield lease
+        except TimeoutError as error:
+            if scope.expired():
+                raise Busy(
+                    f"the lease {name} was lost to somebody else: what was done under it was broken off"
+                ) from error
+            raise
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await self.release(lease)
 
-    async def _keep(self, lease: Lease, ttl_s: float) -> None:
+    async def _keep(self, lease: Lease, ttl_s: float, scope: asyncio.Timeout) -> None:
         while True:
             await asyncio.sleep(ttl_s / 3)
-            await self.renew(lease, ttl_s)
+            try:
+                kept = await self.renew(lease, ttl_s)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next renewal may succeed
+                log.warning("a lease could not be renewed; trying again", lease=lease.name, error=str(error))
+                continue
+            if kept is None:
+                scope.reschedule(asyncio.get_running_loop().time())
+                return
 
     async def current(self, name: str) -> Lease | None:
         """Tell who holds a lease now; None: nobody."""

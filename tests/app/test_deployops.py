@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from dataclasses import replace
@@ -15,7 +16,7 @@ from millpond.hosts.apps import HostPull, Prepulled
 from millpond.hosts.holding import app_lease
 from millpond.hosts.model import HostOptions
 from millpond.hosts.places import HostPlace
-from millpond.hosts.rollout import Pace
+from millpond.hosts.rollout import Pace, Place
 from millpond.testing.hosts import FakeHost
 
 CANARY = "canary-pw"
@@ -43,7 +44,9 @@ class Stage:
         self.prepares = FakePrepares(self.engines)
 
     def connect(self, options: HostOptions) -> FakeHost:
-        return self.engines[options.name].host()
+        host = self.engines[options.name].host()
+        self.prepares.places[options.name] = Place(host, options)
+        return host
 
     async def run(self, operation: str, **arguments: object):
         return await self.pond.app.operations[operation](progress=lambda *_: None, **arguments)
@@ -55,7 +58,7 @@ async def stage(open_pond, monkeypatch) -> Stage:
     made.pond = await open_pond(CONFIG, connect=made.connect)
     plain = operations.deploying
     pace = Pace(look_every_s=0.001, steady_s=0.0)
-    monkeypatch.setattr(operations, "deploying", lambda app: replace(plain(app), prepares=made.prepares, pace=pace))
+    monkeypatch.setattr(operations, "deploying", lambda *of: replace(plain(*of), prepares=made.prepares, pace=pace))
     return made
 
 
@@ -180,3 +183,49 @@ async def test_deploys_are_counted_and_the_disk_watchdog_keeps_their_images(stag
     place = stage.pond.app.hosting.watchdog("web1")._place
     assert isinstance(place, HostPlace)
     assert reference("1") in await place._roots.protected("web1")
+
+
+async def test_a_reload_amid_a_deploy_leaves_it_its_hosts_until_it_has_ended(stage: Stage, tmp_path):
+    """Whatever the new configuration says: web2 is gone from it."""
+    app = stage.pond.app
+    old = app.hosting
+    taken = []
+
+    async def reload(asked):
+        (tmp_path / "0.toml").write_text(
+            CONFIG.replace('[hosts.web2]\nssh = "deploy@web2.lan"\n', "").replace(', "web2"', "")
+        )
+        await app.reload_everywhere()
+        hosts = [old.watched(name).host for name in ("web1", "web2")]
+        taken.append((app.hosting is not old, "web2" in app.hosting.options, [host.closed for host in hosts]))
+        return stage.engines["web1"]._up(asked)
+
+    old.watched("web1").host.on("docker", "compose", "--ansi", answer=reload)
+    done = await stage.run("deploy", name="shop", sets={"VERSION": "1"})
+    assert done["ok"], done
+    assert taken == [(True, False, [False, False])]
+    assert stage.engines["web2"].running == {"web": reference("1")}, "the walk has the hosts that it began with"
+    assert [old.watched(name).host.closed for name in ("web1", "web2")] == [True, True], "then they are let go"
+
+
+async def test_what_is_under_way_can_be_called_off(stage: Stage):
+    began = asyncio.Event()
+
+    async def up(asked):
+        began.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    host = stage.pond.app.hosting.watched("web1").host
+    host.on("docker", "compose", "--ansi", answer=up, times=1)
+    under_way = asyncio.create_task(stage.run("deploy", name="shop"))
+    async with asyncio.timeout(30):
+        await began.wait()
+    assert await stage.run("call_off", name="shop") == {"app": "shop", "called_off": 1}
+    with pytest.raises(MillpondError, match="shop: it was called off"):
+        await under_way
+    assert [row["state"] for row in await stage.run("release_ls", name="shop")] == ["interrupted"]
+    assert await stage.pond.app.leases.current(app_lease("shop")) is None
+    with pytest.raises(NotFound, match="nothing is under way for 'shop'"):
+        await stage.run("call_off", name="shop")
+    assert (await stage.run("deploy", name="shop"))["ok"]

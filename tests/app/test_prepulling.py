@@ -12,7 +12,7 @@ from tests.images import image
 from millpond.app.prepulling import told
 from millpond.errors import Busy, MillpondError, NotFound
 from millpond.hosts.apps import AppFailed, HostPull, Prepulled, Resolved, Wanted
-from millpond.hosts.model import HostOptions
+from millpond.hosts.model import Completed, HostOptions
 from millpond.leases import host_lease
 from millpond.testing.hosts import Crowd, FakeHost
 
@@ -145,6 +145,10 @@ async def test_an_unknown_app_and_a_pond_that_does_not_serve_are_told(pond):
     pond.app._started = False
     with pytest.raises(MillpondError, match="no daemon runs"):
         await prepull(pond)
+    pond.app._started = True
+    assert (await prepull(pond))["ok"]
+    pond.app._started = False
+    assert (await prepull(pond))["ok"], "what is there needs no daemon"
 
 
 async def test_room_is_made_by_the_watchdog_s_ladder_where_it_is_on(pond, fleet: Fleet, tmp_path: Path):
@@ -153,3 +157,29 @@ async def test_room_is_made_by_the_watchdog_s_ladder_where_it_is_on(pond, fleet:
     found = await prepull(pond)
     assert [one["kind"] for one in found["hosts"]["web1"]["failures"]] == ["disk"], "it is switched off here"
     assert found["hosts"]["web2"]["succeeded"] == 1
+
+
+async def test_a_reload_amid_a_pre_pull_takes_neither_its_hosts_nor_what_it_keeps_there(
+    pond, fleet: Fleet, tmp_path: Path
+):
+    await prepull(pond, dry_run=True)
+    old = fleet.hosts["web1"]
+    kept = []
+
+    async def reload(asked):
+        file = tmp_path / "0.toml"
+        text = file.read_text()
+        file.write_text(text[: text.index("[hosts.web2]")] + text[text.index("[upkeep.build_cache]") :])
+        await pond.app.reload_everywhere()
+        watchdog = pond.app.hosting.watchdog("web1")
+        kept.append((await watchdog._place._roots.protected("web1"), "web2" in pond.app.hosting.options))
+        return Completed(1, "", "no space left on device")
+
+    old.fake.on("docker", "image", "pull", answer=reload, times=1)
+    fleet.hosts["web2"].fails = ["no space left on device"]
+    found = await prepull(pond)
+    ((roots, there),) = kept
+    assert PINNED in roots, "a watchdog of the new configuration leaves it alone too"
+    assert not there
+    assert [one["kind"] for one in found["hosts"]["web2"]["failures"]] == ["disk"], "told, and no KeyError"
+    assert old.fake.closed

@@ -133,6 +133,18 @@ async def test_with_the_upstream_away_what_is_stored_is_pinned(registry: PondReg
     assert await registry.pin(REFERENCE, "") == ONE.digest
 
 
+async def test_a_refresh_asks_the_upstream_within_the_ttl_and_does_without_it(registry: PondRegistry, origin):
+    assert await registry.pin(REFERENCE, "") == ONE.digest
+    two = image("two")
+    two.offer(origin, "library/demo", "1")
+    assert await registry.pin(REFERENCE, "") == ONE.digest, "what is fresh is not asked for again"
+    assert await registry.pin(REFERENCE, "", refresh=True) == two.digest
+    origin.always("/v2/library/demo/manifests/1", status(503))
+    assert await registry.pin(REFERENCE, "", refresh=True) == two.digest
+    with pytest.raises(NotPulled, match="refused"):
+        await registry.pin(parse_reference("some.example/other/app:1"), "", refresh=True)
+
+
 async def test_what_is_damaged_in_the_pond_goes_and_is_fetched_again(registry: PondRegistry, app, origin):
     await registry.warm(PINNED, ["linux/amd64"], lambda *_: None)
     assert await registry.drop(PINNED) == 0

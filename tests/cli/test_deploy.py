@@ -85,6 +85,19 @@ def test_a_bad_one_says_why_and_what_is_next(monkeypatch):
     assert "no host was changed" in said
 
 
+def test_a_good_one_tells_what_is_noted_of_it_too(monkeypatch):
+    code, said, _ = run(monkeypatch, result(details=["nothing was pre-pulled on node7"]), "deploy", "shop")
+    assert (code, "  note: nothing was pre-pulled on node7" in said) == (0, True)
+
+
+def test_calling_off(monkeypatch):
+    code, said, asked = run(monkeypatch, {"app": "shop", "called_off": 1}, "call-off", "shop")
+    assert (code, asked) == (0, {"call_off": {"name": "shop"}})
+    assert "what was under way is broken off" in said
+    code, said, _ = run(monkeypatch, {"app": "shop", "called_off": 1}, "call-off", "shop", "--json")
+    assert json.loads(said)["called_off"] == 1
+
+
 def test_a_rollback(monkeypatch):
     code, said, asked = run(monkeypatch, result(restores=1), "rollback", "shop", "--to", "1")
     assert (code, asked["rollback"]["to"]) == (0, 1)

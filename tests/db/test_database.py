@@ -56,6 +56,19 @@ async def test_a_function_that_raises_fails_alone_and_leaves_nothing(db: Databas
     assert await db.read(keys) == {"a", "b"}
 
 
+async def test_one_that_is_refused_by_its_own_rule_takes_no_other_with_it(db: Database):
+    """`Busy` is also what the writer says of a locked database, which all of a batch are told."""
+
+    def refuse(_: Connection) -> None:
+        raise Busy("somebody else has it")
+
+    outcomes = await asyncio.gather(
+        db.write(insert("a")), db.write(refuse), db.write(insert("b")), return_exceptions=True
+    )
+    assert [isinstance(outcome, Busy) for outcome in outcomes] == [False, True, False]
+    assert await db.read(keys) == {"a", "b"}
+
+
 async def test_many_writers_share_transactions(db: Database):
     commits = 0
 

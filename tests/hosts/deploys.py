@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.hosts.fleet import Counting
+
 from millpond.db import Database
 from millpond.hosts.address import Address
 from millpond.hosts.apps import AppOptions, HostPull, Pinned, Prepulled, PullFailure, Resolved, Wanted
 from millpond.hosts.deploying import Deploying
+from millpond.hosts.giving import Means
 from millpond.hosts.holding import Holding
 from millpond.hosts.model import Completed, HostOptions, Kind
+from millpond.hosts.references import canonical
 from millpond.hosts.releases import Releases
+from millpond.hosts.restoring import restore
 from millpond.hosts.rollout import Pace, Place
 from millpond.leases import Leases
 from millpond.testing.clock import FakeClock
@@ -44,11 +49,14 @@ class FakeEngine:
 
     def host(self) -> FakeHost:
         made = FakeHost(self.name, self.crowd)
+        made.on("sh", "-c", answer=lambda asked: made.run(asked.argv[5:], timeout_s=60, stdin=asked.stdin))
+        made.on("true", answer="")
         made.on("docker", "compose", "version", answer="2.40.3\n")
         made.on("docker", "compose", "--ansi", answer=self._up)
         made.on("docker", "container", "ls", answer=lambda _: Completed(0, "".join(f"{one}\n" for one in self._ids())))
         made.on("docker", "container", "inspect", answer=self._inspected)
         made.on("docker", "container", "logs", answer="starting\nboom: pw is canary-pw\n")
+        made.on("docker", "version", answer="linux/amd64\n")
         made.on("docker", "image", "inspect", answer=self._image)
         made.on("docker", "image", "pull", answer=Completed(1, "", "connection refused"))
         return made
@@ -78,9 +86,19 @@ class FakeEngine:
         return Completed(0, "\n".join(lines))
 
     def _image(self, asked: Asked) -> Completed:
-        if asked.argv[-1] in self.images:
-            return Completed(0, json.dumps("sha256:" + "f" * 64))
-        return Completed(1, "", f"Error: No such image: {asked.argv[-1]}")
+        words = asked.argv[asked.argv.index("--") + 1 :]
+        gone = [word for word in words if word not in self.images]
+        lines = [self._line(word, asked.argv) for word in words if word in self.images]
+        return Completed(bool(gone), "\n".join(lines), "\n".join(f"Error: No such image: {word}" for word in gone))
+
+    def _line(self, name: str, argv: tuple[str, ...]) -> str:
+        image_id = name if name.startswith("sha256:") else "sha256:" + "f" * 64
+        if "{{json .Id}}" in argv:
+            return json.dumps(image_id)
+        digests = [canonical(name)] if "@" in name else []
+        return json.dumps(
+            {"id": image_id, "tags": [], "digests": digests, "created": "", "os": "linux", "architecture": "amd64"}
+        )
 
 
 @dataclass
@@ -91,6 +109,22 @@ class FakePrepares:
     version: str = "1"
     failure: PullFailure | None = None
     asked: list[Mapping[str, str]] = field(default_factory=list)
+    restored: list[Mapping[str, str]] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+    slept: list[float] = field(default_factory=list)
+    rooms: list[str] = field(default_factory=list)
+    away: str = ""
+
+    @property
+    def means(self) -> Means:
+        async def make_room(host: str) -> bool:
+            self.rooms.append(host)
+            return True
+
+        async def sleep(seconds: float) -> None:
+            self.slept.append(seconds)
+
+        return Means(Counting(), make_room, sleep=sleep, away=self.away)
 
     async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
         self.asked.append(sets)
@@ -114,6 +148,10 @@ class FakePrepares:
         failures = (self.failure,) if self.failure else ()
         hosts = {name: HostPull(1, 0, 1 - len(failures), failures) for name in app.hosts}
         return Prepulled(pins, hosts)
+
+    async def restore(self, app: AppOptions, images: Mapping[str, str], told: Callable[..., None]) -> None:
+        self.restored.append(images)
+        await restore(app, images, [self.places[name] for name in app.hosts], self.means, told)
 
     async def commit(self, app: AppOptions) -> str:
         return "c0ffee"
@@ -155,13 +193,14 @@ def world(db: Database, clock: FakeClock, hosts: tuple[str, ...] = ("web1", "web
     engines = {name: FakeEngine(name, crowd=crowd) for name in hosts}
     made = {name: engine.host() for name, engine in engines.items()}
     prepares, asker = FakePrepares(engines), FakeAsker()
+    prepares.places = {name: Place(host, HostOptions(name, Address("local"))) for name, host in made.items()}
     releases, leases = Releases(db, clock), Leases(db, clock)
     outcomes: list[str] = []
     steps: list[str] = []
     deploying = Deploying(
         releases=releases,
         holding=Holding(leases, clock, "node", wait_s=0.0),
-        place=lambda name: Place(made[name], HostOptions(name, Address("local"))),
+        place=prepares.places.__getitem__,
         prepares=prepares,
         asker=asker,
         measured=lambda app, outcome, _: outcomes.append(f"{app} {outcome}"),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from millpond.hosts.address import Address
 from millpond.hosts.apps import AppOptions, Resolved, Wanted
 from millpond.hosts.commands import Docker
-from millpond.hosts.giving import Means
+from millpond.hosts.giving import Means, Underway
 from millpond.hosts.model import Completed, HostOptions, Kind
 from millpond.hosts.ports import NotPulled
 from millpond.hosts.references import Reference, canonical, parse_reference
@@ -61,7 +62,8 @@ class Simulated:
 
     def _inspect(self, asked: Asked) -> Completed:
         words = asked.argv[asked.argv.index("--") + 1 :]
-        found = [self.images.get(canonical(word)) for word in words]
+        built = next((image for image in self.images.values() if not any("@" in one for one in image)), None)
+        found = [built if word == digest("1") else self.images.get(canonical(word)) for word in words]
         lines = [self._line(image) for image in found if image]
         missing = [f"Error: No such image: {word}" for word, image in zip(words, found, strict=True) if not image]
         return Completed(bool(missing), "\n".join(lines), "\n".join(missing))
@@ -70,7 +72,8 @@ class Simulated:
         tags, digests = ([one for one in image if ("@" in one) is by] for by in (False, True))
         return json.dumps(
             {
-                "id": digest("1"), "tags": tags, "digests": digests, "created": "2026-01-01T00:00:00Z",
+                "id": digest("2" if digests else "1"), "tags": tags, "digests": digests,
+                "created": "2026-01-01T00:00:00Z",
                 "os": self.platform.split("/")[0], "architecture": self.platform.split("/")[1],
             }
         )  # fmt: skip
@@ -103,14 +106,16 @@ class Counting:
         self.warmed: list[tuple[str, tuple[str, ...]]] = []
         self.dropped: list[str] = []
         self.fails: dict[str, list[NotPulled]] = {}
+        self.warm_s = 0.0
+        self.warming = Crowd()
 
     def name(self, reference: Reference) -> str:
         if reference.domain not in {"docker.io", POND}:
             raise NotPulled(f"no repository of the pond stands for {reference.domain}", kind=Kind.PERMANENT)
         return f"{POND}/hub/{reference.path}"
 
-    async def pin(self, reference: Reference, platform: str) -> str:
-        self.pins.append(f"{reference.short}{platform and f' {platform}'}")
+    async def pin(self, reference: Reference, platform: str, *, refresh: bool = False) -> str:
+        self.pins.append(f"{reference.short}{platform and f' {platform}'}{' again' * refresh}")
         self._fault(f"pin {reference.short}")
         name = reference.path.removeprefix("library/")
         if name not in self.tags:
@@ -118,6 +123,11 @@ class Counting:
         return self.tags[name]
 
     async def warm(self, reference: Reference, platforms: Collection[str], heard) -> dict[str, dict[str, int]]:
+        self.warming.enter()
+        try:
+            await asyncio.sleep(self.warm_s)
+        finally:
+            self.warming.leave()
         self._fault(f"warm {reference.path}")
         self.warmed.append((reference.short, tuple(platforms)))
         for platform in platforms:
@@ -145,6 +155,9 @@ class Work:
     rooms: list[str] = field(default_factory=list)
     measured: list[tuple[str, str, int]] = field(default_factory=list)
     told: list[tuple[str, int, int | None]] = field(default_factory=list)
+    away: str = ""
+    underway: Underway = field(default_factory=Underway)
+    on_room: Callable[[], Awaitable[None]] | None = None
 
     @property
     def means(self) -> Means:
@@ -153,9 +166,14 @@ class Work:
 
         async def make_room(host: str) -> bool:
             self.rooms.append(host)
+            if self.on_room:
+                await self.on_room()
             return self.room
 
-        return Means(self.registry, make_room, measured=lambda *one: self.measured.append(one), sleep=sleep)
+        return Means(
+            self.registry, make_room, self.underway,
+            measured=lambda *one: self.measured.append(one), sleep=sleep, away=self.away,
+        )  # fmt: skip
 
     def tell(self, text: str, done: int, total: int | None) -> None:
         self.told.append((text, done, total))

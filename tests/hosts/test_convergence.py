@@ -107,12 +107,29 @@ def test_a_stack_is_there_when_all_tasks_run_for_a_while_and_the_update_is_over(
 def test_a_service_on_each_node_and_a_job():
     everywhere = stack()
     service = replace(SERVICE, wanted=None)
+    assert "no node has a task of it" in told(everywhere.judge([service], [], 0.0).waiting)
+    assert "0 of 2 tasks" in told(everywhere.judge([service], [], 0.0, nodes=2).waiting)
+    somewhere = replace(service, constrained=True)
+    assert "do its constraints fit any?" in told(everywhere.judge([somewhere], [], 0.0, nodes=2).waiting)
     tasks = [TASK, replace(TASK, id="t2", state="preparing")]
     everywhere.judge([service], tasks, 0.0)
     assert "1 of 2" in told(everywhere.judge([service], tasks, 9.0).waiting)
+    assert "1 of 3" in told(everywhere.judge([service], [TASK], 10.0, nodes=3).waiting)
+    assert everywhere.judge([somewhere], [TASK], 10.0, nodes=3).there
     job = replace(SERVICE, wanted=1, job=True)
     assert not stack().judge([job], [TASK], 9.0).there
     assert stack().judge([job], [replace(TASK, desired="complete", state="complete")], 9.0).there
+
+
+def test_tasks_of_the_same_image_that_ran_before_are_not_believed_at_once():
+    """Only a variable changed: the old tasks run as they did, and the update has not begun yet."""
+    made, tasks = stack(), [TASK, replace(TASK, id="t2")]
+    made.before(tasks)
+    assert "0 of 2" in told(made.judge([SERVICE], tasks, 60.0).waiting)
+    assert "0 of 2" in told(made.judge([replace(SERVICE, update="updating")], tasks, 61.0).waiting)
+    new = [replace(TASK, id="t3"), replace(TASK, id="t4")]
+    assert "0 of 2" in told(made.judge([replace(SERVICE, update="completed")], new, 66.0).waiting)
+    assert made.judge([replace(SERVICE, update="completed")], new, 71.0).there
 
 
 def test_what_a_swarm_gave_up_is_told_with_the_task_s_own_error():
@@ -120,8 +137,8 @@ def test_what_a_swarm_gave_up_is_told_with_the_task_s_own_error():
     stuck = stack().judge([replace(SERVICE, update="paused", message="update paused due to failure")], [TASK], 1.0)
     assert told(stuck.failed) == "web: its update is paused: update paused due to failure"
     made = stack()
-    made.judge([SERVICE], [TASK], 0.0)
-    back = made.judge([replace(SERVICE, update="rollback_completed")], [failed], 1.0)
+    made.before([TASK])
+    back = made.judge([replace(SERVICE, image=OLD, update="rollback_completed")], [failed], 1.0)
     assert told(back.failed) == "web: its update is rollback completed: task: non-zero exit (3) (on node1)"
 
 
@@ -132,7 +149,7 @@ def test_tasks_that_fail_again_and_again_are_not_waited_for_but_those_of_before_
         ]
 
     made = stack()
-    made.judge([replace(SERVICE, image=OLD)], failing(3), 0.0)
+    made.before(failing(3))
     assert "No such image" not in told(made.judge([SERVICE], failing(3), 1.0).waiting)
     assert "No such image" in told(made.judge([SERVICE], failing(5), 2.0).waiting)
     assert told(made.judge([SERVICE], failing(6), 3.0).failed).startswith("web: fails again and again: No such image")

@@ -12,9 +12,10 @@ from tests.hosts.deploys import FAILURE, World, reference, world
 
 from millpond.db import Database
 from millpond.errors import BadRequest, Busy, MillpondError, NotFound
+from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import BEFORE, NotDeployed, Order
-from millpond.hosts.holding import app_lease
+from millpond.hosts.holding import Held, app_lease
 from millpond.hosts.model import Completed, HostFailed, Kind
 from millpond.hosts.release import Release, State
 from millpond.hosts.releases import ReleaseRoots
@@ -169,6 +170,90 @@ async def test_a_lease_that_was_lost_stops_it_before_the_next_host(made: World):
     assert await states(made) == {1: "interrupted"}
 
 
+@pytest.mark.parametrize("step", ["prepulled", "recorded", "host:web1", "healthy"])
+async def test_a_host_s_lease_that_was_lost_is_found_out_before_the_next_step(made: World, step: str):
+    """Somebody else took web3 while this process slept: nothing is changed after that, there or elsewhere."""
+    made.app = replace(made.app, parallel=1)
+
+    async def take() -> None:
+        made.clock.advance(1000)
+        assert await made.leases.acquire(host_lease("web3"), "another/1/prune", 60)
+
+    taking: list[asyncio.Task[None]] = []
+
+    def reached(name: str) -> None:
+        made.steps.append(name)
+        if name == step:
+            taking.append(asyncio.create_task(take()))
+
+    made.deploying = replace(made.deploying, reached=reached)
+
+    class Slow(Held):
+        async def check(self) -> None:
+            await asyncio.gather(*taking)
+            await Held.check(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("millpond.hosts.holding.Held", Slow)
+        with pytest.raises(Busy, match="the lease host:web3 was lost to somebody else"):
+            await deploy(made)
+    done = {"prepulled": {}, "recorded": {}, "host:web1": {"web1": 1}, "healthy": dict.fromkeys(made.app.hosts, 1)}
+    assert ups(made) == {**dict.fromkeys(made.app.hosts, 0), **done[step]}
+    assert await states(made) == ({} if step == "prepulled" else {1: "failed"})
+    assert [one.began_at is None for one in await made.releases.of("shop")] == (
+        [step == "recorded"] * (step != "prepulled")
+    )
+
+
+async def test_whatever_ends_a_deploy_is_recorded(made: World):
+    async def broken(release: Release) -> Release:
+        raise KeyError("a bug that names canary-pw")
+
+    made.releases.activate = broken
+    with pytest.raises(KeyError):
+        await deploy(made)
+    (release,) = await made.releases.of("shop")
+    assert (release.state, release.error) == (State.FAILED, "KeyError: 'a bug that names ********'")
+    assert set(release.progress.values()) == {"done"}
+    del made.releases.activate
+    assert (await deploy(made)).state is State.ACTIVE
+
+
+async def test_a_database_that_fails_too_does_not_hide_the_fault(made: World):
+    async def broken(*_: object) -> Release:
+        raise OSError("disk full")
+
+    made.releases.activate = made.releases.failed = broken
+    with pytest.raises(OSError, match="disk full"):
+        await deploy(made)
+    assert await states(made) == {1: "deploying"}, "the next run notes it"
+
+
+async def test_one_that_is_called_off_in_the_middle_is_recorded_as_interrupted(made: World):
+    """A daemon that is stopped cancels what runs."""
+    began = asyncio.Event()
+
+    async def up(asked: Asked) -> Completed:
+        began.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    made.hosts["web1"].on("docker", "compose", "--ansi", answer=up)
+    running_deploy = asyncio.create_task(deploy(made))
+    async with asyncio.timeout(30):
+        await began.wait()
+    running_deploy.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_deploy
+    (release,) = await made.releases.of("shop")
+    assert (release.state, release.progress) == (State.INTERRUPTED, {"web1": "deploying"})
+    assert release.error == "it was called off, or Millpond was stopped, in the middle of it; run the deploy again"
+    assert await made.leases.current(app_lease("shop")) is None
+    assert made.outcomes == ["shop interrupted"]
+    made.hosts["web1"]._rules.pop(0)
+    assert (await deploy(made)).state is State.ACTIVE
+
+
 async def test_a_lease_that_is_lost_while_many_are_deployed_to_is_told_as_one_fault(made: World):
     async def taken(asked: Asked) -> Completed:
         await made.releases.recover("shop")
@@ -270,7 +355,13 @@ async def test_a_rollback_asks_no_upstream_and_a_missing_image_is_refused_before
     assert set(running(made).values()) == {reference("2")}
     assert await states(made) == {1: "superseded", 2: "active"}
     assert not [argv for argv in made.hosts["web1"].argvs if "pull" in argv], "what is there is not pulled"
-    made.hosts["web2"].on("docker", "image", "pull", answer="")
+    assert made.prepares.slept == [1.0, 4.0, 10.0], "tried again, as in a pre-pull"
+
+    def pull(asked: Asked) -> Completed:
+        made.engines["web2"].images.add(asked.argv[-1])
+        return Completed(0)
+
+    made.hosts["web2"].on("docker", "image", "pull", answer=pull)
     back = await rollback(made)
     assert back.restores == 1
     assert set(running(made).values()) == {reference("1")}
@@ -338,6 +429,30 @@ async def test_deploys_that_fail_again_and_again_are_not_kept_for_ever(made: Wor
     assert await states(made) == {1: "active", 4: "failed", 5: "failed"}
 
 
+async def test_what_an_ended_millpond_left_at_work_on_a_host_is_waited_for(made: World):
+    """Its lease was taken over, but compose still brings out there what it was given."""
+    heard: list[str] = []
+    made.app = replace(made.app, hosts=("web1",))
+    made.hosts["web1"].on("sh", "-c", orch.alone((), 0)[2], "sh", "0", answer=Completed(orch.HELD))
+    release = await made.deploying.deploy(made.app, Order(), lambda text, *_: heard.append(text))
+    assert release.state is State.ACTIVE
+    assert "waiting: an earlier deploy is still at work on web1" in heard
+    waits = [argv[4] for argv in made.hosts["web1"].argvs if argv[-1] == "true" and len(argv) > 1]
+    assert waits == ["0", "20"], "as long as that was given, and a little"
+    made.hosts["web1"].on("sh", "-c", answer=Completed(orch.HELD))
+    failed = await deploy(made, "2")
+    assert failed.error.startswith("web1: an earlier deploy is still at work there, longer than it may")
+    assert ups(made)["web1"] == 1
+
+
+async def test_both_compose_and_stacks_are_brought_out_alone(made: World):
+    await deploy(made)
+    fenced = [argv for argv in made.hosts["web1"].argvs if argv[:2] == ("sh", "-c") and "up" in argv]
+    assert len(fenced) == 1
+    await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}])
+    assert [argv for argv in made.hosts["web2"].argvs if argv[:2] == ("sh", "-c") and "stack" in argv]
+
+
 async def test_compose_that_does_not_end_is_told_with_what_the_containers_wait_for(made: World):
     waiting = {"Status": "running", "Health": {"Status": "starting", "Log": [{"Output": "no db yet"}]}}
     made.engines["web1"].breaks[reference("1")] = waiting
@@ -349,16 +464,23 @@ async def test_compose_that_does_not_end_is_told_with_what_the_containers_wait_f
     assert "did not end within 5 s" in failed.error
 
 
-async def swarm(made: World, service: dict[str, Any], tasks: list[dict[str, Any]]) -> Release:
+async def swarm(
+    made: World, service: dict[str, Any], tasks: list[dict[str, Any]], more: tuple[int, ...] = ()
+) -> Release:
     """Deploy as a stack; web1 is no manager, and web2 tells this."""
     made.app = replace(made.app, kind=AppKind.SWARM, converge_timeout_s=0.2)
     made.hosts["web1"].on("docker", "info", answer=HostFailed("web1", "no", kind=Kind.TRANSIENT, reason="lost"))
     info = {
         "ServerVersion": "20",
         "DockerRootDir": "/x",
-        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True},
+        "Swarm": {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n2"},
     }
     host = made.hosts["web2"].on("docker", "info", answer=json.dumps(info))
+    worker = info | {"Swarm": {"LocalNodeState": "active", "NodeID": "n3"}}
+    made.hosts["web3"].on("docker", "info", answer=json.dumps(worker))
+    rows = [{"ID": f"n{n}", "Hostname": f"node{n}", "Status": "Ready", "Availability": "Active"} for n in (2, 3, *more)]
+    drained = {"ID": "n9", "Hostname": "node9", "Status": "Ready", "Availability": "Drain"}
+    host.on("docker", "node", "ls", answer="\n".join(map(json.dumps, [*rows, drained])))
     host.on("docker", "stack", "deploy", answer="")
     host.on("docker", "service", "ls", answer="s1\n")
     plain = {
@@ -388,6 +510,22 @@ async def test_a_stack_is_deployed_on_the_first_manager_and_looked_at_there(made
     (handed,) = [one for one in made.hosts["web2"].asked if one.argv[1:3] == ("stack", "deploy")]
     assert json.loads(handed.stdin)["services"]["web"]["image"] == reference("1")
     assert not [argv for argv in made.hosts["web3"].argvs if "stack" in argv]
+
+
+async def test_nodes_that_are_none_of_the_app_s_hosts_are_told(made: World):
+    release = await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}], more=(7,))
+    assert release.state is State.ACTIVE
+    told = "nothing was pre-pulled on node7: of the swarm's nodes, and none of the app's hosts"
+    assert release.details == (told,)
+    assert (await made.releases.of("shop"))[0].details == (told,)
+
+
+async def test_a_service_for_every_node_is_waited_for_on_each(made: World):
+    everywhere = {"mode": {"Global": {}}, "placement": {}}
+    late = await swarm(made, everywhere, [{"CurrentState": "Running 3 seconds ago"}])
+    assert late.error.startswith("web2: web: 1 of 2 tasks are running")
+    constrained = {"mode": {"Global": {}}, "placement": {"Constraints": ["node.labels.a==b"]}}
+    assert (await swarm(made, constrained, [{"CurrentState": "Running 3 seconds ago"}])).state is State.ACTIVE
 
 
 async def test_a_stack_that_does_not_come_up_says_why(made: World):

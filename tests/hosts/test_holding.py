@@ -32,7 +32,7 @@ async def test_all_are_held_and_given_back(leases: Leases, clock: FakeClock):
     async with holding(leases, clock).all("shop", ["b", "a", "b"], quiet) as held:
         assert [one.name for one in held.leases] == ["app:shop", "host:a", "host:b"]
         assert held.fence == held.leases[0].fence == 1
-        held.check()
+        await held.check()
         other = await leases.current(host_lease("a"))
         assert "deploy of shop" in other.holder
     assert await leases.current(app_lease("shop")) is None
@@ -93,7 +93,7 @@ async def test_it_is_renewed_and_a_loss_is_found_out(leases: Leases, clock: Fake
         async with asyncio.timeout(30):
             while held.leases[1].expires_at == first:
                 await asyncio.sleep(0.005)
-        held.check()
+        await held.check()
         clock.advance(100)
         assert await leases.acquire(host_lease("a"), "another/1/x", 60) or held.leases[1].expires_at > clock.now()
         async with asyncio.timeout(30):
@@ -102,19 +102,37 @@ async def test_it_is_renewed_and_a_loss_is_found_out(leases: Leases, clock: Fake
             while not held.lost:
                 await asyncio.sleep(0.005)
         with pytest.raises(Busy, match="host:a was lost"):
-            held.check()
+            await held.check()
+
+
+async def test_a_check_asks_the_database_and_does_not_wait_for_the_next_renewal(leases: Leases, clock: FakeClock):
+    async with holding(leases, clock).all("shop", ["a", "b"], quiet) as held:
+        clock.advance(100)
+        await held.check()
+        assert [one.expires_at - clock.now() for one in held.leases] == [120.0] * 3, "it renews them"
+        clock.advance(121)
+        await held.check()  # late, but nobody took them
+        clock.advance(121)
+        assert await leases.acquire(host_lease("b"), "another/1/x", 60)
+        with pytest.raises(Busy, match="host:b was lost"):
+            await held.check()
+        assert (await leases.current(host_lease("a"))) is not None
+    assert (await leases.current(host_lease("b"))).holder == "another/1/x", "what is another's is not given back"
 
 
 async def test_a_renewal_that_fails_is_tried_again(leases: Leases, clock: FakeClock, monkeypatch):
     tried: list[str] = []
 
-    async def broken(lease, ttl_s):
-        tried.append(lease.name)
+    async def broken(held, ttl_s):
+        tried.append(held[0].name)
         raise OSError("disk full")
 
-    monkeypatch.setattr(leases, "renew", broken)
     async with holding(leases, clock, ttl_s=0.01).all("shop", [], quiet) as held:
-        async with asyncio.timeout(30):
-            while len(tried) < 3:
-                await asyncio.sleep(0.005)
-        held.check()
+        with monkeypatch.context() as patched:
+            patched.setattr(leases, "renew_all", broken)
+            async with asyncio.timeout(30):
+                while len(tried) < 3:
+                    await asyncio.sleep(0.005)
+            with pytest.raises(OSError, match="disk full"):
+                await held.check()
+        await held.check()

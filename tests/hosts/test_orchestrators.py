@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -49,15 +53,13 @@ def test_no_name_is_ever_an_option(name: str):
 
 @pytest.mark.parametrize("reference", ["", "--help", "-x", "a b", "a;b", "x@sha256:1", "X Y/x", "$(id)", "a\nb"])
 def test_no_reference_is_ever_an_option(reference: str):
-    for build in (orch.present, orch.pull):
-        with pytest.raises(ValueError, match=r"reference|digest|id"):
-            build(DOCKER, reference)
+    with pytest.raises(ValueError, match=r"reference|digest|id"):
+        orch.present(DOCKER, reference)
 
 
 def test_images_are_asked_for_by_content():
     assert orch.present(DOCKER, REFERENCE)[-2:] == ("--", REFERENCE)
     assert orch.present(DOCKER, "sha256:" + "a" * 64)[-1] == "sha256:" + "a" * 64
-    assert orch.pull(DOCKER, "docker.io/library/nginx@sha256:" + "a" * 64)[-1] == "nginx@sha256:" + "a" * 64
 
 
 @pytest.mark.parametrize(
@@ -95,23 +97,35 @@ def test_services_and_tasks_are_read():
         json.dumps(line | {"mode": {"Global": {}}, "update": {"State": "paused", "Message": "m"}})
     )
     assert (found.wanted, found.update, found.message) == (None, "paused", "m")
+    placed = [{"Constraints": ["node.role==manager"]}, {"Platforms": [{"OS": "linux"}]}, {"Constraints": []}, {}, None]
+    read = [orch.read_services(json.dumps(line | {"mode": {"Global": {}}, "placement": one})) for one in placed]
+    assert [one.constrained for (one,) in read] == [True, True, False, False, False]
     (found,) = orch.read_services(
         json.dumps(line | {"mode": {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 3}}})
     )
     assert (found.wanted, found.job) == (3, True)
     task = {"ID": "t", "Name": "shop_web.1", "Image": REFERENCE, "Node": "n", "DesiredState": "Running",
             "CurrentState": "Running 3 seconds ago", "Error": ""}  # fmt: skip
-    (read,) = orch.read_tasks(json.dumps(task))
-    assert (read.service, read.desired, read.state) == ("shop_web", "running", "running")
+    (plain,) = orch.read_tasks(json.dumps(task))
+    assert (plain.service, plain.desired, plain.state) == ("shop_web", "running", "running")
     (old,) = orch.read_tasks(json.dumps(task | {"Name": " \\_ shop_web.1", "CurrentState": "Rejected 1 second ago"}))
     assert (old.service, old.state) == ("shop_web", "rejected")
+
+
+def test_nodes_that_take_tasks_are_known():
+    row = {"ID": "n1", "Hostname": "a\x1b[1m", "Status": "Ready", "Availability": "Active", "ManagerStatus": "Leader"}
+    changes = [{}, {"Status": "Down"}, {"Availability": "Drain"}, {"Availability": "Pause"}]
+    found = orch.read_nodes("\n".join(json.dumps(row | change) for change in changes))
+    assert [one.usable for one in found] == [True, False, False, False]
+    assert (found[0].id, found[0].name) == ("n1", "a [1m")
+    assert orch.nodes_of(DOCKER)[-4:] == ("node", "ls", "--format", "{{json .}}")
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", "null", "1", '{"id": 1}', "{}", '{"id":"--help","labels":{},"state":{}}', "[" * 5000]
 )
 def test_what_no_engine_says_is_unreadable(text: str):
-    for read in (orch.read_containers, orch.read_services, orch.read_tasks):
+    for read in (orch.read_containers, orch.read_services, orch.read_tasks, orch.read_nodes):
         with pytest.raises(Unreadable):
             read(text)
 
@@ -131,3 +145,54 @@ def test_why_compose_failed_is_what_it_says_beside_its_progress():
     assert orch.failure(Completed(1, "", err)).endswith("Error response from daemon: No such image: x")
     assert "Recreate" not in orch.failure(Completed(1, "", err))
     assert orch.failure(Completed(3)) == "rc=3, and it said nothing"
+
+
+SHELLS = [found for name in ("dash", "bash", "busybox") if (found := shutil.which(name))]
+needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="no flock(1) here")
+
+
+def alone(shell: str, *argv: str, wait_s: int = 0) -> list[str]:
+    _, *rest = orch.alone(argv, wait_s)
+    return [shell, *(["sh"] if shell.endswith("busybox") else []), *rest]
+
+
+@needs_flock
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_to_run_alone_waits_for_what_was_left_behind_and_goes_before_nobody(shell: str, tmp_path: Path):
+    """The first one is killed as a lost connection leaves it: what it runs goes on."""
+    env = {**os.environ, "HOME": str(tmp_path)}
+
+    def run(*argv: str, wait_s: int = 0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            alone(shell, *argv, wait_s=wait_s), env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert run("echo", "a b", "$HOME").stdout == "a b $HOME\n"
+    assert run("sh", "-c", "cat; exit 7").returncode == 7
+    go_on = tmp_path / "go on"
+    left = subprocess.Popen(
+        alone(shell, "sh", "-c", 'echo at work; while [ ! -e "$0" ]; do sleep 0.05; done', str(go_on)),
+        env=env, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert left.stdout is not None
+    assert left.stdout.readline() == "at work\n"
+    held = run("echo", "me")
+    assert (held.returncode, held.stdout) == (orch.HELD, "")
+    assert "an earlier deploy is still at work on this host" in held.stderr
+    waiting = subprocess.Popen(alone(shell, "echo", "me", wait_s=50), env=env, stdout=subprocess.PIPE, text=True)
+    go_on.touch()
+    assert waiting.communicate(timeout=60)[0] == "me\n"
+    left.communicate(timeout=60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["go on"], "nothing is written"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("lacks", ["flock", "a home", "HOME"])
+def test_without_a_lock_it_runs_all_the_same(shell: str, lacks: str, tmp_path: Path):
+    env = {"PATH": "/nowhere" if lacks == "flock" else os.environ["PATH"], "HOME": str(tmp_path / "gone")}
+    if lacks == "HOME":
+        del env["HOME"]
+    done = subprocess.run(
+        alone(shell, "/bin/echo", "me"), env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "me\n", "")

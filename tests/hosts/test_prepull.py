@@ -11,7 +11,7 @@ from tests.hosts.fleet import POND, Counting, Simulated, Work, app, digest, host
 from millpond.hosts.apps import AppFailed, AppKind, PullFrom, Wanted
 from millpond.hosts.model import Completed, HostFailed, Kind
 from millpond.hosts.ports import NotPulled
-from millpond.hosts.prepull import prepull
+from millpond.hosts.prepull import WARMS_AT_ONCE, prepull
 
 WEB = digest("a")
 PINNED = f"{POND}/hub/library/web@{WEB}"
@@ -271,6 +271,132 @@ async def test_what_is_under_way_is_a_root_for_the_watchdog(work: Work):
     await prepull(app("a"), resolved("web:1"), places, means, work.tell)
     assert seen == [{"web:1", PINNED}]
     assert await means.underway.protected("a") == frozenset()
+
+
+async def test_room_for_one_image_takes_no_other_one_of_the_app(work: Work):
+    """The first host's engine pins `x:1`, and has no room for it: the ladder takes what no root keeps."""
+    (place,) = places = hosts("a")
+    place.have("db:1", f"db@{digest('b')}")
+    place.fails = ["no space left on device"]
+    kept = []
+
+    async def ladder() -> None:
+        kept.append(await work.underway.protected("a"))
+
+    work.on_room = ladder
+    done = await run(work, places, "db:1", "quay.example/x:1", pull=PullFrom.DIRECT)
+    assert done.ok
+    assert kept == [{"db:1", "quay.example/x:1"}]
+
+
+@pytest.mark.parametrize("local", [False, True])
+async def test_what_was_there_and_goes_meanwhile_is_no_success(work: Work, local: bool):
+    """Somebody prunes images on the host while others are pulled to it."""
+    places = hosts("a", "b")
+    for place in places:
+        place.have("db:1", *([] if local else [f"db@{digest('b')}"]))
+
+    async def pull(asked):
+        places[1].images = {name: image for name, image in places[1].images.items() if "db" not in name}
+        return await places[1]._pull(asked)
+
+    places[1].fake.on("docker", "image", "pull", answer=pull)
+    done = await run(work, places, "db:1", "web:1")
+    assert done.hosts["a"].ok
+    (failure,) = done.hosts["b"].failures
+    assert (failure.image, failure.kind) == ("db:1", Kind.TRANSIENT)
+    assert "was removed meanwhile: run it again" in failure.text
+    assert done.hosts["b"].succeeded == 1
+
+
+async def test_a_host_that_is_gone_at_the_last_look_is_told(work: Work):
+    places = hosts("a", "b")
+    looks = 0
+
+    def inspect(asked):
+        nonlocal looks
+        looks += 1
+        if looks == 4:  # by name, by digest, after the pull, at the end
+            raise HostFailed("a", "gone", kind=Kind.TRANSIENT, reason="lost", rc=255)
+        return places[0]._inspect(asked)
+
+    places[0].fake.on("docker", "image", "inspect", answer=inspect)
+    done = await run(work, places)
+    assert (done.hosts["a"].error, done.hosts["b"].ok) == ("rc=255: gone", True)
+
+
+@pytest.mark.parametrize("what", ["version", "inspect", "pull"])
+async def test_after_an_unforeseen_fault_nothing_goes_on_behind_the_leases(work: Work, what: str):
+    places = hosts("a", "b", "c")
+    words = {"version": ("docker", "version"), "inspect": ("docker", "image", "inspect")}
+    places[2].fake.on(*words.get(what, ("docker", "image", "pull")), answer=broken)
+    ended: list[str] = []
+
+    async def slow(asked):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("b")
+
+    places[1].fake.on(*words.get(what, ("docker", "image", "pull")), answer=slow)
+    with pytest.raises(KeyError, match="a bug"):
+        await run(work, places)
+    assert ended == ["b"]
+
+
+def broken(asked) -> Completed:
+    raise KeyError("a bug")
+
+
+async def test_only_some_images_are_warmed_at_a_time(work: Work):
+    names = [f"i{number}" for number in range(20)]
+    work.registry.tags = {name: "sha256:" + f"{number:064x}" for number, name in enumerate(names)}
+    work.registry.warm_s = 0.005
+    done = await run(work, hosts("a"), *(f"{name}:1" for name in names))
+    assert done.ok
+    assert work.registry.warming.most == WARMS_AT_ONCE
+
+
+async def test_a_registry_that_drips_does_not_keep_the_hosts_for_ever(work: Work):
+    work.registry.warm_s = 3600.0
+    places = hosts("a")
+    done = await run(work, places, pull_timeout_s=0.05)
+    (failure,) = done.hosts["a"].failures
+    assert failure.text == "the pond did not get it within 0.05 s (pull_timeout_s): is the registry slow?"
+    assert (failure.kind, places[0].pulls) == (Kind.TRANSIENT, [])
+
+
+async def test_a_refresh_asks_the_registry_itself(work: Work):
+    await run(work, hosts("a"), refresh=True)
+    assert work.registry.pins == ["web:1 again"]
+
+
+async def test_without_a_daemon_it_ends_only_where_something_has_to_be_pulled_through_the_pond(work: Work):
+    work.away = "no daemon runs: start `millpond serve`"
+    places = hosts("a", "b")
+    with pytest.raises(AppFailed, match="no daemon runs: start `millpond serve`"):
+        await run(work, places)
+    assert (work.registry.warmed, places[0].pulls) == ([], [])
+    for place in places:
+        place.have("web:1", PINNED)
+    assert (await run(work, places)).ok
+    assert (await run(work, hosts("c"), pull=PullFrom.DIRECT)).ok
+
+
+async def test_a_pond_that_wants_a_token_is_told_with_what_to_do(work: Work):
+    places = hosts("a")
+    places[0].fails = ["no basic auth credentials"]
+    done = await run(work, places)
+    (failure,) = done.hosts["a"].failures
+    assert failure.kind is Kind.CREDENTIALS
+    assert "`millpond token create a --scope read:hub`, then" in failure.text
+    assert f"`docker login {POND} -u token` on a (" in failure.text
+    assert "no basic auth credentials" in failure.text
+    assert len(places[0].pulls) == 1
+    places[0].fails = ["no basic auth credentials"]
+    direct = await run(work, places, pull=PullFrom.DIRECT)
+    assert "millpond token" not in direct.hosts["a"].failures[0].text
 
 
 FAULTS = {

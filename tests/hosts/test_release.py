@@ -18,6 +18,7 @@ from millpond.hosts.release import (
     after,
     needed,
     partial,
+    platforms_of,
     previous,
     render,
     surplus,
@@ -165,3 +166,12 @@ def test_what_is_kept_are_the_latest_and_never_the_current_the_previous_or_what_
 def test_a_part_is_of_a_later_release_than_the_active_one():
     assert partial([release(1, FAILED), release(2, ACTIVE)]) is None
     assert partial([release(1, ACTIVE), release(2, FAILED), release(3, FAILED)]).number == 3
+
+
+def test_a_document_tells_the_platforms_of_its_images():
+    services = {
+        "a": {"image": "x@sha256:1", "platform": "linux/arm64"},
+        "b": {"image": "y"},
+        "c": {"image": "z", "platform": ""},
+    }
+    assert platforms_of(json.dumps({"services": services})) == {"x@sha256:1": "linux/arm64"}

@@ -73,7 +73,7 @@ async def test_what_a_stack_s_deployment_says_is_too(made: World):
         "Swarm": {"LocalNodeState": "active", "ControlAvailable": True},
     }
     host.on("docker", "info", answer=json.dumps(info))
-    host.on("docker", "service", "ls", answer="")
+    host.on("docker", "node", "ls", answer="").on("docker", "service", "ls", answer="")
     host.on("docker", "stack", "deploy", answer=Completed(1, "", JUST_CUT))
     await failed(made, kind=AppKind.SWARM)
 

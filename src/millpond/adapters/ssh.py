@@ -53,9 +53,12 @@ class Connections:
     """What a command says that found no connection; nobody can guess it."""
 
     def socket(self, options: HostOptions) -> Path:
-        """Give the place of a host's socket; the name is short, whatever the host is called."""
+        """Give the place of a host's socket; the name is short, whatever the host is called.
+
+        It is nobody else's: of two `Connections` in one folder, each ends its own.
+        """
         key = repr((str(options.address), options.identity_file, options.known_hosts, options.accept_new_keys))
-        return self.folder / hashlib.sha256(f"{options.name}\n{key}".encode()).hexdigest()[:12]
+        return self.folder / hashlib.sha256(f"{self.token}\n{options.name}\n{key}".encode()).hexdigest()[:12]
 
 
 class SshHost:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from millpond.access.pulls import PullTokens
 from millpond.access.tokens import Tokens
 from millpond.adapters.filesystem import FilesystemStore
 from millpond.adapters.flightlock import FileFlightLock
+from millpond.adapters.sshfolder import socket_folder
 from millpond.adapters.stamps import MappedStamps
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt, is_known, passed_over
+from millpond.app.callingoff import UnderWay
 from millpond.app.hosting import Connect, Hosting
 from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
@@ -45,6 +48,7 @@ from millpond.clock import Clock, SystemClock
 from millpond.config import Config, RepositoryConfig, with_adopted
 from millpond.db import Database, restore
 from millpond.errors import Busy, MillpondError, NotFound
+from millpond.hosts.giving import Underway
 from millpond.hosts.ports import Notifier
 from millpond.leases import Leases, node_id
 from millpond.loops import Loops
@@ -88,6 +92,10 @@ class App:
         self._opening = asyncio.Lock()
         self._upstreams: list[AnyUpstream] = []
         self._retired: list[tuple[float, AnyUpstream]] = []
+        self._hostings: list[Hosting] = []
+        """Those that a reload replaced, and that may still be used."""
+        self.underway = Underway()
+        self.running = UnderWay()
         self.operations: dict[str, Operation] = Operations(self).all()
 
     @classmethod
@@ -169,6 +177,11 @@ class App:
         self.pulls = PullTokens.at(self.data / "pull-token-key", self.clock)
         if admin:
             self.new_admin_token = await ensure_admin(self.tokens, self.data / "admin-token")
+
+    @cached_property
+    def ssh_folder(self) -> Path:
+        """The folder of ssh's sockets; emptied when it is first asked for."""
+        return socket_folder(self.data, self.role.number)
 
     def _open_hosts(self, connect: Connect | None, notifier: Notifier | None) -> None:
         def hosting(config: Config) -> Hosting:
@@ -279,12 +292,16 @@ class App:
             old = self.config
             await self._open_repositories(config)
             if any(getattr(old, table) != getattr(config, table) for table in HOSTING):
-                await self.hosting.close()
+                await self._retire_hosting()
                 self.hosting = self._hosting_of(config)
                 self._start_hosting()
         for tell in self.on_reload:
             tell()
         log.info("reloaded", repositories=sorted(self.repositories))
+
+    async def _retire_hosting(self) -> None:
+        self._hostings = [*(one for one in self._hostings if not one.over), self.hosting]
+        await self.hosting.retire()
 
     async def retire(self) -> None:
         """Close the upstreams that a reload replaced, once their flights have had time to land."""
@@ -303,7 +320,8 @@ class App:
         """Close everything; what was noted is written first."""
         if self._adopting is not None:
             await asyncio.gather(self._adopting, return_exceptions=True)
-        await self.hosting.close()
+        for hosting in (self.hosting, *self._hostings):
+            await hosting.close()
         await self.loops.close()
         await self.flights.close()
         self.hits.flush()

@@ -15,23 +15,24 @@ from millpond.hosts.rollout import Place
 
 if TYPE_CHECKING:
     from millpond.app.application import App
+    from millpond.app.hosting import Hosting
 
 MAX_COMMIT = 64
 GIT_S = 10.0
 
 
-def deploying(app: App) -> Deploying:
-    """Give what deploys and rolls back."""
+def deploying(app: App, hosting: Hosting) -> Deploying:
+    """Give what deploys and rolls back, on the hosts as they are configured now."""
 
     def place(name: str) -> Place:
-        watched = app.hosting.watched(name)
+        watched = hosting.watched(name)
         return Place(watched.host, watched.options)
 
     return Deploying(
-        releases=app.hosting.releases,
+        releases=hosting.releases,
         holding=Holding(app.leases, app.clock, app.node),
         place=place,
-        prepares=Preparing(app),
+        prepares=Preparing(app, hosting),
         asker=HttpAsker(),
         measured=app.metrics.deployed,
     )

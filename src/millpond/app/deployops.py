@@ -34,7 +34,7 @@ class DeployOperations:
 
     def all(self) -> dict[str, Operation]:
         """Give them by name."""
-        return {name: getattr(self, name) for name in ("deploy", "rollback", "release_ls", "release_show")}
+        return {name: getattr(self, name) for name in ("deploy", "rollback", "release_ls", "release_show", "call_off")}
 
     async def deploy(
         self,
@@ -50,11 +50,12 @@ class DeployOperations:
         options = app_options(name, self._app.config)
         order = replace(_order(sets or {}, by, commit), refresh=refresh)
         await self._app.adopted()
-        deploy = deploying(self._app)
-        if dry_run:
-            made = await deploy.plan(options, order, progress)
-            return await self._would(options, made.document, dict(made.images))
-        return await self._told(options, await deploy.deploy(options, order, progress))
+        async with self._app.hosting.used() as hosting, self._app.running.running(name):
+            deploy = deploying(self._app, hosting)
+            if dry_run:
+                made = await deploy.plan(options, order, progress)
+                return await self._would(options, made.document, dict(made.images))
+            return await self._told(options, await deploy.deploy(options, order, progress))
 
     async def rollback(
         self, progress: Progress, name: str, to: int | None = None, by: str = "", dry_run: bool = False
@@ -67,7 +68,14 @@ class DeployOperations:
             back = goal(options, await releases.of(name), to)
             document = await releases.document(back)
             return await self._would(options, document, dict(back.images)) | {"restores": back.number}
-        return await self._told(options, await deploying(self._app).rollback(options, to, order, progress))
+        async with self._app.hosting.used() as hosting, self._app.running.running(name):
+            back = await deploying(self._app, hosting).rollback(options, to, order, progress)
+        return await self._told(options, back)
+
+    async def call_off(self, progress: Progress, name: str) -> dict[str, Any]:
+        """Break off what is under way for an app. Raises `NotFound`."""
+        del progress
+        return {"app": name, "called_off": self._app.running.call_off(name)}
 
     async def release_ls(self, progress: Progress, name: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """List releases, newest first; of what was set only the names, since readers need not be known.

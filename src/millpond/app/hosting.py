@@ -1,4 +1,6 @@
-"""The hosts of one configuration: wired, ticked, asked. A reload makes a new one and closes the old.
+"""The hosts of one configuration: wired, ticked, asked. A reload makes a new one and retires the old.
+
+What was retired ticks no more, and keeps its connections until the last operation on it has ended.
 
 Its loops run in the first worker only, one for each host and task, so that none waits for another; the host's lease
 keeps them apart from builds and deploys. What they found is in the database: every worker can tell it.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,13 +19,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from millpond.adapters.localhost import LocalHost
 from millpond.adapters.notify import AppriseNotifier, NoNotifier
 from millpond.adapters.ssh import Connections, SshHost
-from millpond.adapters.sshfolder import socket_folder
 from millpond.app.fleet import disk_options, host_options, prune_options
 from millpond.config import Config
 from millpond.errors import NotFound
 from millpond.hosts import disk, prune
 from millpond.hosts.disk import Watchdog
-from millpond.hosts.giving import Underway
 from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
 from millpond.hosts.places import HostPlace, PondPlace
 from millpond.hosts.ports import Host, Notifier, Roots
@@ -52,7 +52,7 @@ class Hosting:
         urls = [url.get_secret_value() for url in config.notify.urls]
         self.notifier = notifier or (AppriseNotifier(urls) if urls else NoNotifier())
         self.runs = Runs(app.db)
-        self.underway = Underway()
+        self._users, self._retired = 0, False
         self.releases = Releases(app.db, app.clock)
         self.roots: Roots = ReleaseRoots(app.db)
         self.loops = Loops()
@@ -63,8 +63,7 @@ class Hosting:
         if options.address.local:
             return LocalHost(options)
         if self._connections is None:
-            folder = socket_folder(self._app.data, self._app.role.number)
-            self._connections = Connections(folder)
+            self._connections = Connections(self._app.ssh_folder)
         return SshHost(options, self._connections)
 
     def watched(self, name: str) -> Watched:
@@ -95,7 +94,7 @@ class Hosting:
             options, place = self.pond_disk, PondPlace(PondDisk(self._app))
             return Watchdog(place, options, place.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock)
         watched = self.watched(name)
-        host = HostPlace(watched, _Both(self.roots, self.underway))
+        host = HostPlace(watched, _Both(self.roots, self._app.underway))
         return Watchdog(
             host, watched.options.disk, host.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock
         )
@@ -117,13 +116,40 @@ class Hosting:
             tick = self.watchdog(PondPlace.name).tick
             self.loops.every(self.pond_disk.interval_s, tick, "disk of the pond", at_once=True)
 
+    @contextlib.asynccontextmanager
+    async def used(self) -> AsyncIterator[Hosting]:
+        """Keep its connections for an operation, also when a reload puts another one in its place."""
+        self._users += 1
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if self.over:
+                await self._disconnect()
+
+    @property
+    def over(self) -> bool:
+        """Whether it was retired, and nothing works with it any more."""
+        return self._retired and self._users == 0
+
+    async def retire(self) -> None:
+        """Stop the loops, and end every connection once nothing uses it any more."""
+        self._retired = True
+        await self.loops.close()
+        if self.over:
+            await self._disconnect()
+
     async def close(self) -> None:
         """Stop the loops, and end every connection."""
         await self.loops.close()
-        await asyncio.gather(*(watched.host.close() for watched in self._watched.values()), return_exceptions=True)
+        await self._disconnect()
+
         if self._connections is not None:
             with contextlib.suppress(OSError):
                 self._connections.folder.rmdir()
+
+    async def _disconnect(self) -> None:
+        await asyncio.gather(*(watched.host.close() for watched in self._watched.values()), return_exceptions=True)
 
     async def build_cache_prune(self) -> Mapping[str, object]:
         """Give the pruner's block of ``/queue``."""

@@ -16,6 +16,7 @@ from millpond.hosts.places import PondPlace
 
 if TYPE_CHECKING:
     from millpond.app.application import App
+    from millpond.app.hosting import Hosting
     from millpond.app.operations import Operation, Progress
 
 AT_ONCE = 8
@@ -46,8 +47,9 @@ class HostOperations:
     async def host_check(self, progress: Progress, name: str) -> dict[str, Any]:
         """Look at what a host needs, one by one. Raises `NotFound`."""
         progress(f"looking at {name}", 0, None)
-        watched = self._app.hosting.watched(name)
-        found = await check(watched.host, watched.options)
+        async with self._app.hosting.used() as hosting:
+            watched = hosting.watched(name)
+            found = await check(watched.host, watched.options)
         return {"host": name, "ok": all(one.ok for one in found), "checks": [asdict(one) for one in found]}
 
     async def host_prune(self, progress: Progress, name: str | None = None, dry_run: bool = False) -> dict[str, Any]:
@@ -55,8 +57,11 @@ class HostOperations:
 
         Raises `NotFound`.
         """
-        hosting = self._app.hosting
+        async with self._app.hosting.used() as hosting:
+            return await self._prune(hosting, progress, name, dry_run=dry_run)
 
+    @staticmethod
+    async def _prune(hosting: Hosting, progress: Progress, name: str | None, *, dry_run: bool) -> dict[str, Any]:
         async def one(host: str) -> dict[str, Any]:
             if dry_run:
                 return {"host": host, "error": None, **await hosting.pruner(host).plan()}
@@ -72,8 +77,11 @@ class HostOperations:
 
         Raises `NotFound`.
         """
-        hosting = self._app.hosting
+        async with self._app.hosting.used() as hosting:
+            return await self._disk(hosting, progress, name, dry_run=dry_run)
 
+    @staticmethod
+    async def _disk(hosting: Hosting, progress: Progress, name: str | None, *, dry_run: bool) -> dict[str, Any]:
         async def one(place: str) -> dict[str, Any]:
             if dry_run:
                 return {"name": place, "error": None, **await hosting.watchdog(place).plan()}

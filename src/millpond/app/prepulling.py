@@ -16,60 +16,72 @@ from millpond.app.fleet import app_options
 from millpond.app.registry import PondRegistry
 from millpond.errors import MillpondError
 from millpond.hosts.address import LOCAL, Address
-from millpond.hosts.apps import AppOptions, HostPull, Prepulled, PullFrom, Resolved
+from millpond.hosts.apps import AppOptions, HostPull, Prepulled, Resolved
 from millpond.hosts.giving import Means, Told
 from millpond.hosts.holding import Holding
 from millpond.hosts.model import HostOptions, Limits
 from millpond.hosts.ports import Host
 from millpond.hosts.prepull import prepull
+from millpond.hosts.restoring import restore
 
 if TYPE_CHECKING:
     from millpond.app.application import App
+    from millpond.app.hosting import Hosting
     from millpond.app.operations import Progress
 
 log = structlog.get_logger(__name__)
 
 
 class Prepulling:
-    """Resolves and pre-pulls for one open application."""
+    """Resolves and pre-pulls for one open application; `hosting` as it was when this began, whatever is reloaded."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, hosting: Hosting) -> None:
+        self._app, self._hosting = app, hosting
 
     async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
         """Resolve the app's files, with variables over those of its .env. Raises `AppFailed`, `HostFailed`."""
         from millpond.hosts.resolving import resolve  # YAML: only where an app is
 
-        limits = self._app.hosting.watched(app.on).options.limits if app.on else Limits()
+        limits = self._hosting.watched(app.on).options.limits if app.on else Limits()
         return await resolve(self.machine(app), app, limits=limits, over=sets)
 
     def machine(self, app: AppOptions) -> Host:
         """Give the machine that an app's files lie on."""
         if app.on:
-            return self._app.hosting.watched(app.on).host
+            return self._hosting.watched(app.on).host
         return LocalHost(HostOptions(LOCAL, Address(LOCAL)))
 
     async def prepull(
         self, app: AppOptions, resolved: Resolved, told: Told, *, refresh: bool = False, dry_run: bool = False
     ) -> Prepulled:
         """Pull what hosts lack; they are leased. Raises `AppFailed`."""
-        hosting = self._app.hosting
-        means = Means(
+        places = [self._hosting.watched(name) for name in app.hosts]
+        return await prepull(app, resolved, places, self.means(app), told, refresh=refresh, dry_run=dry_run)
+
+    async def restore(self, app: AppOptions, images: Mapping[str, str], told: Told) -> None:
+        """Pull what hosts lack of an earlier release; they are leased. Raises `MillpondError`."""
+        places = [self._hosting.watched(name) for name in app.hosts]
+        await restore(app, images, places, self.means(app), told)
+
+    def means(self, app: AppOptions) -> Means:
+        """Give what images are pulled with."""
+        away = (
+            f"no daemon runs on {self._app.data}, and its hosts pull what they lack through it: start `millpond serve`"
+        )
+        return Means(
             registry=PondRegistry(self._app, app.pond),
             make_room=self._make_room,
-            underway=hosting.underway,
+            underway=self._app.underway,
             measured=self._app.metrics.pulled,
+            away="" if self._app.serving else away,
         )
-        places = [hosting.watched(name) for name in app.hosts]
-        return await prepull(app, resolved, places, means, told, refresh=refresh, dry_run=dry_run)
 
     async def _make_room(self, name: str) -> bool:
         """Climb the disk watchdog's ladder, where it is switched on."""
-        hosting = self._app.hosting
-        if not hosting.options[name].disk.enabled:
+        if not self._hosting.options[name].disk.enabled:
             return False
         try:
-            run = await hosting.watchdog(name).make_room()
+            run = await self._hosting.watchdog(name).make_room()
         except (MillpondError, OSError) as error:
             log.warning("no room could be made", host=name, error=str(error))
             return False
@@ -82,19 +94,18 @@ def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
     async def operation(progress: Progress, name: str, refresh: bool = False, dry_run: bool = False) -> dict[str, Any]:
         """Give an app's hosts its images, or tell what would be pulled. Raises `NotFound`, `AppFailed`, `Busy`."""
         options = app_options(name, app.config)
-        if options.pull is PullFrom.POND and not app.serving and not dry_run:
-            text = f"no daemon runs on {app.data}, and the hosts of {name} pull through it: start `millpond serve`"
-            raise MillpondError(text)
         await app.adopted()
-        prepulling = Prepulling(app)
-        progress("resolving", 0, None)
-        resolved = await prepulling.resolve(options, {})
-        if dry_run or not resolved.wanted:
-            done = await prepulling.prepull(options, resolved, progress, refresh=refresh, dry_run=True)
-        else:
-            holding = Holding(app.leases, app.clock, app.node)
-            async with holding.all(name, options.hosts, lambda text: progress(text, 0, None)):
-                done = await prepulling.prepull(options, resolved, progress, refresh=refresh)
+        async with app.hosting.used() as hosting, app.running.running(name):
+            prepulling = Prepulling(app, hosting)
+            progress("resolving", 0, None)
+            resolved = await prepulling.resolve(options, {})
+            if dry_run or not resolved.wanted:
+                done = await prepulling.prepull(options, resolved, progress, refresh=refresh, dry_run=True)
+            else:
+                holding = Holding(app.leases, app.clock, app.node)
+                async with holding.all(name, options.hosts, lambda text: progress(text, 0, None)) as held:
+                    done = await prepulling.prepull(options, resolved, progress, refresh=refresh)
+                    await held.check()
         return told(name, resolved, done, dry_run=dry_run)
 
     return operation

@@ -80,9 +80,11 @@ class PondRegistry:
         origins = (name for name, one in docker.items() if urlsplit(one.base_url).netloc.lower() == domain.lower())
         return next(mirrors, None) or next(origins, "")
 
-    async def pin(self, reference: Reference, platform: str) -> str:
+    async def pin(self, reference: Reference, platform: str, *, refresh: bool = False) -> str:
         """Give a tag's digest; the pond's stored answer where the upstream is away."""
         repository, path = self._place(reference)
+        if refresh and not reference.digest:
+            await self._revalidate(repository, f"{path}/manifests/{reference.tag or 'latest'}")
         digest, document = await self._manifest(repository, path, reference.digest or reference.tag or "latest")
         chosen = next(_members(document, (platform,)), None) if platform else None
         if platform and _is_index(document) and chosen is None:
@@ -115,7 +117,7 @@ class PondRegistry:
                 await self._fetch(repository, f"{path}/blobs/{digest}", note)
                 note(blobs[digest])
 
-        ended = await asyncio.gather(*map(one, blobs), return_exceptions=True)
+        ended = await asyncio.gather(*map(one, blobs), return_exceptions=True)  # a fault lets the others land
         for fault in ended:
             if isinstance(fault, BaseException):
                 raise fault
@@ -123,6 +125,7 @@ class PondRegistry:
     async def _fetch(self, repository: Proxy, path: str, note: Callable[[int], None]) -> None:
         """Have one object at hand. Where the pond has no room for it, hosts get it as it passes."""
         answer = await self._get(repository, path)
+        ended: asyncio.Future[None] | None = None
         try:
             flight = answer.body
             if not isinstance(flight, Flight):
@@ -133,14 +136,20 @@ class PondRegistry:
             if isinstance(flight.outcome, Refused):
                 raise _refused(flight.outcome.status, flight.outcome.reason, flight.outcome.retry_after_s)
         finally:
+            if ended is not None:
+                ended.cancel()
             answer.close()
 
+    async def _revalidate(self, repository: Proxy, path: str) -> None:
+        """Have the upstream asked, also where what is stored is fresh. What it said is what is stored then."""
+        flight, _ = repository.join(_target(repository, path), "", force=True)
+        try:
+            await flight.ended()
+        finally:
+            flight.release()
+
     async def _get(self, repository: Proxy, path: str) -> Answer:
-        found = repository.resolve(path, "", "")
-        if not isinstance(found, Target):
-            why = getattr(found, "reason", "") or f"refused: {getattr(found, 'rule', found)}"
-            raise NotPulled(f"{repository.name}: {why}", kind=Kind.PERMANENT)
-        answer = await repository.get(found, "")
+        answer = await repository.get(_target(repository, path), "")
         if answer.status != OK:
             answer.close()
             raise _refused(answer.status, answer.reason, answer.retry_after_s)
@@ -186,6 +195,14 @@ class PondRegistry:
         self._app.catalog.blob_path(entry.digest).unlink(missing_ok=True)
         await self._app.catalog.missing(entry)
         return 1
+
+
+def _target(repository: Proxy, path: str) -> Target:
+    found = repository.resolve(path, "", "")
+    if not isinstance(found, Target):
+        why = getattr(found, "reason", "") or f"refused: {getattr(found, 'rule', found)}"
+        raise NotPulled(f"{repository.name}: {why}", kind=Kind.PERMANENT)
+    return found
 
 
 def _refused(status: int, reason: str, retry_after_s: float | None) -> NotPulled:

@@ -56,6 +56,18 @@ def rollback(
     _show(perform("rollback", config, data, arguments, Bars(), json=json), json=json)
 
 
+def call_off(name: App, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Break off a deploy, rollback or pre-pull of an app that is under way, whoever asked for it.
+
+    What was changed stays changed; a release is noted as interrupted.
+    """
+    found = perform("call_off", config, data, {"name": name})
+    if json:
+        say_json(found)
+    else:
+        out.print(f"{name}: what was under way is broken off", markup=False)
+
+
 def _pairs(sets: list[str] | tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in sets:
@@ -104,6 +116,8 @@ def _show_release(found: Mapping[str, Any]) -> None:
         out.print(f"{what} is active on {', '.join(one['hosts'])}{restores}", markup=False)
         for service, image in sorted(one["images"].items()):
             out.print(f"  {service}  {image}", markup=False)
+        for line in found["details"]:
+            out.print(f"  note: {line}", markup=False)
     else:
         out.print(f"{what} {one['state']}: {one['error']}", markup=False)
         for line in found["details"]:

@@ -26,6 +26,10 @@ BACKOFF_S = (0.01, 0.05, 0.25, 1.0)
 """Waits between tries after "database is locked", each try having waited `sqlite.BUSY_TIMEOUT_S` itself."""
 
 
+class _Locked(Exception):
+    """The database stays locked by another process: told as `Busy`. A job's own `Busy` is its own failure."""
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """One function to run in a transaction, and who waits for it.
@@ -96,9 +100,11 @@ class Writer:
     def _commit(self, batch: Sequence[Job]) -> None:
         try:
             self._attempt(batch)
-        except (Busy, sqlite.Damaged) as error:
+        except (_Locked, sqlite.Damaged) as error:
+            told = Busy(str(error)) if isinstance(error, _Locked) else error
+            told.__cause__ = error.__cause__
             for job in batch:  # each by itself would fare no better
-                job.error = error
+                job.error = told
         except BaseException as error:  # noqa: BLE001 - a job's failure is its caller's, never the thread's end
             if len(batch) == 1:
                 batch[0].error = error
@@ -120,7 +126,7 @@ class Writer:
                     case sqlite.Fault.BUSY:
                         wait_s = next(waits, None)
                         if wait_s is None:
-                            raise Busy(f"{self._path} stays locked by another process: look what uses it") from error
+                            raise _Locked(f"{self._path} stays locked by another process: look what uses it") from error
                         time.sleep(wait_s)
                     case sqlite.Fault.DAMAGED:
                         raise sqlite.Damaged(self._path, str(getattr(error, "orig", error))) from error

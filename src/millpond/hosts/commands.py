@@ -91,8 +91,8 @@ class Docker:
         return self._argv("version", "--format", "{{.Server.Os}}/{{.Server.Arch}}")
 
     def named_images(self, references: Iterable[str]) -> Argv:
-        """Describe images by name, a JSON line for each that is there; it ends with 1 where one is not."""
-        names = (parse_reference(one).short for one in references)
+        """Describe images by name or id, a JSON line for each that is there; it ends with 1 where one is not."""
+        names = (_id(one) if one.startswith("sha256:") else parse_reference(one).short for one in references)
         return self._argv("image", "inspect", "--format", _NAMED_IMAGE, "--", *names)
 
     def pull(self, reference: str, platform: str = "") -> Argv:
@@ -195,7 +195,7 @@ def read_engine(out: str) -> Engine:
     root = _text(found, "DockerRootDir")
     state = _text(found, "Swarm", "LocalNodeState") or "inactive"
     manager = _inner(found, "Swarm").get("ControlAvailable") is True
-    return Engine(_text(found, "ServerVersion"), _absolute(root), state, manager)
+    return Engine(_text(found, "ServerVersion"), _absolute(root), state, manager, _text(found, "Swarm", "NodeID"))
 
 
 def builds_by_buildx(out: str, now: float) -> bool:
@@ -285,11 +285,15 @@ def pull_failure(text: str) -> Kind:
     return next((kind for kind, words in _FAILURES if any(word in said for word in words)), Kind.TRANSIENT)
 
 
+_DENIED = (
+    "unauthorized", "pull access denied", "authentication required", "docker login", "denied:",
+    "no basic auth credentials",
+)  # fmt: skip
 _FAILURES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     (Kind.CORRUPT, ("filesystem layer verification failed", "manifest verification failed", "digest mismatch")),
     (Kind.DISK, ("no space left on device", "disk quota exceeded")),
     (Kind.WAIT, ("toomanyrequests", "too many requests", "rate limit")),
-    (Kind.CREDENTIALS, ("unauthorized", "pull access denied", "authentication required", "docker login", "denied:")),
+    (Kind.CREDENTIALS, _DENIED),
     (
         Kind.PERMANENT,
         (

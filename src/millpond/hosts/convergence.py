@@ -155,12 +155,17 @@ class StackLooks:
         self._images = {f"{app}_{name}": image for name, image in images.items()}
         self._app, self._steady_s = app, steady_s
         self._since: dict[str, float] = {}
-        self._before: frozenset[str] | None = None
+        self._before: frozenset[str] = frozenset()
 
-    def judge(self, services: Iterable[Service], tasks: Sequence[Task], now: float) -> Verdict:
-        """Judge what is there now; the first look tells which failures are of before."""
-        if self._before is None:
-            self._before = frozenset(task.id for task in tasks if task.state in _ENDED_BADLY)
+    def before(self, tasks: Iterable[Task]) -> None:
+        """Take note of what failed before the stack was handed over. How steady a task was before counts for nothing.
+
+        One of the same image may be about to be replaced, by an update that has not begun yet.
+        """
+        self._before = frozenset(task.id for task in tasks if task.state in _ENDED_BADLY)
+
+    def judge(self, services: Iterable[Service], tasks: Sequence[Task], now: float, nodes: int = 0) -> Verdict:
+        """Judge what is there now; `nodes`: how many take tasks."""
         known = {service.name: service for service in services}
         failed: list[Trouble] = []
         waiting: list[Trouble] = []
@@ -168,36 +173,45 @@ class StackLooks:
             short = name.removeprefix(f"{self._app}_")
             own = [task for task in tasks if task.service == name]
             service = known.get(name)
-            if service is None or service.image != image:
-                waiting.append(
-                    Trouble(short, "the swarm does not have it yet" if service is None else "has another image")
-                )
+            if service is None:
+                waiting.append(Trouble(short, "the swarm does not have it yet"))
                 continue
-            bad, yet = self._of(service, own, now)
+            bad, yet = self._of(service, image, own, now, nodes)
             failed += [Trouble(short, bad, name)] if bad else []
             waiting += [Trouble(short, yet, name)] if yet else []
         return Verdict(tuple(failed), tuple(waiting))
 
-    def _of(self, service: Service, tasks: Sequence[Task], now: float) -> tuple[str, str]:
-        errors = [task for task in tasks if task.state in _ENDED_BADLY and task.id not in (self._before or ())]
-        errors = [task for task in errors if task.image == service.image]
+    def _of(self, service: Service, image: str, tasks: Sequence[Task], now: float, nodes: int) -> tuple[str, str]:
+        errors = [task for task in tasks if task.state in _ENDED_BADLY and task.id not in self._before]
+        errors = [task for task in errors if task.image == image]
         told = f": {_task_error(errors[0])}" if errors else ""
-        if service.update in _STUCK:
+        if service.update in _STUCK:  # before the image: what was rolled back has the old one
             return f"its update is {service.update.replace('_', ' ')}{told or ': ' + brief(service.message)}", ""
+        if service.image != image:
+            return "", "has another image"
         if len(errors) >= LOOPING:
             return f"fails again and again{told}", ""
         state = "complete" if service.job else "running"
-        right = [task for task in tasks if task.image == service.image and task.state == state]
+        right = [task for task in tasks if task.image == image and task.state == state]
         if not service.job:
             right = [task for task in right if task.desired == "running" and self._steady(task, now)]
-        wished = [task for task in tasks if task.desired == "running"]
-        wanted = len(wished) if service.wanted is None else service.wanted
+        wanted = _wanted_tasks(service, tasks, nodes)
+        if not wanted and service.wanted is None:
+            return "", "no node has a task of it: do its constraints fit any?"
         if len(right) < wanted or service.update == "updating":
             return "", f"{len(right)} of {wanted} tasks are {state}{told}"
         return "", ""
 
     def _steady(self, task: Task, now: float) -> bool:
         return now - self._since.setdefault(task.id, now) >= self._steady_s
+
+
+def _wanted_tasks(service: Service, tasks: Sequence[Task], nodes: int) -> int:
+    """Say how many tasks a service has to have: one for each node that takes it, where it is to run everywhere."""
+    if service.wanted is not None:
+        return service.wanted
+    wished = sum(task.desired == ("complete" if service.job else "running") for task in tasks)
+    return wished if service.constrained else max(wished, nodes)
 
 
 def _task_error(task: Task) -> str:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -27,15 +27,16 @@ from millpond.hosts.commands import Argv, brief
 from millpond.hosts.holding import Held, Holding
 from millpond.hosts.model import HostFailed
 from millpond.hosts.ports import Asker
-from millpond.hosts.presence import built, ensure_present
-from millpond.hosts.release import Release, Rendered, State, previous, render
+from millpond.hosts.presence import built
+from millpond.hosts.release import Release, Rendered, State, platforms_of, previous, render
 from millpond.hosts.releases import Releases
-from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager
+from millpond.hosts.rollout import PACE, Pace, Place, Rollout, RolloutFailed, compose_program, find_manager, strangers
 
 BEFORE = "clear pull error BEFORE deploy"
 """What a deploy says that is stopped by an image that can't be had (contract, part D)."""
 MAX_ERROR = 4000
 """Characters of a failed release's error, of all hosts together."""
+STOPPED = "it was called off, or Millpond was stopped, in the middle of it; run the deploy again"
 T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
 log = structlog.get_logger(__name__)
@@ -54,6 +55,12 @@ class Prepares(Protocol):
 
         `dry_run`: nothing is pulled, only what is wanted is pinned.
         Raises `MillpondError` where no host could be begun with.
+        """
+
+    async def restore(self, app: AppOptions, images: Mapping[str, str], told: Told) -> None:
+        """Pull what hosts lack of an earlier release's images, by the names that it has (-> platform); they are leased.
+
+        Raises `MillpondError`: not every host has every image.
         """
 
     async def commit(self, app: AppOptions) -> str:
@@ -126,8 +133,8 @@ class Deploying:
             back = goal(app, await self.releases.of(app.name), to)
             document = await self.releases.document(back)
             told("looking for its images", 0, None)
-            places = [self.place(name) for name in app.hosts]
-            await ensure_present(app, places, sorted(set(back.images.values())))
+            platforms = await asyncio.to_thread(platforms_of, document)
+            await self.prepares.restore(app, {one: platforms.get(one, "") for one in back.images.values()}, told)
             self.reached("prepulled")
             new = replace(
                 _new(app, Rendered(document, back.images), walk.held),
@@ -159,31 +166,48 @@ class Deploying:
 
     async def _bring_out(self, app: AppOptions, walk: _Walk, new: Release, document: str, told: Told) -> Release:
         """Record a release, bring it out, and record what came of it."""
-        walk.held.check()
+        read = await asyncio.to_thread(Rollout.of, app, new, document, self.pace, lambda text: told(text, 0, None))
+        await walk.held.check()
         release = await self.releases.begin(new, document)
         walk.outcome = State.INTERRUPTED  # until it has come to its end
         self.reached("recorded")
-        rollout = await asyncio.to_thread(Rollout.of, app, release, document, self.pace)
-        mask = rollout.mask
+        mask, rollout = read.mask, replace(read, release=release)
         run = _Run(self, app, walk.held, release, rollout, told)
         try:
             await run.out()
-            walk.held.check()
+            await walk.held.check()
             active = await self.releases.activate(run.release)
         except (RolloutFailed, HostFailed) as error:
             wrong = f"{error.host}: {error.told}" if isinstance(error, HostFailed) else str(error)
             text = brief(mask(wrong), MAX_ERROR)
             details = error.details if isinstance(error, RolloutFailed) else ()
             log.warning("a release failed", app=app.name, release=release.number, error=text)
-            failed = await self.releases.failed(run.release, text, details)
+            failed = await self.releases.failed(run.release, text, (*run.release.details, *details))
             walk.outcome = failed.state
             await self.releases.forget(app.name, app.keep)
             return failed
+        except asyncio.CancelledError:
+            await self._noted(self.releases.interrupted(run.release, STOPPED))
+            raise
+        except Exception as error:
+            text = brief(mask(str(error) if isinstance(error, MillpondError) else f"{type(error).__name__}: {error}"))
+            failed_now = await self._noted(self.releases.failed(run.release, text))
+            walk.outcome = failed_now.state if failed_now else walk.outcome
+            raise
         walk.outcome = active.state
         self.reached("active")
         await self.releases.forget(app.name, app.keep)
         log.info("a release is active", app=app.name, release=release.number, by=release.by)
         return active
+
+    @staticmethod
+    async def _noted(noting: Coroutine[Any, Any, Release]) -> Release | None:
+        """Note how a release ended beside a fault that is raised anyhow; what can't be noted, the next run does."""
+        try:
+            return await asyncio.shield(noting)
+        except Exception as error:  # noqa: BLE001 - the fault itself is told; a run that took over has noted it already
+            log.warning("the end of a release could not be noted", error=str(error))
+            return None
 
 
 @dataclass(slots=True)
@@ -219,12 +243,18 @@ class _Run:
         self._with.reached("healthy")
 
     async def _begun(self) -> None:
-        self._held.check()
+        await self._held.check()
         self.release = await self._with.releases.deploying(self.release)
         self._with.reached("deploying")
 
     async def _stack(self, places: Sequence[Place]) -> None:
         manager = await find_manager(places)
+        others = await strangers(manager, places)
+        if others:
+            text = f"nothing was pre-pulled on {', '.join(others)}: of the swarm's nodes, and none of the app's hosts"
+            log.warning("nodes of the swarm are none of the app's hosts", app=self._app.name, nodes=others)
+            self._told(text, 0, None)
+            self.release = replace(self.release, details=(text,))
         await self._begun()
         self._told(f"deploying the stack on {manager.host.name}", 0, 1)
         await self._on(manager, lambda: self._rollout.stack(manager))
@@ -259,7 +289,7 @@ class _Run:
     async def _on(self, place: Place, work: Callable[[], Awaitable[None]]) -> None:
         """Do one host's work, and note how it ended; a failure stops those that were not begun."""
         name = place.host.name
-        self._held.check()
+        await self._held.check()
         await self._note(name, "deploying")
         try:
             await work()

@@ -6,10 +6,10 @@ Part of a pre-pull (`prepull`), which decides what each host lacks. How far each
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -19,8 +19,12 @@ from millpond.hosts.model import Completed, HostFailed, HostOptions, Kind
 from millpond.hosts.ports import Heard, Host, Layers, NotPulled, Registry
 from millpond.hosts.pulling import Facts, Pulled, Then, after, platforms, read_facts
 from millpond.hosts.references import canonical, parse_reference
+from millpond.hosts.together import together
 
+T = TypeVar("T")
 Told = Callable[[str, int, int | None], None]
+SAID = 120
+"""Characters of an engine's own words beside ours."""
 log = structlog.get_logger(__name__)
 
 
@@ -73,6 +77,8 @@ class Means:
     measured: Callable[[str, str, int], None] = lambda _host, _outcome, _bytes: None
     """Told a host, how a pull ended (pulled, present, or the failure's kind), and its bytes."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    away: str = ""
+    """Why hosts can't pull through the pond, and what to do; empty: they can."""
 
 
 class Board:
@@ -115,6 +121,16 @@ async def run_pull(place: Place, argv: Argv, timeout_s: float, heard: Heard | No
         raise NotPulled(failure_text(done), kind=pull_failure(f"{done.err}\n{done.out}"))
 
 
+async def within(timeout_s: float, work: Coroutine[Any, Any, T]) -> T:
+    """Have the pond fetch something, in time. Raises `NotPulled` where the time is over, and what the work raises."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await work
+    except TimeoutError:
+        text = f"the pond did not get it within {timeout_s:g} s (pull_timeout_s): is the registry slow?"
+        raise NotPulled(text, kind=Kind.TRANSIENT) from None
+
+
 async def tag(place: Place, pin: Pinned) -> None:
     """Let the app's own reference name an image, so that it is found by that the next time, with no network.
 
@@ -147,7 +163,7 @@ class Giver:
         """Give the first host what it lacks, then the others: they meet a registry that has served it once."""
         for one in lack[:1]:
             await self._give(one)
-        await asyncio.gather(*map(self._give, lack[1:]))
+        await together(map(self._give, lack[1:]))
 
     async def _give(self, lack: Lack) -> None:
         async with self._turn:
@@ -168,10 +184,20 @@ class Giver:
         except NotPulled as error:
             log.warning("an image could not be pulled", host=name, image=pin.wanted.reference, error=error.text)
             self._means.measured(name, error.kind.value, 0)
-            self._board.failed(name, pin.wanted.reference, error.kind, error.text)
+            self._board.failed(name, pin.wanted.reference, error.kind, self._advised(lack, pin, error))
         else:
             self._means.measured(name, "pulled", size)
             self._board.change(name, active=0, succeeded=self._board.hosts[name].succeeded + count)
+
+    def _advised(self, lack: Lack, pin: Pinned, error: NotPulled) -> str:
+        """Say what to do about a pond that gives nothing to hosts without a token."""
+        name = parse_reference(pin.reference)
+        if error.kind is not Kind.CREDENTIALS or self._app.pull is PullFrom.DIRECT or name.domain != self._app.pond:
+            return error.text
+        host, user = lack.facts.host, lack.place.options.address.user
+        make = f"millpond token create {host} --scope read:{name.path.partition('/')[0]}"
+        login = f"`docker login {name.domain} -u token` on {host}{user and f' as {user}'}"
+        return f"the pond wants a token: `{make}`, then {login} ({brief(error.text)[:SAID]})"
 
     async def _pull(self, lack: Lack, pin: Pinned) -> int:
         """Pull one image, as often as its failures are worth it, and see that it is there. Gives its bytes."""
@@ -217,4 +243,5 @@ class Giver:
         reference = replace(parse_reference(pin.wanted.reference), tag="", digest=pin.digest)
         dropped = await self._means.registry.drop(reference)
         log.warning("the pond was looked through for it", image=pin.reference, dropped=dropped)
-        await self._means.registry.warm(reference, platforms(pin, [lack.facts]), lambda *_: None)
+        warming = self._means.registry.warm(reference, platforms(pin, [lack.facts]), lambda *_: None)
+        await within(self._app.pull_timeout_s, warming)

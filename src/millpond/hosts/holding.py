@@ -1,7 +1,8 @@
 """Several leases at once, all or none: an app's own, then its hosts', in one order everywhere, against deadlocks.
 
 They are renewed while they are held, and end by themselves when Millpond dies. A holder of this machine's that is dead
-already is not waited for. Who loses one (the process slept for long, the disk was full) finds out at the next `check`.
+already is not waited for. Who loses one (the process slept for long, the disk was full) finds out at the next `check`,
+which asks the database.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -32,6 +33,10 @@ def app_lease(app: str) -> str:
     return f"app:{app}"
 
 
+async def _nothing() -> None:
+    """Renew nothing."""
+
+
 @dataclass(slots=True)
 class Held:
     """Leases that are held. `fence`: the app's fencing number."""
@@ -39,9 +44,13 @@ class Held:
     fence: int
     leases: list[Lease] = field(default_factory=list)
     lost: str = ""
+    renew: Callable[[], Awaitable[None]] = _nothing
+    """Renews them all, and notes in `lost` what is somebody else's."""
 
-    def check(self) -> None:
-        """Raise `Busy` if one was lost."""
+    async def check(self) -> None:
+        """Renew them, before something is changed that they guard. Raises `Busy` if one was lost."""
+        if not self.lost:
+            await self.renew()
         if self.lost:
             raise Busy(f"the lease {self.lost} was lost to somebody else: nothing more is changed")
 
@@ -64,12 +73,13 @@ class Holding:
         """
         holder = f"{self.node}/{os.getpid()}/{DEPLOY} of {app}/{secrets.token_hex(4)}"
         held = Held(0)
+        held.renew = lambda: self._renew(held)
         renewing: asyncio.Task[None] | None = None
         try:
             first = await self._take(app_lease(app), holder, 0.0, told)
             held.fence = first.fence
             held.leases.append(first)
-            renewing = asyncio.create_task(self._renew(held))
+            renewing = asyncio.create_task(self._keep(held))
             for host in sorted(set(hosts)):
                 held.leases.append(await self._take(host_lease(host), holder, self.wait_s, told))
             yield held
@@ -114,19 +124,19 @@ class Holding:
         log.warning("a lease was left by a process that is no more", lease=lease.name, holder=lease.holder)
         return await self.leases.release(lease)
 
-    async def _renew(self, held: Held) -> None:
+    async def _keep(self, held: Held) -> None:
         while not held.lost:
             await asyncio.sleep(self.ttl_s / 3)
-            for index, lease in enumerate(list(held.leases)):
-                try:
-                    kept = await self.leases.renew(lease, self.ttl_s)
-                except Exception as error:  # noqa: BLE001 - it is tried again; `renew` or the next writer tells if it was lost
-                    log.warning("a lease could not be renewed; trying again", lease=lease.name, error=str(error))
-                    continue
-                if kept is None:
-                    held.lost = lease.name
-                    return
-                held.leases[index] = kept
+            try:
+                await self._renew(held)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again; `check` tells what was lost
+                log.warning("leases could not be renewed; trying again", held=len(held.leases), error=str(error))
+
+    async def _renew(self, held: Held) -> None:
+        before = list(held.leases)
+        kept = await self.leases.renew_all(before, self.ttl_s)
+        held.leases[:] = [kept.get(one.name, one) for one in held.leases]
+        held.lost = next((one.name for one in before if one.name not in kept), held.lost)
 
 
 def _who(holder: str) -> str:

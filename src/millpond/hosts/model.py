@@ -202,6 +202,8 @@ class Engine:
     """Its data directory: an absolute path on the host."""
     swarm: str = "inactive"
     manager: bool = False
+    node: str = ""
+    """Its id in its swarm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,31 @@ _PROGRESS = re.compile(
 )
 
 
+HELD = 75
+"""What `alone` ends with where something else is under way (EX_TEMPFAIL of sysexits.h)."""
+_ALONE = """\
+left=$1; shift
+if command -v flock >/dev/null 2>&1 && [ -d "${HOME:-}" ] && [ -r "$HOME" ]; then
+  exec 9<"$HOME"
+  while flock -n 9 2>/dev/null; [ $? -eq 1 ]; do
+    if [ "$left" -le 0 ]; then echo "an earlier deploy is still at work on this host" >&2; exit 75; fi
+    left=$((left - 1)); sleep 1
+  done
+fi
+exec "$@"
+"""
+
+
+def alone(argv: Argv, wait_s: int) -> Argv:
+    """Run a command once nothing else runs like this for the user there; ends with `HELD` after so many seconds.
+
+    A lease tells who may deploy, not what a Millpond that ended has left behind at work on a host. The lock is the
+    kernel's, on the user's home folder, so that nothing is written; it ends with the command, however that ends. Where
+    there is no flock(1) the command runs all the same.
+    """
+    return ("sh", "-c", _ALONE, "sh", str(wait_s), *argv)
+
+
 @dataclass(frozen=True, slots=True)
 class Compose:
     """The command lines of one app's project; `program` is docker with its plug-in, or docker-compose, as found."""
@@ -50,8 +75,8 @@ class Compose:
 
 def compose_programs(docker: Docker) -> tuple[Argv, Argv]:
     """Give both forms of compose, in the order in which they are tried; each asked for its version by `version_of`."""
-    alone = ("docker-compose", *(("-H", docker.socket) if docker.socket else ()))
-    return (*_docker(docker), "compose"), alone
+    single = ("docker-compose", *(("-H", docker.socket) if docker.socket else ()))
+    return (*_docker(docker), "compose"), single
 
 
 def version_of(program: Argv) -> Argv:
@@ -106,6 +131,11 @@ def tasks_of(docker: Docker, app: str) -> Argv:
     return (*_docker(docker), "stack", "ps", "--no-trunc", "--format", "{{json .}}", named(app))
 
 
+def nodes_of(docker: Docker) -> Argv:
+    """List a swarm's nodes, a JSON line for each."""
+    return (*_docker(docker), "node", "ls", "--format", "{{json .}}")
+
+
 def task_logs(docker: Docker, service: str) -> Argv:
     """Give the last lines that a service's tasks wrote."""
     return (*_docker(docker), "service", "logs", "--tail", str(TAIL), "--raw", named(service))
@@ -114,11 +144,6 @@ def task_logs(docker: Docker, service: str) -> Argv:
 def present(docker: Docker, reference: str) -> Argv:
     """Ask whether an image is there, by its reference by content, or its id."""
     return (*_docker(docker), "image", "inspect", "--format", "{{json .Id}}", "--", checked(reference))
-
-
-def pull(docker: Docker, reference: str) -> Argv:
-    """Pull an image."""
-    return (*_docker(docker), "image", "pull", "--quiet", "--", parse_reference(reference).short)
 
 
 def commit_of(path: str) -> Argv:
@@ -149,7 +174,7 @@ _CONTAINER = (
 )
 _SERVICE = (
     '{"id":{{json .ID}},"name":{{json .Spec.Name}},"image":{{json .Spec.TaskTemplate.ContainerSpec.Image}},'
-    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}}}'
+    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}},"placement":{{json .Spec.TaskTemplate.Placement}}}'
 )
 
 
@@ -189,6 +214,8 @@ class Service:
     message: str = ""
     job: bool = False
     """Its tasks come to an end: `wanted` of them have to."""
+    constrained: bool = False
+    """It does not run on every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +230,16 @@ class Task:
     state: str
     """In lower case: running, failed, rejected, preparing, ..."""
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a swarm."""
+
+    id: str
+    name: str
+    usable: bool
+    """Whether it is ready, and takes tasks."""
 
 
 Observed: TypeAlias = tuple[Container, ...] | tuple[tuple[Service, ...], tuple[Task, ...]]
@@ -257,6 +294,7 @@ def _service(found: Mapping[str, Any]) -> Service:
         update=str(update.get("State") or ""),
         message=str(update.get("Message") or ""),
         job=kind.endswith("Job"),
+        constrained=any((found.get("placement") or {}).get(key) for key in ("Constraints", "Platforms")),
     )
 
 
@@ -279,11 +317,21 @@ def _task(found: Mapping[str, Any]) -> Task:
     )
 
 
+def read_nodes(out: str) -> tuple[Node, ...]:
+    """Read `nodes_of`. Raises `Unreadable`."""
+    return tuple(_read(line, _node) for line in lines(out))
+
+
+def _node(found: Mapping[str, Any]) -> Node:
+    usable = str(found["Status"]).lower() == "ready" and str(found["Availability"]).lower() == "active"
+    return Node(str(found["ID"]), brief(str(found["Hostname"])), usable)
+
+
 def _read(line: str, read: Any) -> Any:
     try:
         return read(json.loads(line))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"neither a container nor a service nor a task: {brief(line)!r}") from error
+        raise Unreadable(f"neither a container nor a service, task or node: {brief(line)!r}") from error
 
 
 def read_service_ids(out: str) -> tuple[str, ...]:

@@ -89,8 +89,11 @@ class Registry(Protocol):
     def name(self, reference: Reference) -> str:
         """Give the image's name (domain and path) under the pond. Raises `NotPulled` where no repository fits."""
 
-    async def pin(self, reference: Reference, platform: str) -> str:
-        """Give the digest that a tag has now; with `platform`, that of this platform's manifest. Raises `NotPulled`."""
+    async def pin(self, reference: Reference, platform: str, *, refresh: bool = False) -> str:
+        """Give the digest that a tag has now; with `platform`, that of this platform's manifest. Raises `NotPulled`.
+
+        `refresh`: the registry is asked, also where what it said last would still do.
+        """
 
     async def warm(self, reference: Reference, platforms: Collection[str], heard: Callable[[int, int], None]) -> Layers:
         """Have the pond hold what a digest comes to for some platforms. Raises `NotPulled`.

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from millpond.hosts.apps import AppFailed, AppKind, AppOptions, HostPull, Pinned, Prepulled, PullFrom, Resolved, Wanted
 from millpond.hosts.commands import Unreadable, failure_text
-from millpond.hosts.giving import Board, Giver, Lack, Means, Place, Told, ask, run_pull, tag
+from millpond.hosts.giving import Board, Giver, Lack, Means, Place, Told, ask, run_pull, tag, within
 from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.ports import Layers, NotPulled
 from millpond.hosts.pulling import (
@@ -26,14 +26,18 @@ from millpond.hosts.pulling import (
     Torn,
     after,
     choose,
+    gone,
     lacking,
     pinned,
     platforms,
     read_facts,
 )  # fmt: skip
 from millpond.hosts.references import canonical, parse_reference
+from millpond.hosts.together import together
 
 PINS_AT_ONCE = 4
+WARMS_AT_ONCE = 4
+"""Images that the pond fetches at a time."""
 POND = "pond"
 
 
@@ -69,25 +73,54 @@ class _Run:
         self._facts: dict[str, Facts] = {}
         self._pins: dict[Wanted, Pinned] = {}
         self._layers: dict[str, Layers] = {}
-        self._turn = asyncio.Semaphore(app.parallel)
+        self._turn, self._warming = asyncio.Semaphore(app.parallel), asyncio.Semaphore(WARMS_AT_ONCE)
 
     async def whole(self, *, refresh: bool, dry_run: bool) -> Prepulled:
         """Carry it out."""
         names = {one: self._pull_name(one) for one in self._wanted}
-        self._told("asking the hosts what they have", 0, None)
-        await asyncio.gather(*(self._look(place, names) for place in self._places.values()))
-        if self._facts:
-            await self._pin_all(names, refresh=refresh, dry_run=dry_run)
-            await asyncio.gather(*(self._look_again(self._places[name], dry_run=dry_run) for name in list(self._facts)))
-            self._note_present()
-        if not dry_run and not self._board.stopped and self._facts:
-            references = [one.reference for one in self._wanted]
-            references += [pin.reference for pin in self._pins.values()]
-            with self._means.underway.holding(self._facts, references):
-                await self._warm_all()
-                if not self._board.stopped:
-                    await Giver(self._app, self._board, self._means, self._told, self._layers).give(self._lacks())
+        with self._means.underway.holding(self._places, self._roots()):  # before the looks: what they find stays
+            self._told("asking the hosts what they have", 0, None)
+            await together(self._look(place, names) for place in self._places.values())
+            if self._facts:
+                await self._pin_all(names, refresh=refresh, dry_run=dry_run)
+                await together(self._look_again(self._places[name], dry_run=dry_run) for name in list(self._facts))
+                self._note_present()
+            if not dry_run and not self._board.stopped and self._facts:
+                with self._means.underway.holding(self._facts, [pin.reference for pin in self._pins.values()]):
+                    await self._give_all()
         return Prepulled(dict(self._pins), dict(self._board.hosts))
+
+    def _roots(self) -> list[str]:
+        """Give what the images are known by before they are pinned."""
+        digests = (parse_reference(one.reference).digest for one in self._wanted)
+        return [*(one.reference for one in self._wanted), *filter(None, digests)]
+
+    async def _give_all(self) -> None:
+        """Give hosts what they lack, and see that all of it is there in the end."""
+        if self._means.away and self._app.pull is PullFrom.POND and self._lacks():
+            raise AppFailed(self._app.name, self._means.away)
+        await self._warm_all()
+        if not self._board.stopped:
+            await Giver(self._app, self._board, self._means, self._told, self._layers).give(self._lacks())
+            await together(self._see(self._places[name]) for name in self._facts if self._board.hosts[name].ok)
+
+    async def _see(self, place: Place) -> None:
+        """Look for everything once more: pulls take long, room was made for them, and others remove images too."""
+        name = place.host.name
+        try:
+            async with self._turn:
+                asked = place.docker.named_images([pin.reference for pin in self._pins.values()])
+                found = read_facts(name, "", await ask(place, asked))
+        except HostFailed as error:
+            self._board.change(name, error=error.told)
+        except Unreadable as error:
+            self._board.change(name, error=str(error))
+        else:
+            for pin in gone(self._pins, found):
+                text = f"{pin.reference} was there, and was removed meanwhile: run it again"
+                count = sum(other.reference == pin.reference for other in self._pins.values())
+                self._board.failed(name, pin.wanted.reference, Kind.TRANSIENT, text)
+                self._board.change(name, succeeded=self._board.hosts[name].succeeded - count)
 
     def _pull_name(self, wanted: Wanted) -> str:
         reference = parse_reference(wanted.reference)
@@ -138,7 +171,7 @@ class _Run:
                     if pin is not None:
                         self._pins[wanted] = pin
 
-        await asyncio.gather(*map(one, self._wanted))
+        await together(map(one, self._wanted))
         self._pins = {one: self._pins[one] for one in self._wanted if one in self._pins}
 
     def _in_order(self) -> list[Facts]:
@@ -158,10 +191,10 @@ class _Run:
             case Torn(text):
                 raise NotPulled(text, kind=Kind.PERMANENT)
         self._told(f"pinning {wanted.reference}", 0, None)
-        digest = await self._asked(wanted, facts, dry_run=dry_run)
+        digest = await self._asked(wanted, facts, refresh=refresh, dry_run=dry_run)
         return pinned(wanted, digest, name, facts) if digest else None
 
-    async def _asked(self, wanted: Wanted, facts: Sequence[Facts], *, dry_run: bool) -> str:
+    async def _asked(self, wanted: Wanted, facts: Sequence[Facts], *, refresh: bool, dry_run: bool) -> str:
         """Ask for a tag's digest: the pond, or, of registries that it does not know, the first host's engine.
 
         That one has the credentials, and what it pulls it keeps. Empty: a dry run, which must not pull.
@@ -172,7 +205,8 @@ class _Run:
                 registry.name(reference)
             except NotPulled:
                 return "" if dry_run else await self._pulled_by_tag(wanted, facts[0])
-        return await self._patiently(lambda: registry.pin(reference, wanted.platform))
+        asking = self._patiently(lambda: registry.pin(reference, wanted.platform, refresh=refresh))
+        return await within(self._app.pull_timeout_s, asking)
 
     async def _pulled_by_tag(self, wanted: Wanted, facts: Facts) -> str:
         place = self._places[facts.host]
@@ -245,7 +279,7 @@ class _Run:
                 wanted = [other for other in self._pins.values() if other.reference == pin.reference]
                 needed = {place for other in wanted for place in platforms(other, [one])}
                 by_reference.setdefault(pin.reference, (pin, set()))[1].update(needed)
-        await asyncio.gather(*(self._warm(pin, sorted(needed)) for pin, needed in by_reference.values()))
+        await together(self._warm(pin, sorted(needed)) for pin, needed in by_reference.values())
 
     async def _warm(self, pin: Pinned, needed: Sequence[str]) -> None:
         reference = replace(parse_reference(pin.wanted.reference), tag="", digest=pin.digest)
@@ -256,7 +290,8 @@ class _Run:
             )
 
         try:
-            await self._patiently(once)
+            async with self._warming:
+                await within(self._app.pull_timeout_s, self._patiently(once))
         except NotPulled as error:
             self._board.image_failed(pin.wanted.reference, error.kind, error.text)
 

@@ -176,6 +176,13 @@ def lacking(pins: Mapping[Wanted, Pinned], facts: Facts) -> list[Pinned]:
     return list(found.values())
 
 
+def gone(pins: Mapping[Wanted, Pinned], facts: Facts) -> list[Pinned]:
+    """Give what a host does not have (any more), each reference once; what is known by its id only, too."""
+    ids = {one.id for one in facts.images}
+    lost = [pin for pin in pins.values() if pin.local and pin.reference not in ids]
+    return [*lacking(pins, facts), *{pin.reference: pin for pin in lost}.values()]
+
+
 def platforms(pin: Pinned, facts: Sequence[Facts]) -> tuple[str, ...]:
     """Give the platforms that hosts need an image for."""
     return tuple(dict.fromkeys(pin.wanted.platform or one.platform for one in facts))

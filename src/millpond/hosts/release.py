@@ -230,3 +230,9 @@ def after(active: Release, new: Release) -> State:
     """Give the state of what was active when a new release is: left by a rollback, or superseded."""
     left = new.restores is not None and active.source > new.restores
     return State.ROLLED_BACK if left else State.SUPERSEDED
+
+
+def platforms_of(document: str) -> dict[str, str]:
+    """Give the platform of each image of a release's document for which it names one."""
+    services: Mapping[str, Mapping[str, object]] = json.loads(document)["services"]
+    return {str(one["image"]): str(one["platform"]) for one in services.values() if one.get("platform")}

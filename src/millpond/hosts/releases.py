@@ -115,6 +115,11 @@ class Releases:
         made = replace(release, state=State.FAILED, error=error, details=details, ended_at=self._clock.now())
         return await self._change(made, UNFINISHED)
 
+    async def interrupted(self, release: Release, error: str) -> Release:
+        """Note that it was broken off. Raises `Busy`."""
+        made = replace(release, state=State.INTERRUPTED, error=error, ended_at=self._clock.now())
+        return await self._change(made, UNFINISHED)
+
     async def activate(self, release: Release) -> Release:
         """Make it the active one, and what was active what it is now. Raises `Busy`."""
         now = self._clock.now()

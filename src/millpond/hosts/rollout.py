@@ -7,7 +7,9 @@ and its exit code only add to it. A connection that is lost while looking is tak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +30,9 @@ EXPLAINED = 3
 """Services whose last words are told."""
 BATCH = 50
 MIN_S = 5.0
+ALONE_S = 2
+LEFT_BEHIND_S = 15
+"""How long after its time-out the last of a command on a host has ended."""
 TIMED_OUT = 124
 """As timeout(1) has it."""
 
@@ -92,6 +97,20 @@ async def find_manager(places: Sequence[Place]) -> Place:
     raise HostFailed(names, text, kind=Kind.PERMANENT, reason="command")
 
 
+async def nodes(manager: Place) -> tuple[orch.Node, ...]:
+    """List the nodes of a manager's swarm. Raises `HostFailed`."""
+    return await ask(manager.host, orch.nodes_of(manager.docker), manager.options.limits, orch.read_nodes)
+
+
+async def strangers(manager: Place, places: Sequence[Place]) -> list[str]:
+    """Name the nodes that take tasks and are none of the app's hosts: nothing is pre-pulled there."""
+    known: set[str] = set()
+    for place in places:
+        with contextlib.suppress(HostFailed):  # then its node is named, too
+            known.add((await engine(place.host, place.docker, place.options.limits)).node)
+    return [one.name for one in await nodes(manager) if one.usable and one.id not in known]
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One release, its document and what was read of it, and how patient we are."""
@@ -102,14 +121,18 @@ class Rollout:
     mask: Mask
     wanted: Mapping[str, Wanted]
     pace: Pace
+    told: Callable[[str], None] = lambda _: None
 
     @classmethod
-    def of(cls, app: AppOptions, release: Release, document: str, pace: Pace) -> Rollout:
+    def of(
+        cls, app: AppOptions, release: Release, document: str, pace: Pace, told: Callable[[str], None] = lambda _: None
+    ) -> Rollout:
         """Read a release's document, once for all hosts. It may be large: to be called off the event loop."""
-        return cls(app, release, document, Mask(json.loads(document), release.sets), wanted_of(document), pace)
+        return cls(app, release, document, Mask(json.loads(document), release.sets), wanted_of(document), pace, told)
 
     async def compose(self, place: Place, program: Argv) -> None:
         """Bring it out on one host. Raises `RolloutFailed`, `HostFailed`."""
+        await self._cleared(place)
         until = time.monotonic() + self.app.converge_timeout_s
         done = await self._hand(place, orch.Compose(program, self.app.name).up(), until)
         looks = Looks(self.wanted, self.pace.steady_s)
@@ -121,23 +144,40 @@ class Rollout:
 
     async def stack(self, place: Place) -> None:
         """Deploy it as a stack on a manager. Raises `RolloutFailed`, `HostFailed`."""
+        await self._cleared(place)
         until = time.monotonic() + self.app.converge_timeout_s
         looks = StackLooks(self.app.name, self.release.images, self.pace.steady_s)
 
         async def look() -> Verdict:
-            return looks.judge(*await self._stack(place), time.monotonic())
+            services, tasks = await self._stack(place)
+            return looks.judge(services, tasks, time.monotonic(), sum(one.usable for one in await nodes(place)))
 
-        await look()  # what failed before
+        looks.before((await self._stack(place))[1])
         done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
         if not done.ok:
             raise RolloutFailed(orch.failure(done, self.mask.brief))
         await self._converge(place, look, done, until)
 
+    async def _cleared(self, place: Place) -> None:
+        """Wait until nothing brings anything out there that an ended Millpond has left behind. Raises `RolloutFailed`.
+
+        It ends by itself: it was given no more time than this is.
+        """
+        for wait_s in (0, math.ceil(self.app.converge_timeout_s) + LEFT_BEHIND_S):
+            timeout_s = wait_s + place.options.limits.command_timeout_s
+            done = await place.host.run(orch.alone(("true",), wait_s), timeout_s=timeout_s)
+            if done.rc != orch.HELD:
+                return
+            self.told(f"waiting: an earlier deploy is still at work on {place.host.name}")
+        raise RolloutFailed(
+            "an earlier deploy is still at work there, longer than it may: look what it is, then deploy"
+        )
+
     async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
         """Hand the document over. One that takes too long has failed; why, the containers tell."""
         left_s = max(until - time.monotonic(), MIN_S)
         try:
-            return await place.host.run(argv, timeout_s=left_s, stdin=self.document.encode())
+            return await place.host.run(orch.alone(argv, ALONE_S), timeout_s=left_s, stdin=self.document.encode())
         except HostFailed as error:
             if error.reason != "timeout":
                 raise
