@@ -112,7 +112,7 @@ def _wanted(name: str, service: Mapping[str, Any], app: AppOptions) -> Wanted | 
     except NotReference as error:
         mend = "; name it by image:, in small letters" if image is None else ""
         raise AppFailed(app.name, f"service {name}: its image {error.why}{mend}") from None
-    if only_built:
+    if only_built or not isinstance(image, str):
         return None
     if not isinstance(platform, str) or (platform and not _PLATFORM.fullmatch(platform)):
         text = f"service {name}: its platform is none; write one such as linux/arm64"
