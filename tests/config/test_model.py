@@ -8,19 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from millpond.config import AppConfig, BuildCacheConfig, Config, DiskConfig, HealthConfig, HostConfig, RepositoryConfig
+from millpond.config import (
+    AppConfig,
+    BuildCacheConfig,
+    Config,
+    DiskConfig,
+    HealthConfig,
+    HostConfig,
+    ProjectConfig,
+    RepositoryConfig,
+)
 from millpond.config.hosts import OwnBuildCacheConfig, OwnDiskConfig
 from millpond.config.model import UPSTREAM_KEYS
 
 PAGE = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
-NAMED = {"repositories": RepositoryConfig, "hosts": HostConfig, "apps": AppConfig}
-TABLES = {name: field.annotation for name, field in Config.model_fields.items() if name not in {*NAMED, "upkeep"}}
+NAMED = {"repositories": RepositoryConfig, "hosts": HostConfig, "apps": AppConfig, "projects": ProjectConfig}
+TABLES = {
+    name: field.annotation for name, field in Config.model_fields.items() if name not in {*NAMED, "upkeep", "pipeline"}
+}
 TABLES |= {f"{name}.NAME": table for name, table in NAMED.items()}
 TABLES |= {"upkeep.build_cache": BuildCacheConfig, "upkeep.disk": DiskConfig, "apps.NAME.health": HealthConfig}
 NEEDED = {
     "repositories.NAME": {"package": "x"},
     "hosts.NAME": {"ssh": "local"},
     "apps.NAME": {"path": "/app", "hosts": ["web1"]},
+    "projects.NAME": {"prefix": "X"},
 }
 BELOW = {"build_cache", "disk"}
 """The tables of a host that have their own sections, under `[upkeep]`."""

@@ -16,10 +16,10 @@ MISTAKES = {
     ),
     "an unknown table": ("[servr]\nport = 1", '[servr]: unknown table; did you mean "server"?'),
     "a table of a later version": (
-        "[tracker]\nkind = 'local'",
+        "[console]\nkind = 'local'",
         (
-            '[tracker]: unknown table; known: "access", "apps", "database", "hosts", "notify", '
-            '"repositories", "server", "storage", "upkeep", "upstream", "usage"'
+            '[console]: unknown table; known: "access", "apps", "database", "delivery", "forge", "hosts", "notify", '
+            '"pipeline", "projects", "repositories", "server", "storage", "tracker", "upkeep", "upstream", "usage"'
         ),
     ),
     "a key of another table": (

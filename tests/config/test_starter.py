@@ -23,6 +23,7 @@ from millpond.config.model import UPSTREAM_KEYS
 
 FOUND = Adopted("pypi", "pypi", "https://corp.example/simple/", "PIP_INDEX_URL", "me", "canary")
 
+UNWRITTEN = {"repositories", "hosts", "apps", "projects", "pipeline"}
 FULL = """
 [server]
 host = "::1"
@@ -102,10 +103,10 @@ def test_what_is_written_loads_back_to_the_same_values(loaded, tmp_path):
 def test_defaults_are_all_there_as_comments(loaded, tmp_path):
     config = loaded()
     text = init_text(config, [], folder=tmp_path)
-    tables = {name: {} for name in Config.model_fields if name not in {"repositories", "hosts", "apps"}}
+    tables = {name: {} for name in Config.model_fields if name not in UNWRITTEN}
     assert tomllib.loads(text) == tables | {"upkeep": {"build_cache": {}, "disk": {}}}
     for name, field in Config.model_fields.items():
-        if name not in {"repositories", "hosts", "apps", "upkeep"}:
+        if name not in {*UNWRITTEN, "upkeep"}:
             assert all(f"\n# {key} = " in text for key in field.annotation.model_fields)
     for table in (BuildCacheConfig, DiskConfig):
         assert all(f"\n# {key} = " in text for key in table.model_fields)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from millpond.config.adopting import packages_to_adopt, with_adopted
 from millpond.config.apps import AppConfig, HealthConfig
 from millpond.config.checks import RESERVED, Kinds, PackageKind
+from millpond.config.delivery import DeliveryConfig, ForgeConfig, ProjectConfig, TrackerConfig
 from millpond.config.fields import HUB
 from millpond.config.hosts import BuildCacheConfig, DiskConfig, HostConfig, NotifyConfig, UpkeepConfig
 from millpond.config.loading import load, open_network_problem
@@ -34,15 +35,19 @@ __all__ = [
     "BuildCacheConfig",
     "Config",
     "DatabaseConfig",
+    "DeliveryConfig",
     "DiskConfig",
+    "ForgeConfig",
     "HealthConfig",
     "HostConfig",
     "Kinds",
     "NotifyConfig",
     "PackageKind",
+    "ProjectConfig",
     "RepositoryConfig",
     "ServerConfig",
     "StorageConfig",
+    "TrackerConfig",
     "UpkeepConfig",
     "UpstreamConfig",
     "UsageConfig",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from millpond.config.boards import delivery_problems
 from millpond.config.fields import LISTS
 from millpond.config.fleet import app_problems, host_problems
 from millpond.config.mirrors import mirror_problems
@@ -78,6 +79,7 @@ def contradictions(table: Mapping[str, Any], kinds: Kinds) -> Iterator[Problem]:
     yield from mirror_problems(table)
     yield from host_problems(table)
     yield from app_problems(table)
+    yield from delivery_problems(table)
     upstream = _sub(table, "upstream")
     yield from _circuit(("upstream",), upstream, {})
     for name, repository in _sub(table, "repositories").items():

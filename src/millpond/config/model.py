@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SecretStr, model_validator
 
 from millpond.config import fields as f
 from millpond.config.apps import AppConfig
+from millpond.config.delivery import DeliveryConfig, ForgeConfig, ProjectConfig, TrackerConfig
 from millpond.config.fields import HUB
 from millpond.config.hosts import BuildCacheConfig, DiskConfig, HostConfig, NotifyConfig, UpkeepConfig
 from millpond.config.table import Table, about
@@ -161,9 +162,14 @@ class Config(Table):
     upstream: UpstreamConfig = UpstreamConfig()
     upkeep: UpkeepConfig = UpkeepConfig()
     notify: NotifyConfig = NotifyConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+    tracker: TrackerConfig = TrackerConfig()
+    forge: ForgeConfig = ForgeConfig()
+    pipeline: Mapping[str, Any] = Field(default_factory=dict, description="The pipeline of projects without one.")
     repositories: Mapping[str, RepositoryConfig] = Field(default_factory=dict)
     hosts: Mapping[str, HostConfig] = Field(default_factory=dict)
     apps: Mapping[str, AppConfig] = Field(default_factory=dict)
+    projects: Mapping[str, ProjectConfig] = Field(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(default=())
 
     @property
@@ -221,7 +227,7 @@ def _shown(value: Any) -> Any:
             return _masked(value)
         case Mapping():
             return {str(key): _shown(item) for key, item in value.items()}
-        case tuple():
+        case tuple() | list():
             return [_shown(item) for item in value]
         case None | bool() | int() | float():
             return value

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from millpond.config.apps import AppConfig
+from millpond.config.delivery import ProjectConfig
 from millpond.config.hosts import HostConfig
 from millpond.config.model import Config, RepositoryConfig
 from millpond.config.table import Table
@@ -38,6 +39,8 @@ _BOUNDS = {
 }
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_QUOTED_CHARS = 60
+PIPELINE = "pipeline"
+"""The one table that is no `Table`: `delivery.definition` reads it, and says what is wrong."""
 _SURE = 0.85
 FEW = 0.5
 """How alike a word must be to one of a small set ("pipy", "pypi")."""
@@ -96,7 +99,7 @@ def explain(error: ErrorDetails) -> Problem:
         case "extra_forbidden":
             return _unknown(path, error["input"])
         case "missing":
-            thing = {"hosts": "host", "apps": "app"}.get(str(path[0]), "repository")
+            thing = {"hosts": "host", "apps": "app", "projects": "project"}.get(str(path[0]), "repository")
             return Problem(path, f"missing; every {thing} needs it")
         case "value_error":
             return Problem(path, str(context["error"]))
@@ -144,13 +147,18 @@ def _unknown(path: Path, value: object) -> Problem:
 
 def homes_of(key: str) -> list[str]:
     """List the tables that have a key, as they are written in the file."""
-    tables = [(name,) for name in Config.model_fields if name not in NAMED]
+    tables = [(name,) for name in Config.model_fields if name not in {*NAMED, PIPELINE}]
     inner = [("upkeep", name) for name in table_class(("upkeep",)).model_fields]
     homes = [f"[{'.'.join(place)}]" for place in (*tables, *inner) if key in table_class(place).model_fields]
     return [*homes, *(f"[{table}.NAME]" for table, kind in NAMED.items() if key in kind.model_fields)]
 
 
-NAMED: Mapping[str, type[Table]] = {"repositories": RepositoryConfig, "hosts": HostConfig, "apps": AppConfig}
+NAMED: Mapping[str, type[Table]] = {
+    "repositories": RepositoryConfig,
+    "hosts": HostConfig,
+    "apps": AppConfig,
+    "projects": ProjectConfig,
+}
 """The tables of which there is one for each name."""
 
 

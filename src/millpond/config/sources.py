@@ -177,6 +177,7 @@ def _anchor_paths(gathered: Gathered) -> None:
                 _anchor(gathered, secret, ("repositories", name, key, "file"))
     _anchor_hosts(gathered)
     _anchor_apps(gathered)
+    _anchor_counterparts(gathered)
 
 
 def _anchor_hosts(gathered: Gathered) -> None:
@@ -196,6 +197,16 @@ def _anchor_apps(gathered: Gathered) -> None:
     for name, app in (apps if isinstance(apps, dict) else {}).items():
         if isinstance(app, dict) and not app.get("on"):
             _anchor_at_home(gathered, app, ("apps", name, "path"))
+
+
+def _anchor_counterparts(gathered: Gathered) -> None:
+    for name in ("tracker", "forge"):
+        table = gathered.table.get(name)
+        for key in ("token", "webhook_secret") if isinstance(table, dict) else ():
+            if isinstance(table.get(key), dict):
+                _anchor(gathered, table[key], (name, key, "file"))
+        if isinstance(table, dict):
+            _anchor_at_home(gathered, table, (name, "path"))
 
 
 def _anchor_at_home(gathered: Gathered, table: dict[str, Any], place: Place) -> None:

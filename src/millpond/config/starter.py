@@ -17,9 +17,10 @@ from pydantic.fields import FieldInfo
 from millpond.adopt import Adopted, Found, Skipped
 from millpond.config.adopting import ADOPT
 from millpond.config.apps import AppConfig
+from millpond.config.delivery import ProjectConfig
 from millpond.config.hosts import HostConfig
 from millpond.config.model import UPSTREAM_KEYS, Config, RepositoryConfig
-from millpond.config.problems import NAMED
+from millpond.config.problems import NAMED, PIPELINE
 from millpond.config.table import Table
 from millpond.config.units import format_size
 
@@ -32,13 +33,15 @@ _SIZES = {"max_size", "keep_free", "max_upload"}
 _EXAMPLES = {
     "public_url": '"http://pond.lan:8080"',
     "max_size": '"50GiB"',
-    "url": '"file:./storage"',
     "mutable_ttl_s": "600",
     "username": '{ env = "NAME" }',
     "password": '{ env = "NAME" }',
     "urls": '[{ env = "NAME" }]',
+    "token": '{ env = "NAME" }',
+    "webhook_secret": '{ env = "NAME" }',
 }
 _APP = AppConfig(path="app", hosts=("host",))
+_PROJECT = ProjectConfig(prefix="X")
 _LOCAL_ONLY = ("allow_overwrite", "max_upload")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -52,8 +55,9 @@ def init_text(config: Config, adopted: Iterable[Found], *, folder: Path | None =
     """
     config = config if folder is None else _relative(config, folder)
     found = tuple(adopted)
-    tables = [name for name in Config.model_fields if name not in NAMED]
-    parts = [_HEADER, *(_table(name, getattr(config, name)) for name in tables)]
+    tables = [name for name in Config.model_fields if name not in {*NAMED, PIPELINE}]
+    pipeline = [f"pipeline = {_toml(PIPELINE, config.pipeline)}\n"] if config.pipeline else []
+    parts = [_HEADER, *pipeline, *(_table(name, getattr(config, name)) for name in tables)]
     repositories = config.repositories or {
         one.repository: RepositoryConfig(package=one.package, base_url=ADOPT)
         for one in found
@@ -62,6 +66,7 @@ def init_text(config: Config, adopted: Iterable[Found], *, folder: Path | None =
     parts += [_repository(name, one, found) for name, one in repositories.items()]
     parts += [_named(f"hosts.{_name(name)}", one, HostConfig(ssh="local")) for name, one in config.hosts.items()]
     parts += [_named(f"apps.{_name(name)}", one, _APP) for name, one in config.apps.items()]
+    parts += [_named(f"projects.{_name(name)}", one, _PROJECT) for name, one in config.projects.items()]
     parts += [f"# No repository for {one.package}: {_line(one.reason)}\n" for one in found if isinstance(one, Skipped)]
     return "\n".join(parts)
 
@@ -163,7 +168,7 @@ def _toml(key: str, value: Any) -> str:
             return str(value)
         case float():
             return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-        case tuple():
+        case tuple() | list():
             return f"[{', '.join(_toml(key, item) for item in value)}]"
         case Mapping():
             pairs = ", ".join(f"{_text(name)} = {_toml(key, item)}" for name, item in value.items())
