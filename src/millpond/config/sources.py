@@ -202,11 +202,13 @@ def _anchor_apps(gathered: Gathered) -> None:
 def _anchor_counterparts(gathered: Gathered) -> None:
     for name in ("tracker", "forge"):
         table = gathered.table.get(name)
-        for key in ("token", "webhook_secret") if isinstance(table, dict) else ():
-            if isinstance(table.get(key), dict):
-                _anchor(gathered, table[key], (name, key, "file"))
-        if isinstance(table, dict):
-            _anchor_at_home(gathered, table, (name, "path"))
+        if not isinstance(table, dict):
+            continue
+        for key in ("token", "webhook_secret"):
+            secret = table.get(key)
+            if isinstance(secret, dict):
+                _anchor(gathered, secret, (name, key, "file"))
+        _anchor_at_home(gathered, table, (name, "path"))
 
 
 def _anchor_at_home(gathered: Gathered, table: dict[str, Any], place: Place) -> None:

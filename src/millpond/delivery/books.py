@@ -52,6 +52,8 @@ class Point(StrEnum):
     CONFIRM = "confirm"
     RETRY_OUTBOX = "retry-outbox"
     DROP_OUTBOX = "drop-outbox"
+    HURRY = "hurry"
+    PRUNE = "prune"
 
 
 Hook: TypeAlias = Callable[[Point, str], None]

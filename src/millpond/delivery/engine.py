@@ -37,11 +37,27 @@ class EngineOptions:
     """How long one look, or one write of the outbox, may take before somebody else does it."""
     sweep_s: float = 3600.0
     """How often a poll lists everything again, whatever is said to have changed."""
+    dependencies: bool = True
+    """Whether tasks wait for those that they depend on."""
+
+
+async def _never_paused() -> tuple[float, str]:
+    return 0.0, ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a poll of one project found: the issues to look at. `error`: it could not be asked."""
+
+    project: str
+    issues: tuple[str, ...] = ()
+    complete: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the engine works with. `alert` tells the operators."""
+    """What the engine works with. `alert` tells the operators; `paused` says until when no job starts, and why."""
 
     tracker: Tracker
     forge: Forge
@@ -49,6 +65,7 @@ class Surroundings:
     projects: Mapping[str, Project]
     pipeline: Callable[[Project], Awaitable[Pipeline]]
     alert: Callable[[str], Awaitable[None]]
+    paused: Callable[[], Awaitable[tuple[float, str]]] = _never_paused
 
 
 @dataclass(slots=True)
@@ -92,15 +109,22 @@ class Engine:
             await self._look(one)
         return len(taken)
 
-    async def poll(self) -> None:
-        """Ask the tracker what has changed in each project; a project that fails is left to the next poll."""
-        for project in self._around.projects.values():
-            try:
-                await self._poll(project)
-            except TrackerFailed as error:
-                log.warning("the tracker could not be polled", project=project.name, error=str(error))
-            except Exception as error:
-                log.exception("a poll failed", project=project.name, error=str(error))
+    async def poll(self, *, dry_run: bool = False) -> list[Found]:
+        """Ask the tracker what has changed in each project; a project that fails is left to the next poll.
+
+        `dry_run`: list everything, and leave no trace.
+        """
+        return [await self._polled_one(project, dry_run=dry_run) for project in list(self._around.projects.values())]
+
+    async def _polled_one(self, project: Project, *, dry_run: bool) -> Found:
+        try:
+            return await self._poll(project, dry_run=dry_run)
+        except TrackerFailed as error:
+            log.warning("the tracker could not be polled", project=project.name, error=str(error))
+            return Found(project.name, error=str(error))
+        except Exception as error:
+            log.exception("a poll failed", project=project.name, error=str(error))
+            return Found(project.name, error=f"{type(error).__name__}: {error}")
 
     async def send(self, limit: int = 1) -> int:
         """Send writes of the outbox that are due; gives how many there were."""
@@ -178,6 +202,8 @@ class Engine:
         task, observed = known.task, list[Evidence]()
         if task is not None and task.open and not any(job.active for job in known.jobs):
             observed = list(await self._around.forge.observe(project, task.branch, _paths(task, pipeline)))
+        ready = task is not None and task.phase is Phase.READY
+        paused_until, paused = await self._around.paused() if ready else (0.0, "")
         world = World(
             project=project,
             board=await self._around.states.board(project),
@@ -189,6 +215,8 @@ class Engine:
             after=await self._after(task),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
+            paused_until=paused_until,
+            paused=paused,
         )
         evidence = [*known.evidence, *observed]
         now = await self._ledger.now()
@@ -207,7 +235,13 @@ class Engine:
 
     async def _after(self, task: Task | None) -> tuple[Dependency, ...]:
         """Look up the tasks that one waits for, before its first job."""
-        if task is None or task.visit > 1 or task.attempts or task.phase is not Phase.READY:
+        if (
+            not self._options.dependencies
+            or task is None
+            or task.visit > 1
+            or task.attempts
+            or task.phase is not Phase.READY
+        ):
             return ()
         return tuple([await self._dependency(key, task.key) for key in task.options.after])
 
@@ -236,13 +270,13 @@ class Engine:
                 ahead += found.options.after if found is not None and found.open else ()
         return False
 
-    async def _poll(self, project: Project) -> None:
+    async def _poll(self, project: Project, *, dry_run: bool) -> Found:
         board = await self._around.states.board(project)
         taken_back = {board.resolve(Key.CANCELLED) or ""} | {
             s for s, group in board.groups.items() if group == "cancelled"
         }
         wanted = frozenset(board.wanted | taken_back) - {""}
-        polled = self._polled.setdefault(project.name, _Polled())
+        polled = _Polled() if dry_run else self._polled.setdefault(project.name, _Polled())
         now = self._monotonic()
         due = polled.swept_at is None or now - polled.swept_at >= self._options.sweep_s
         sweep = due or wanted != polled.wanted
@@ -253,10 +287,13 @@ class Engine:
         # A verdict on an issue without an open task is nobody's.
         found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
         quiet = [task.issue for task in tasks if _may_have_changed(task)]
-        await self._ledger.nudges.add_all(project.name, list(dict.fromkeys([*found, *quiet])))
+        wake = tuple(dict.fromkeys([*found, *quiet]))
+        if not dry_run:
+            await self._ledger.nudges.add_all(project.name, list(wake))
         if listing.complete:
             polled.mark = max(polled.mark, listing.mark)
             polled.swept_at, polled.wanted = (now if sweep else polled.swept_at), wanted
+        return Found(project.name, wake, listing.complete)
 
     async def _send(self, item: OutboxItem) -> None:
         project = self._around.projects.get(item.project)

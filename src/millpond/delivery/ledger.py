@@ -131,6 +131,21 @@ class Ledger:
 
         return await self._by_person(Point.RELEASE, task, by, "release", change)
 
+    async def hurry(self, task: int, by: str) -> Task:
+        """Have the next attempt made now: a parked task goes on, one that backs off waits no more.
+
+        Raises `NotFound`, `Conflict`.
+        """
+
+        def change(connection: Connection, now: float, found: Task) -> Task:
+            if found.phase is Phase.PARKED:
+                return carry_out(connection, now, found, [Release()])
+            if found.phase is not Phase.READY or found.not_before <= now:
+                raise Conflict(f"{found.key} is {found.phase}; there is no attempt to make sooner")
+            return _put(connection, replace(found, not_before=0.0, version=found.version + 1))
+
+        return await self._by_person(Point.HURRY, task, by, "retry", change)
+
     async def park(self, task: int, by: str, reason: str) -> Task:
         """Hold a task that has no active job, until it is released. Raises `NotFound`, `Conflict`."""
 
