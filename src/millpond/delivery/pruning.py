@@ -1,6 +1,6 @@
 """Forgetting what ended long ago: a bounded number of rows in each transaction.
 
-The last task of an issue stays, as one row: it is what says that a column which the issue still stands at was acted upon.
+The last task of an issue stays, as one row: it says that a column which the issue still stands at was acted upon.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Which pipeline a project has: its own, else what its repo brings, else the common one, else the default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from millpond.clock import Clock
+from millpond.config import Config
+from millpond.delivery.definition import FILE, MAX_BYTES, from_table, read
+from millpond.delivery.model import Project
+from millpond.delivery.pipeline import DEFAULT, Pipeline
+from millpond.delivery.ports import Forge, ForgeFailed
+from millpond.errors import ConfigError
+
+KEPT_S = 30.0
+"""How long what a repo brings is believed to be as it was."""
+
+
+@runtime_checkable
+class ReadsFiles(Protocol):
+    """What a forge can do that gives files."""
+
+    async def read(self, project: Project, branch: str, path: str, limit: int) -> bytes | None:
+        """Give a file of a branch; None: there is none. Raises `ForgeFailed` (also when it is larger than `limit`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    at: float
+    pipeline: Pipeline | None
+    wrong: str = ""
+
+
+class Pipelines:
+    """The pipelines of one configuration."""
+
+    def __init__(self, config: Config, forge: Forge, clock: Clock) -> None:
+        self._config, self._forge, self._clock = config, forge, clock
+        self._kept: dict[str, _Kept] = {}
+
+    async def of(self, project: Project) -> Pipeline:
+        """Give a project's pipeline. Raises `ForgeFailed`: the repo's own can't be read, or is wrong."""
+        settings = self._config.projects.get(project.name)
+        own = settings.pipeline if settings is not None else {}
+        if own:
+            return self._switched(from_table(own, f"[projects.{project.name}.pipeline]"))
+        brought = await self._brought(project)
+        if brought is not None:
+            return self._switched(brought)
+        common = self._config.pipeline
+        return self._switched(from_table(common, "[pipeline]") if common else DEFAULT)
+
+    @property
+    def wrong(self) -> Mapping[str, str]:
+        """What is wrong with pipelines that repos bring, by project."""
+        return {name: one.wrong for name, one in self._kept.items() if one.wrong}
+
+    def clear(self) -> None:
+        """Read them anew."""
+        self._kept.clear()
+
+    async def _brought(self, project: Project) -> Pipeline | None:
+        """Read what the repo brings, from the branch that is merged into."""
+        now, kept = self._clock.monotonic(), self._kept.get(project.name)
+        if kept is None or now - kept.at >= KEPT_S:
+            kept = self._kept[project.name] = await self._read(project, now)
+        if kept.wrong:
+            raise ForgeFailed(f"the pipeline of {project.name} is refused: {kept.wrong}", permanent=True)
+        return kept.pipeline
+
+    async def _read(self, project: Project, now: float) -> _Kept:
+        if not isinstance(self._forge, ReadsFiles):
+            return _Kept(now, None)
+        content = await self._forge.read(project, project.branch, FILE, MAX_BYTES)
+        if content is None:
+            return _Kept(now, None)
+        try:
+            return _Kept(now, read(content.decode(), FILE))
+        except UnicodeDecodeError:
+            return _Kept(now, None, f"{FILE}: not UTF-8 text")
+        except ConfigError as error:
+            return _Kept(now, None, str(error))
+
+    def _switched(self, pipeline: Pipeline) -> Pipeline:
+        """Leave out what is switched off."""
+        switches = self._config.delivery
+        if not switches.auto_labels:
+            pipeline = replace(pipeline, labels={})
+        if not switches.post_deploy:
+            stages = tuple(stage for stage in pipeline.stages if stage.step != "monitor")
+            pipeline = replace(pipeline, stages=stages)
+        return pipeline
