@@ -20,6 +20,7 @@ from alembic.script import ScriptDirectory
 from millpond.access.tokens import METADATA as ACCESS
 from millpond.artifacts.tables import METADATA as ARTIFACTS
 from millpond.db import Damaged, Database, schema
+from millpond.delivery.boardtables import METADATA as BOARD
 from millpond.delivery.tables import METADATA as DELIVERY
 from millpond.errors import ConfigError
 from millpond.hosts.releases import METADATA as RELEASES
@@ -39,7 +40,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path):
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, [ARTIFACTS, ACCESS, LEASES, HOSTS, RELEASES, DELIVERY]) == []
+        assert compare_metadata(context, [ARTIFACTS, ACCESS, LEASES, HOSTS, RELEASES, DELIVERY, BOARD]) == []
     engine.dispose()
 
 
