@@ -79,6 +79,22 @@ class Metrics:
         self._deploys = Counter("millpond_deploys", "Deploys and rollbacks by outcome", ["app", "outcome"], **make)
         spans = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
         self._deploy_time = Histogram("millpond_deploy_seconds", "How long they took", ["app"], buckets=spans, **make)
+        self._looks = Counter("millpond_delivery_looks", "Looks at issues", **make)
+        self._nudges = Counter("millpond_delivery_nudges", "Reasons to look at an issue", ["source"], **make)
+        self._webhooks = Counter("millpond_delivery_webhooks", "Webhooks by status", ["sender", "status"], **make)
+        self._asked = Counter("millpond_delivery_tracker_calls", "Calls of the tracker", ["call", "outcome"], **make)
+        self._polls = Counter("millpond_delivery_polls", "Polls of a project's board", ["project", "outcome"], **make)
+        self._polled_at = Gauge(
+            "millpond_delivery_last_complete_poll_timestamp_seconds", "When all was last listed", ["project"], **gauge
+        )
+        self._poll_age = Gauge(
+            "millpond_delivery_poll_age_seconds", "Age of the last complete poll", ["project"], **gauge
+        )
+        self._polled: dict[str, float] = {}
+        self._jobs = Gauge("millpond_delivery_jobs", "Jobs by state", ["state"], **gauge)
+        self._work = Gauge("millpond_delivery_tasks", "Tasks by phase", ["phase"], **gauge)
+        self._backlog = Gauge("millpond_delivery_backlog", "Nudges and writes that wait", ["what"], **gauge)
+        self._spent = Gauge("millpond_delivery_spent_today_usd", "Spent today (UTC)", ["project"], **gauge)
         self._lag = Histogram("millpond_event_loop_lag_seconds", "Delay of a timer", buckets=buckets, **make)
 
     def served(self, repository: str, outcome: str, size: int, count: int = 1) -> None:
@@ -149,6 +165,44 @@ class Metrics:
         """Count one deploy or rollback: ``active``, ``failed``, ``interrupted``, ``stopped`` (nothing was changed)."""
         self._deploys.labels(app, outcome).inc()
         self._deploy_time.labels(app).observe(seconds)
+
+    def looked(self, count: int) -> None:
+        """Count looks at issues."""
+        self._looks.inc(count)
+
+    def nudged(self, source: str, count: int = 1) -> None:
+        """Count reasons to look: ``webhook``, ``poll``, ``person``."""
+        self._nudges.labels(source).inc(count)
+
+    def hooked(self, sender: str, status: int) -> None:
+        """Count one webhook by how it was answered."""
+        self._webhooks.labels(sender, str(status)).inc()
+
+    def tracker_asked(self, call: str, outcome: str) -> None:
+        """Count one call of the tracker: ``done`` or ``failed``."""
+        self._asked.labels(call, outcome).inc()
+
+    def polled(self, project: str, outcome: str, now: float) -> None:
+        """Count one poll of a project: ``complete``, ``incomplete``, ``failed``; `now` in epoch seconds."""
+        self._polls.labels(project, outcome).inc()
+        if outcome == "complete":
+            self._polled[project] = now
+            self._polled_at.labels(project).set(now)
+
+    def delivery(
+        self,
+        jobs: Mapping[str, int],
+        tasks: Mapping[str, int],
+        backlog: Mapping[str, int],
+        spent: Mapping[str, float],
+        now: float,
+    ) -> None:
+        """Note how the delivery stands: jobs by state, tasks by phase, what waits, US dollars by project."""
+        for gauge, counted in ((self._jobs, jobs), (self._work, tasks), (self._backlog, backlog), (self._spent, spent)):
+            for name, count in counted.items():
+                gauge.labels(name).set(count)
+        for project, at in self._polled.items():
+            self._poll_age.labels(project).set(max(now - at, 0.0))
 
     def text(self) -> bytes:
         """Give the Prometheus text, over all workers."""

@@ -28,6 +28,7 @@ from millpond.adapters.stamps import MappedStamps
 from millpond.app.accepted import LASTING, read, read_again
 from millpond.app.adopting import adopt, is_known, passed_over
 from millpond.app.callingoff import UnderWay
+from millpond.app.delivering import TABLES, Counterparts, Delivering
 from millpond.app.hosting import Connect, Hosting
 from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.operations import Operation, Operations
@@ -112,18 +113,20 @@ class App:
         admin: bool = True,
         connect: Connect | None = None,
         notifier: Notifier | None = None,
+        counterparts: Counterparts | None = None,
     ) -> App:
         """Open everything; `mend`: put the newest good backup in the place of a damaged catalog first.
 
         `wait`: also for upstreams that have to be looked for on this machine; else they come when they are found.
-        `admin`: make the first token if there is none. `connect` and `notifier`: in the place of ssh and of the
-        configured services. Raises `ConfigError`, `Busy`, `OSError`, `db.Damaged`.
+        `admin`: make the first token if there is none. `connect`, `notifier` and `counterparts`: in the place of ssh,
+        of the configured services, and of tracker and forge. Raises `ConfigError`, `Busy`, `OSError`, `db.Damaged`.
         """
         app = cls(config, source, role or Role(), clock or SystemClock(), metrics or Metrics())
         app._open_data(mend=mend)
         await app._open_artifacts(mend=mend)
         await app._open_access(admin=admin)
         app._open_hosts(connect, notifier)
+        app._open_delivery(counterparts)
         if wait or config.repositories or is_known(config, app.data):
             await app._open_repositories(config)
         else:
@@ -190,6 +193,13 @@ class App:
         self._hosting_of = hosting
         self.hosting = hosting(self.config)
 
+    def _open_delivery(self, counterparts: Counterparts | None) -> None:
+        def delivering(config: Config) -> Delivering:
+            return Delivering(self, config, notifier=self.hosting.notifier, counterparts=counterparts)
+
+        self._delivering_of = delivering
+        self.delivering = delivering(self.config)
+
     async def _adopt_first(self, config: Config) -> None:
         async with self._opening:
             await self._open_repositories(config)
@@ -255,6 +265,7 @@ class App:
         self.upkeep.start(self.loops)
         self._started = True
         self._start_hosting()
+        self._start_delivery()
 
     @property
     def serving(self) -> bool:
@@ -264,6 +275,10 @@ class App:
     def _start_hosting(self) -> None:
         if self._started and self.role.number == 0:
             self.hosting.start()
+
+    def _start_delivery(self) -> None:
+        if self._started and self.role.number == 0:
+            self.delivering.start()
 
     async def reload(self) -> None:
         """Read the configuration again, in every worker; a mistake in it is logged and leaves everything as it was."""
@@ -295,9 +310,19 @@ class App:
                 await self._retire_hosting()
                 self.hosting = self._hosting_of(config)
                 self._start_hosting()
+            await self._reload_delivery(old, config)
         for tell in self.on_reload:
             tell()
         log.info("reloaded", repositories=sorted(self.repositories))
+
+    async def _reload_delivery(self, old: Config, config: Config) -> None:
+        """Read projects and boards again; what runs goes on, and is taken up by the new one."""
+        if all(getattr(old, table) == getattr(config, table) for table in TABLES):
+            self.delivering.forget_boards()
+            return
+        await self.delivering.close()
+        self.delivering = self._delivering_of(config)
+        self._start_delivery()
 
     async def _retire_hosting(self) -> None:
         self._hostings = [*(one for one in self._hostings if not one.over), self.hosting]
@@ -320,6 +345,7 @@ class App:
         """Close everything; what was noted is written first."""
         if self._adopting is not None:
             await asyncio.gather(self._adopting, return_exceptions=True)
+        await self.delivering.close()
         for hosting in (self.hosting, *self._hostings):
             await hosting.close()
         await self.loops.close()

@@ -1,0 +1,79 @@
+"""The tracker and the forge that a configuration names, each call of them counted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from millpond.adapters.localboard import LocalBoard
+from millpond.app.waking import LOOK, Wakes
+from millpond.config import Config
+from millpond.delivery.boardstore import BoardStore
+from millpond.delivery.model import Hint, Issue, Listing, Project, State
+from millpond.delivery.ports import Forge, Tracker, TrackerFailed
+from millpond.metrics import Metrics
+from millpond.testing.forge import FakeForge
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+T = TypeVar("T")
+GIT = "git"
+
+
+class Counted:
+    """A tracker whose calls are counted by what they are and how they end."""
+
+    def __init__(self, inner: Tracker, metrics: Metrics) -> None:
+        self.inner, self._metrics = inner, metrics
+
+    def parse(self, headers: Mapping[str, str], body: bytes) -> Hint:
+        """Verify a webhook."""
+        return self.inner.parse(headers, body)
+
+    async def states(self, project: Project) -> Sequence[State]:
+        """Give the columns."""
+        return await self._count("states", self.inner.states(project))
+
+    async def changed(self, project: Project, states: frozenset[str], since: float) -> Listing:
+        """List what changed."""
+        return await self._count("changed", self.inner.changed(project, states, since))
+
+    async def get(self, project: Project, ids: Sequence[str]) -> Sequence[Issue]:
+        """Read issues."""
+        return await self._count("get", self.inner.get(project, ids))
+
+    async def move(self, project: Project, issue: str, state: str) -> None:
+        """Move an issue."""
+        await self._count("move", self.inner.move(project, issue, state))
+
+    async def comment(self, project: Project, issue: str, text: str, key: str) -> None:
+        """Comment on an issue."""
+        await self._count("comment", self.inner.comment(project, issue, text, key))
+
+    async def _count(self, what: str, asked: Awaitable[T]) -> T:
+        try:
+            answer = await asked
+        except TrackerFailed:
+            self._metrics.tracker_asked(what, "failed")
+            raise
+        self._metrics.tracker_asked(what, "done")
+        return answer
+
+
+def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
+    """Make the tracker of a configuration."""
+    del config
+    return LocalBoard(BoardStore(app.db, woken=lambda _: wakes.wake(LOOK)))
+
+
+def forge_of(app: App, config: Config) -> Forge:
+    """Make the forge of a configuration."""
+    del app, config
+    return FakeForge()
+
+
+def git_root(app: App, config: Config) -> Path:
+    """Give the folder of the embedded repositories."""
+    return Path(config.forge.path) if config.forge.path else app.data / GIT

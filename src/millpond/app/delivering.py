@@ -1,0 +1,260 @@
+"""The delivery of one configuration: ledger, engine, counterparts and loops, wired. A reload makes a new one.
+
+Its loops run in the first worker only; commands and webhooks work in every one, since all that they write is in the
+database, and who runs the loops is woken (`waking`). Each loop has its switch and tells how it is (`parts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from millpond.app.breaking import Breaker
+from millpond.app.counterparts import Counted, forge_of, tracker_of
+from millpond.app.parts import Parts
+from millpond.app.pipelines import Pipelines
+from millpond.app.waking import LOOK, POLL, SEND, Wakes
+from millpond.config import Config
+from millpond.delivery import board
+from millpond.delivery.books import Books, Point
+from millpond.delivery.engine import Engine, EngineOptions, Surroundings
+from millpond.delivery.ledger import Ledger
+from millpond.delivery.model import Key, Project
+from millpond.delivery.ports import Forge, Tracker
+from millpond.delivery.pruning import prune
+from millpond.delivery.showing import Showing
+from millpond.delivery.states import StatesCache
+from millpond.errors import NotFound
+from millpond.hosts.ports import Notifier
+from millpond.hosts.runs import Runs
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+LOOKERS, SENDERS = 4, 2
+AT_ONCE = 10
+IDLE_S = 5.0
+"""How long nobody looks for himself, when nobody is woken."""
+REAP_S = 10.0
+MEASURE_S = 5.0
+PRUNE_S = 600.0
+DAY_S = 86400.0
+TABLES = ("delivery", "tracker", "forge", "projects", "pipeline", "notify")
+"""The tables of the configuration that a delivery is made of."""
+log = structlog.get_logger(__name__)
+Counterparts = Callable[["App", Config], tuple[Tracker, Forge]]
+
+
+class Delivering:
+    """The delivery of one open application."""
+
+    def __init__(
+        self,
+        app: App,
+        config: Config,
+        *,
+        notifier: Notifier,
+        counterparts: Counterparts | None = None,
+    ) -> None:
+        self._app, self.config, self._notifier = app, config, notifier
+        self.options = config.delivery
+        self.wakes = Wakes(app.data)
+        self.books = Books(app.db, hook=self._committed)
+        self.ledger, self.showing = Ledger(self.books), Showing(self.books)
+        self.projects = {name: _project(name, config) for name in config.projects}
+        made = (
+            counterparts(app, config) if counterparts else (tracker_of(app, config, self.wakes), forge_of(app, config))
+        )
+        self.bare_tracker, self.forge = made
+        self.tracker = Counted(made[0], app.metrics)
+        self.states = StatesCache(
+            self.tracker.states,
+            app.clock.monotonic,
+            ttl_s=config.tracker.states_ttl_s,
+            names=board.names(config.tracker.states),
+            defaults={Key(key): value for key, value in config.tracker.default_states.items()},
+        )
+        self.pipelines = Pipelines(config, self.forge, app.clock)
+        self.breaker = Breaker(self.options, self.showing, self.ledger)
+        self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
+        self.parts = Parts(app.clock, Runs(app.db))
+        self._make_parts()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.hook: Callable[[Point, str], None] | None = None
+        """Called at each of the ledger's commits; tests bring one."""
+
+    def _around(self) -> Surroundings:
+        return Surroundings(
+            tracker=self.tracker,
+            forge=self.forge,
+            states=self.states,
+            projects=self.projects,
+            pipeline=self.pipelines.of,
+            alert=self._alert,
+            paused=self.breaker.paused,
+        )
+
+    def _engine_options(self) -> EngineOptions:
+        return EngineOptions(
+            grace_s=self.options.reconcile_grace_s,
+            sweep_s=self.options.sweep_interval_s,
+            dependencies=self.options.task_deps,
+        )
+
+    def _make_parts(self) -> None:
+        on, options = self.on, self.options
+        self.parts.part("looks", enabled=on and options.looks, looked=0)
+        self.parts.part("outbox", enabled=on and options.outbox, sent=0)
+        self.parts.part("reconcile", enabled=on and options.reconcile, **_nothing_found())
+        self.parts.part("reaper", enabled=on and options.reaper, reaped=0)
+        self.parts.part("upkeep", enabled=on and options.upkeep, removed=0)
+        self.parts.part("metrics", enabled=on)
+
+    @property
+    def on(self) -> bool:
+        """Whether there is anything to deliver."""
+        return self.options.enabled and bool(self.projects)
+
+    def project(self, name: str) -> Project:
+        """Give a project. Raises `NotFound`."""
+        found = self.projects.get(name)
+        if found is None:
+            known = ", ".join(self.projects) or "none is configured; write [projects.NAME]"
+            raise NotFound(f"there is no project {name!r}; known: {known}")
+        return found
+
+    # the loops
+
+    def start(self) -> None:
+        """Start the loops of whatever is switched on."""
+        if not self.on:
+            return
+        self.parts.running = True
+        self.wakes.listen()
+        loops: list[tuple[str, int, Callable[[], Awaitable[Mapping[str, Any] | None]]]] = [
+            ("looks", LOOKERS, self._look),
+            ("outbox", SENDERS, self._send),
+            ("reconcile", 1, self._poll),
+            ("reaper", 1, self._reap),
+            ("upkeep", 1, self._forget),
+            ("metrics", 1, self._measure),
+        ]
+        for name, count, work in loops:
+            if self.parts.part(name).enabled:
+                self._tasks += [
+                    asyncio.create_task(self.parts.loop(name, work), name=f"delivery {name}") for _ in range(count)
+                ]
+
+    async def _look(self) -> Mapping[str, Any]:
+        count = await self.engine.look(1)
+        if count:
+            self._app.metrics.looked(count)
+            return {"looked": self.parts.part("looks").told["looked"] + count}
+        await self.wakes.wait(LOOK, await self._idle("nudge"))
+        return {}
+
+    async def _send(self) -> Mapping[str, Any]:
+        count = await self.engine.send(AT_ONCE)
+        if count:
+            return {"sent": self.parts.part("outbox").told["sent"] + count}
+        await self.wakes.wait(SEND, await self._idle("outbox"))
+        return {}
+
+    async def _idle(self, what: str) -> float:
+        """Say how long nothing of a kind is due."""
+        waiting = await self.showing.waiting()
+        due: float | None = getattr(waiting, what)
+        return IDLE_S if due is None else min(max(due - waiting.now, 0.02), IDLE_S)
+
+    async def _poll(self) -> Mapping[str, Any]:
+        told = await self.poll()
+        await self.wakes.wait(POLL, self.options.poll_interval_s)
+        return told
+
+    async def poll(self) -> dict[str, Any]:
+        """Ask the tracker once what nobody told; gives what came of it."""
+        found = await self.engine.poll()
+        now, failed = self._app.clock.now(), {one.project: one.error for one in found if one.error}
+        metrics = self._app.metrics
+        for one in found:
+            metrics.polled(one.project, "failed" if one.error else "complete" if one.complete else "incomplete", now)
+            metrics.nudged("poll", len(one.issues))
+        told = {
+            "found": sum(len(one.issues) for one in found),
+            "failed": failed,
+            "incomplete": [one.project for one in found if not one.complete and not one.error],
+        }
+        if all(one.complete for one in found):
+            told["last_complete_ts"] = now
+        return told
+
+    async def _reap(self) -> Mapping[str, Any]:
+        lost = await self.ledger.jobs.reap()
+        for job in lost:
+            log.warning("a job was lost", job=job.id, stage=job.stage, project=job.project, worker=job.worker)
+        part = self.parts.part("reaper")
+        part.told["reaped"] += len(lost)
+        await asyncio.sleep(REAP_S)
+        return {}
+
+    async def _forget(self) -> Mapping[str, Any]:
+        removed = 0
+        while count := await prune(self.books, self.options.keep_days * DAY_S):
+            removed += count
+            await asyncio.sleep(0.1)
+        part = self.parts.part("upkeep")
+        part.told["removed"] += removed
+        await asyncio.sleep(PRUNE_S)
+        return {}
+
+    async def _measure(self) -> Mapping[str, Any]:
+        """Count for the metrics."""
+        shows, now = self.showing, self._app.clock.now()
+        phases, backlog = await shows.phases(), await shows.backlog()
+        self._app.metrics.delivery(await self.ledger.counts(), phases, backlog, await shows.spent_today(), now)
+        await asyncio.sleep(MEASURE_S)
+        return {}
+
+    async def _alert(self, text: str) -> None:
+        log.warning("an alert of the delivery", text=text)
+        await self._notifier.notify("Millpond delivery", text)
+
+    def _committed(self, point: Point, moment: str) -> None:
+        if self.hook is not None:
+            self.hook(point, moment)
+        self.wakes.committed(point, moment)
+
+    # its end
+
+    def forget_boards(self) -> None:
+        """Read columns and pipelines anew: what a reload does where nothing else has changed."""
+        self.states.clear()
+        self.pipelines.clear()
+
+    async def close(self) -> None:
+        """Stop the loops and let go of the counterparts. What runs detached goes on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self.parts.running = False
+        self.wakes.close()
+        for one in (self.bare_tracker, self.forge):
+            closing = getattr(one, "close", None)
+            if closing is not None and inspect.iscoroutinefunction(closing):
+                await closing()
+
+
+def _nothing_found() -> dict[str, Any]:
+    return {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None}
+
+
+def _project(name: str, config: Config) -> Project:
+    one = config.projects[name]
+    return Project(
+        name, one.tracker_project or name, one.repo or name, one.prefix, one.branch, app=one.app, own=one.own
+    )
