@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from millpond.access.tokens import Token
+from millpond.app.boardops import BoardOperations
 from millpond.app.deployops import DeployOperations
+from millpond.app.driftops import DriftOperations
 from millpond.app.explain import explain
 from millpond.app.hostops import HostOperations
 from millpond.app.prepulling import prepull_operation
+from millpond.app.taskops import TaskOperations, explain_issue
 from millpond.artifacts.proxy import Proxy
 from millpond.config import parse_duration
 from millpond.errors import BadRequest
@@ -41,7 +44,10 @@ class Operations:
         )  # fmt: skip
         own = {name: getattr(self, name) for name in names}
         more = {"prepull": prepull_operation(self._app)}
-        return own | more | HostOperations(self._app).all() | DeployOperations(self._app).all()
+        areas = (HostOperations, DeployOperations, BoardOperations, TaskOperations, DriftOperations)
+        for area in areas:
+            more |= area(self._app).all()
+        return own | more
 
     async def repo_ls(self, progress: Progress) -> dict[str, Any]:
         """List the repositories with what they hold."""
@@ -107,8 +113,11 @@ class Operations:
         return await self._app.upkeep.check(repair=repair, progress=progress)
 
     async def why(self, progress: Progress, ref: str) -> dict[str, Any]:
-        """Explain an artifact's state."""
+        """Explain an artifact's state, or what an issue waits for. Raises `NotFound`."""
         del progress
+        issue = await explain_issue(self._app, ref)
+        if issue is not None:
+            return issue
         name, path, query = _reference(ref)
         return await explain(self._app, self._app.repository(name), path, query)
 
@@ -191,7 +200,7 @@ def _reference(ref: str) -> tuple[str, str, str]:
     path = path.removeprefix("api/v1/remote/").removeprefix("v2/")
     name, _, rest = path.partition("/")
     if not name:
-        raise BadRequest(f"{ref!r} names no artifact; give its URL, or REPOSITORY/PATH")
+        raise BadRequest(f"{ref!r} names no artifact; give its URL, or REPOSITORY/PATH, or an issue's key")
     return name, rest, parts.query
 
 

@@ -35,7 +35,7 @@ def deploy(
 
     Nothing is changed before every host has every image. Exit code 1: it is not well, or was not begun.
     """
-    arguments: dict[str, Any] = {"name": name, "sets": _pairs(sets or ()), "by": _who(), "commit": commit}
+    arguments: dict[str, Any] = {"name": name, "sets": _pairs(sets or ()), "by": who(), "commit": commit}
     arguments |= {"refresh": refresh, "dry_run": dry_run}
     _show(perform("deploy", config, data, arguments, Bars(), json=json), json=json)
 
@@ -52,7 +52,7 @@ def rollback(
 
     After a deploy that failed, that is the release before it.
     """
-    arguments = {"name": name, "to": to, "by": _who(), "dry_run": dry_run}
+    arguments = {"name": name, "to": to, "by": who(), "dry_run": dry_run}
     _show(perform("rollback", config, data, arguments, Bars(), json=json), json=json)
 
 
@@ -80,7 +80,7 @@ def _pairs(sets: list[str] | tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _who() -> str:
+def who() -> str:
     """Say who runs this: behind sudo, who called it."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond import __version__
-from millpond.cli import deploy, host, release, repo, setup, token, upkeep
+from millpond.cli import board, deploy, flow, host, release, repo, setup, task, token, upkeep
 from millpond.cli.output import out
 from millpond.cli.prepull import prepull
 
@@ -16,14 +16,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A pull-through artifact cache and repository that keeps delivering when its upstreams fail.",
+    help="Keeps delivering when its upstreams fail: artifacts, hosts, and issues on their way to production.",
     epilog="Start here: millpond serve",
 )
 app.command(epilog="Example: millpond serve --port 8080 --data /srv/millpond")(setup.serve)
 app.command(epilog="Example: millpond init")(setup.init)
 app.command(epilog="Example: millpond check")(setup.check)
 app.command(epilog="Example: millpond connect pip --write")(setup.connect)
-app.command(epilog="Example: millpond why http://127.0.0.1:8080/pypi/simple/six/")(upkeep.why)
+app.command(epilog="Examples: millpond why http://127.0.0.1:8080/pypi/simple/six/; millpond why SH-12")(upkeep.why)
 app.command(epilog="Example: millpond usage --artifact pypi/simple/six/")(upkeep.usage)
 app.command(epilog="Example: millpond gc --dry-run")(upkeep.gc)
 app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)
@@ -32,6 +32,11 @@ app.command(epilog="Example: millpond prepull shop --dry-run")(prepull)
 app.command(epilog="Example: millpond deploy shop --set VERSION=1.4.2")(deploy.deploy)
 app.command(epilog="Example: millpond rollback shop")(deploy.rollback)
 app.command(epilog="Example: millpond call-off shop")(deploy.call_off)
+app.command(epilog="Example: millpond queue")(flow.queue)
+app.command(epilog="Example: millpond reconcile --dry-run")(flow.reconcile)
+app.command(epilog="Example: millpond drift --mend")(flow.drift)
+app.add_typer(board.app, name="board")
+app.add_typer(task.app, name="task")
 app.add_typer(release.app, name="release")
 app.add_typer(repo.app, name="repo")
 app.add_typer(token.app, name="token")

@@ -43,12 +43,12 @@ def fsck(
 
 
 def why(
-    ref: Annotated[str, typer.Argument(help="An artifact's URL, or its path: pypi/simple/six/")],
+    ref: Annotated[str, typer.Argument(help="An artifact's URL or path (pypi/simple/six/), or an issue: SH-12")],
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say why an artifact is served as it is: fresh, stale or refused, by which rule, how old, the upstream's state."""
+    """Say why an artifact is served as it is (fresh, stale or refused, by which rule), or what an issue waits for."""
     found = perform("why", config, data, {"ref": ref})
     if json:
         say_json(found)

@@ -1,0 +1,114 @@
+"""``millpond reconcile`` and ``millpond drift``: what nobody told, and where board, engine and forge differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from millpond.app.taskops import told
+from millpond.delivery.actions import Wait
+from millpond.delivery.model import Issue, Phase, Project, Task
+from millpond.delivery.ports import ForgeFailed, TrackerFailed
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+    from millpond.app.operations import Operation, Progress
+
+MOST = 500
+"""Issues of a project that are looked at."""
+Row = dict[str, Any]
+
+
+class DriftOperations:
+    """The operations that compare board, engine and forge."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def all(self) -> dict[str, Operation]:
+        """Give them by name."""
+        return {"reconcile": self.reconcile, "drift": self.drift}
+
+    async def reconcile(self, progress: Progress, dry_run: bool = False) -> dict[str, Any]:
+        """Poll the board now. `dry_run`: only tell what would be done."""
+        of = self._app.delivering
+        progress("asking the board", 0, None)
+        if not dry_run:
+            done = await of.poll()
+            return {"dry_run": False, "ok": not done["failed"], **done, "would": []}
+        found = await of.engine.poll(dry_run=True)
+        would: list[Row] = []
+        for one in found:
+            project = of.projects[one.project]
+            for index, issue in enumerate(one.issues[:MOST]):
+                progress(f"looking at {one.project}", index, len(one.issues))
+                would.append({"project": one.project, "issue": issue, **await self._seen(project, issue)})
+        failed = {one.project: one.error for one in found if one.error}
+        incomplete = [one.project for one in found if not one.complete and not one.error]
+        total = sum(len(one.issues) for one in found)
+        counted = {"found": total, "failed": failed, "incomplete": incomplete, "would": would}
+        return {"dry_run": True, "ok": not failed, **counted}
+
+    async def drift(self, progress: Progress, mend: bool = False) -> dict[str, Any]:
+        """Tell where board, engine and forge differ. `mend`: have each of them looked at now."""
+        of, rows, failed = self._app.delivering, list[Row](), dict[str, str]()
+        for project in of.projects.values():
+            progress(f"comparing {project.name}", 0, None)
+            try:
+                rows += await self._project(project, progress)
+            except (TrackerFailed, ForgeFailed) as error:
+                failed[project.name] = str(error)
+        for item in await of.ledger.outbox.pending():
+            if item.attempts:
+                text = f"a {item.kind} could not be written to the board {item.attempts} times; it is tried on"
+                rows.append({"project": item.project, "issue": item.issue, "key": "", "between": "board", "told": text})
+        if mend:
+            for project_name, issue in dict.fromkeys((row["project"], row["issue"]) for row in rows):
+                await of.ledger.nudges.add(project_name, issue, urgent=True)
+        return {"ok": not rows and not failed, "mended": mend, "failed": failed, "drift": rows}
+
+    async def _project(self, project: Project, progress: Progress) -> list[Row]:
+        of = self._app.delivering
+        board = await of.states.board(project)
+        listing = await of.tracker.changed(project, frozenset(board.groups), 0.0)
+        tasks = {task.issue: task for task in reversed(await of.showing.tasks(project=project.name, limit=MOST))}
+        issues = {issue.id: issue for issue in listing.issues}
+        wanted = [issue for issue in issues.values() if board.starts(issue.state) or issue.id in tasks]
+        gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in issues]
+        rows = [_row(project, task, None, "board", "the board has no such issue any more") for task in gone]
+        for index, issue in enumerate(wanted[:MOST]):
+            progress(f"comparing {project.name}", index, len(wanted))
+            rows += await self._issue(project, issue, tasks.get(issue.id))
+        return rows
+
+    async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
+        of, rows = self._app.delivering, list[Row]()
+        actions = await of.engine.why(project, issue.id)
+        if not isinstance(actions[0], Wait):
+            kind = "forge" if type(actions[0]).__name__ == "Push" else "board"
+            rows.append(_row(project, task, issue, kind, told(actions)))
+        if task is not None and await self._lost(project, task):
+            text = f"it is done, but its commit {task.sha[:12]} is not on {project.branch}"
+            rows.append(_row(project, task, issue, "forge", text))
+        return rows
+
+    async def _lost(self, project: Project, task: Task) -> bool:
+        """Whether a task is done whose commit is not on the branch that it was merged into."""
+        of = self._app.delivering
+        if task.phase is not Phase.DONE or not task.sha:
+            return False
+        stages = (await of.pipelines.of(project)).stages
+        merges = any(stage.step == "merge" and stage.name not in task.options.skip for stage in stages)
+        return merges and not await of.forge.contains(project, project.branch, task.sha)
+
+    async def _seen(self, project: Project, issue: str) -> Row:
+        try:
+            actions = await self._app.delivering.engine.why(project, issue)
+        except (TrackerFailed, ForgeFailed) as error:
+            return {"acts": False, "told": f"it can't be looked at: {error}"}
+        return {"acts": not isinstance(actions[0], Wait), "told": told(actions)}
+
+
+def _row(project: Project, task: Task | None, issue: Issue | None, between: str, text: str) -> Row:
+    key = task.key if task is not None else f"{project.prefix}-{issue.number}" if issue is not None else ""
+    where = issue.id if issue is not None else task.issue if task is not None else ""
+    return {"project": project.name, "issue": where, "key": key, "between": between, "told": text}

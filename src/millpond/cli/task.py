@@ -1,0 +1,132 @@
+"""``millpond task``: what is being done, how it stands, and what people order."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from millpond.cli.deploy import who
+from millpond.cli.output import fields, out, say_json, table
+from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
+
+app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
+Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
+FOLLOW_S = 0.3
+
+
+@app.command("ls", epilog="Example: millpond task ls --all")
+def list_(
+    project: Annotated[str | None, typer.Option(help="Only of this project.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Those too that have ended.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most, the newest first.")] = 100,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the tasks."""
+    found = perform("task_ls", config, data, {"project": project, "all_": all_, "limit": limit})
+    if json:
+        say_json(found)
+        return
+    rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["reason"]) for one in found]
+    table(("TASK", "STAGE", "PHASE", "TRIES", "TITLE", "WHY"), rows)
+
+
+@app.command("show", epilog="Example: millpond task show SH-12")
+def show(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Show a task: what it waits for, its gates, its jobs and what they cost."""
+    found = perform("task_show", config, data, {"task": task}, json=json)
+    if json:
+        say_json(found)
+        return
+    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits")
+    fields({name: found[name] or "-" for name in names} | {"spent": f"{found['spent_usd']:.2f} USD"})
+    for one in found["gates"]:
+        out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)
+    if found["jobs"]:
+        rows = [(one["id"], one["stage"], one["attempt"], one["state"], one["reason"]) for one in found["jobs"]]
+        table(("JOB", "STAGE", "TRY", "STATE", "WHY"), rows)
+
+
+@app.command("log", epilog="Example: millpond task log SH-12 --follow")
+def log(
+    task: Task,
+    job: Annotated[int | None, typer.Option(help="Which job's. [default: the last one's]")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Print the log of a task's job."""
+    arguments: dict[str, Any] = {"task": task, "job": job, "offset": 0}
+    while True:
+        found = perform("task_log", config, data, arguments)
+        sys.stdout.write(found["text"])
+        sys.stdout.flush()
+        more = bool(found["text"])
+        arguments |= {"job": found["job"] or job, "offset": found["next"]}
+        if found["ended"] or not (follow or more):
+            return
+        if not more:
+            time.sleep(FOLLOW_S)
+
+
+@app.command("events", epilog="Example: millpond task events SH-12")
+def events(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Tell what happened to a task, from the start."""
+    found = perform("task_events", config, data, {"task": task}, json=json)
+    if json:
+        say_json(found)
+        return
+    rows = [
+        (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"])), one["what"],
+         " ".join(f"{name}={value}" for name, value in one["detail"].items()))
+        for one in found
+    ]  # fmt: skip
+    table(("WHEN", "WHAT", ""), rows)
+
+
+@app.command("cancel", epilog="Example: millpond task cancel SH-12")
+def cancel(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Take a task back: its job is stopped, then it ends."""
+    _order("task_cancel", {"task": task}, "is being cancelled", (config, data), json=json)
+
+
+@app.command("retry", epilog="Example: millpond task retry SH-12")
+def retry(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Make the next attempt now: of a task that is parked, or that waits before it tries again."""
+    _order("task_retry", {"task": task}, "is tried again", (config, data), json=json)
+
+
+@app.command("release", epilog="Example: millpond task release SH-12 --usd 50")
+def release(
+    task: Task,
+    usd: Annotated[float | None, typer.Option(help="Another budget for the task, in US dollars.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let a parked task go on, in the stage where it stopped."""
+    _order("task_release", {"task": task, "task_usd": usd}, "goes on", (config, data), json=json)
+
+
+@app.command("approve", epilog="Example: millpond task approve SH-12")
+def approve(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Pass the gate that waits for a person."""
+    _order("task_verdict", {"task": task, "approved": True}, "is approved", (config, data), json=json)
+
+
+@app.command("reject", epilog="Example: millpond task reject SH-12")
+def reject(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+    """Fail the gate that waits for a person."""
+    _order("task_verdict", {"task": task, "approved": False}, "is rejected", (config, data), json=json)
+
+
+def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[Any, Any], *, json: bool) -> None:
+    found = perform(operation, *where, {**arguments, "by": who()}, json=json)
+    if json:
+        say_json(found)
+    else:
+        out.print(f"{found['key']} {text}", markup=False)
