@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import structlog
 
 from millpond.delivery.actions import Action, Wait
+from millpond.delivery.budget import used_for
 from millpond.delivery.decide import decide
 from millpond.delivery.ledger import Ledger
 from millpond.delivery.looking import Dependency, Look, World
 from millpond.delivery.model import Evidence, Issue, Job, Key, Nudge, OutboxItem, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import Pipeline
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
+from millpond.delivery.rates import Use
 from millpond.delivery.states import StatesCache
 
 MAX_STEPS = 60
@@ -131,7 +133,8 @@ class Engine:
         taken = await self._ledger.outbox.take(self._options.lease_s, limit)
         for item in taken:
             try:
-                await self._send(item)
+                with used_for(Use.WRITE):
+                    await self._send(item)
             except TrackerFailed as error:
                 if error.permanent:
                     await self._ledger.outbox.drop(item, str(error))
@@ -152,7 +155,8 @@ class Engine:
             await self._ledger.nudges.done(nudge)
             return
         try:
-            wait = await self._go_on(project, nudge)
+            with used_for(Use.URGENT if nudge.urgent else Use.READ):
+                wait = await self._go_on(project, nudge)
         except (TrackerFailed, ForgeFailed) as error:
             log.warning("an issue could not be looked at", project=project.name, issue=nudge.issue, error=str(error))
             await self._ledger.nudges.failed(nudge, error.after_s)
