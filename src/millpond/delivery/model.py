@@ -130,6 +130,8 @@ class Issue:
     updated_at: float
     labels: frozenset[str] = frozenset()
     comments: tuple[Comment, ...] = ()
+    description: str = ""
+    """What people wrote, as plain text; what agents are told. Nothing is decided by it."""
 
     @property
     def mark(self) -> Mark:
