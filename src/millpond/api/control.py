@@ -19,7 +19,10 @@ from starlette.exceptions import HTTPException
 from millpond import __version__
 from millpond.access.scopes import ADMINISTRATION, Scope, reading
 from millpond.api.auth import CHALLENGE, Caller, Doorkeeper
+from millpond.api.delivery import add_delivery
+from millpond.api.delivery import run as _run
 from millpond.api.described import described
+from millpond.api.hooks import add_hooks
 from millpond.api.oci import Registries
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
@@ -57,6 +60,8 @@ def build(app: App, doorkeeper: Doorkeeper, registries: Callable[[], Registries]
     _upkeep(api, app, may_read, may_change)
     _hosts(api, app, may_read)
     _tokens(api, app, may_change)
+    add_delivery(api, app, may_read, _needs(doorkeeper, ADMINISTRATION))
+    add_hooks(api, app)
     add_token_endpoint(api, doorkeeper, registries)
     document = api.openapi
     setattr(api, "openapi", lambda: described(document()))  # noqa: B010 - FastAPI's own way; mypy takes it for a mistake
@@ -112,7 +117,7 @@ def _upkeep(api: FastAPI, app: App, may_read: Any, may_change: Any) -> None:
 
     @api.get("/api/v1/why", dependencies=[may_read])
     async def why(ref: Annotated[str, Query(max_length=4096)]) -> Any:
-        """Explain an artifact's state."""
+        """Explain an artifact's state, or what an issue waits for."""
         return await _run(app, "why", ref=ref)
 
     @api.get("/api/v1/usage", dependencies=[may_read])
@@ -171,10 +176,6 @@ def _tokens(api: FastAPI, app: App, may_change: Any) -> None:
     async def revoke(name: str) -> Any:
         """Revoke a token."""
         return await _run(app, "token_revoke", name=name)
-
-
-async def _run(app: App, operation: str, **arguments: Any) -> Any:
-    return await app.operations[operation](progress=lambda *_: None, **arguments)
 
 
 def _needs(doorkeeper: Doorkeeper, need: Scope) -> Callable[[Request], Awaitable[Caller]]:

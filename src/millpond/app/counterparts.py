@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from millpond.adapters.gitfiles import GitFiles
 from millpond.adapters.localboard import LocalBoard
+from millpond.adapters.localgit import LocalGit
+from millpond.app.pipelines import Files
 from millpond.app.waking import LOOK, Wakes
 from millpond.config import Config
 from millpond.delivery.boardstore import BoardStore
 from millpond.delivery.model import Hint, Issue, Listing, Project, State
 from millpond.delivery.ports import Forge, Tracker, TrackerFailed
 from millpond.metrics import Metrics
-from millpond.testing.forge import FakeForge
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -70,8 +72,12 @@ def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
 
 def forge_of(app: App, config: Config) -> Forge:
     """Make the forge of a configuration."""
-    del app, config
-    return FakeForge()
+    return LocalGit(git_root(app, config), app.clock)
+
+
+def files_of(forge: Forge) -> Files | None:
+    """Give what reads the files of a forge's repos; None: nothing does."""
+    return GitFiles(forge) if isinstance(forge, LocalGit) else None
 
 
 def git_root(app: App, config: Config) -> Path:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
-from millpond.app.counterparts import Counted, forge_of, tracker_of
+from millpond.app.counterparts import Counted, files_of, forge_of, tracker_of
 from millpond.app.parts import Parts
 from millpond.app.pipelines import Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, Wakes
@@ -24,7 +25,7 @@ from millpond.delivery.books import Books, Point
 from millpond.delivery.engine import Engine, EngineOptions, Surroundings
 from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import Key, Project
-from millpond.delivery.ports import Forge, Tracker
+from millpond.delivery.ports import Forge, ForgeFailed, Tracker
 from millpond.delivery.pruning import prune
 from millpond.delivery.showing import Showing
 from millpond.delivery.states import StatesCache
@@ -78,7 +79,7 @@ class Delivering:
             names=board.names(config.tracker.states),
             defaults={Key(key): value for key, value in config.tracker.default_states.items()},
         )
-        self.pipelines = Pipelines(config, self.forge, app.clock)
+        self.pipelines = Pipelines(config, files_of(self.forge), app.clock)
         self.breaker = Breaker(self.options, self.showing, self.ledger)
         self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
         self.parts = Parts(app.clock, Runs(app.db))
@@ -143,11 +144,23 @@ class Delivering:
             ("upkeep", 1, self._forget),
             ("metrics", 1, self._measure),
         ]
+        self._tasks.append(asyncio.create_task(self._prepare(), name="delivery repositories"))
         for name, count, work in loops:
             if self.parts.part(name).enabled:
                 self._tasks += [
                     asyncio.create_task(self.parts.loop(name, work), name=f"delivery {name}") for _ in range(count)
                 ]
+
+    async def _prepare(self) -> None:
+        """Make the embedded repositories, so that people can push at once."""
+        forge = self.forge
+        if not isinstance(forge, LocalGit):
+            return
+        for project in self.projects.values():
+            try:
+                await forge.ensure(project)
+            except ForgeFailed as error:
+                log.warning("a repository could not be made", project=project.name, error=str(error))
 
     async def _look(self) -> Mapping[str, Any]:
         count = await self.engine.look(1)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from millpond.clock import Clock
 from millpond.config import Config
 from millpond.delivery.definition import FILE, MAX_BYTES, from_table, read
 from millpond.delivery.model import Project
 from millpond.delivery.pipeline import DEFAULT, Pipeline
-from millpond.delivery.ports import Forge, ForgeFailed
+from millpond.delivery.ports import ForgeFailed
 from millpond.errors import ConfigError
 
 KEPT_S = 30.0
 """How long what a repo brings is believed to be as it was."""
 
 
-@runtime_checkable
-class ReadsFiles(Protocol):
-    """What a forge can do that gives files."""
+class Files(Protocol):
+    """What gives the files of a repo."""
 
     async def read(self, project: Project, branch: str, path: str, limit: int) -> bytes | None:
         """Give a file of a branch; None: there is none. Raises `ForgeFailed` (also when it is larger than `limit`)."""
@@ -36,8 +35,8 @@ class _Kept:
 class Pipelines:
     """The pipelines of one configuration."""
 
-    def __init__(self, config: Config, forge: Forge, clock: Clock) -> None:
-        self._config, self._forge, self._clock = config, forge, clock
+    def __init__(self, config: Config, files: Files | None, clock: Clock) -> None:
+        self._config, self._files, self._clock = config, files, clock
         self._kept: dict[str, _Kept] = {}
 
     async def of(self, project: Project) -> Pipeline:
@@ -71,9 +70,9 @@ class Pipelines:
         return kept.pipeline
 
     async def _read(self, project: Project, now: float) -> _Kept:
-        if not isinstance(self._forge, ReadsFiles):
+        if self._files is None:
             return _Kept(now, None)
-        content = await self._forge.read(project, project.branch, FILE, MAX_BYTES)
+        content = await self._files.read(project, project.branch, FILE, MAX_BYTES)
         if content is None:
             return _Kept(now, None)
         try:

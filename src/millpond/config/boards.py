@@ -70,6 +70,8 @@ def _projects(table: Mapping[str, Any]) -> Iterator[Problem]:
             continue
         yield from _unlike(place, "prefix", str(project.get("prefix", "")).upper(), prefixes)
         yield from _unlike(place, "tracker_project", str(project.get("tracker_project") or name), boards)
+        if str(project.get("repo", "")).startswith("/") and _sub(table, "forge").get("kind", "local") != "local":
+            yield Problem((*place, "repo"), 'only a local forge takes a path; write its name, such as "team/shop"')
         app = project.get("app")
         if app and isinstance(app, str) and app not in apps:
             known = meant(app, apps) if apps else "there is no [apps.NAME] at all"

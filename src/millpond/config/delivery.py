@@ -30,9 +30,9 @@ def _branch(value: str) -> str:
 
 
 def _repo(value: str) -> str:
-    parts = value.split("/") if value else []
+    parts = value.removeprefix("/").split("/") if value else []
     if any(part in {"", ".", ".."} or part.startswith("-") for part in parts):
-        raise ValueError('not a repository; write its name on the forge, such as "team/shop"')
+        raise ValueError('not a repository; write its name, such as "team/shop", or the path of a bare one')
     return _plain(value)
 
 
