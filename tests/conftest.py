@@ -102,12 +102,19 @@ async def open_pond(tmp_path: Path, clock: FakeClock) -> AsyncIterator[OpenPond]
     opened: list[Inside] = []
 
     async def make(
-        config: str, *, folder: str = "data", connect: Any = None, notifier: Any = None, **client: str
+        config: str,
+        *,
+        folder: str = "data",
+        connect: Any = None,
+        notifier: Any = None,
+        counterparts: Any = None,
+        **client: str,
     ) -> Inside:
         path = tmp_path / f"{len(opened)}.toml"
         path.write_text(config)
         source = Source(path, {"server.data": str(tmp_path / folder)}, tmp_path)
-        app = await App.open(source.load({}), source, clock=clock, connect=connect, notifier=notifier)
+        others = {"connect": connect, "notifier": notifier, "counterparts": counterparts}
+        app = await App.open(source.load({}), source, clock=clock, **others)
         opened.append(Inside(app, AsgiClient(site(app), **client), clock))
         return opened[-1]
 

@@ -142,11 +142,14 @@ class Engine:
                     await self._ledger.outbox.retry(item, str(error), error.after_s)
         return len(taken)
 
-    async def why(self, project: Project, issue_id: str) -> tuple[Action, ...]:
-        """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`."""
+    async def why(self, project: Project, issue_id: str, *, urgent: bool = False) -> tuple[Action, ...]:
+        """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`.
+
+        `urgent`: as if somebody told to look, so that no grace period is waited for.
+        """
         known = await self._known(project, issue_id)
         issue = await self._read(project, issue_id)
-        actions, _ = await self._decide(project, issue, known, Nudge(project.name, issue_id))
+        actions, _ = await self._decide(project, issue, known, Nudge(project.name, issue_id, urgent=urgent))
         return actions
 
     async def _look(self, nudge: Nudge) -> None:

@@ -1,0 +1,117 @@
+"""Tasks, the embedded board and drift in the control API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.delivering import LOCAL
+
+OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
+
+
+@pytest.fixture
+async def pond(open_pond: Any) -> Any:
+    return await open_pond(LOCAL + OFF)
+
+
+async def post(pond: Any, path: str, value: Any = None, headers: dict[str, str] | None = None) -> Any:
+    body = b"" if value is None else json.dumps(value).encode()
+    more = pond.admin if headers is None else headers
+    return await pond.client.ask("POST", path, {"content-type": "application/json", **more}, body)
+
+
+async def begun(pond: Any) -> None:
+    made = await post(pond, "/api/v1/board/shop", {"title": "Left shoes", "column": "To Analyse"})
+    assert made.status == 201, made.body
+    while await pond.app.delivering.engine.look(10):
+        pass
+
+
+CHANGES = [
+    ("/api/v1/board/shop", {"title": "x"}),
+    ("/api/v1/board/shop/1/move", {"column": "Done"}),
+    ("/api/v1/board/shop/1/comments", {"text": "x"}),
+    ("/api/v1/tasks/SH-1/cancel", None),
+    ("/api/v1/tasks/SH-1/retry", None),
+    ("/api/v1/tasks/SH-1/release", None),
+    ("/api/v1/tasks/SH-1/verdict", {"approved": True}),
+    ("/api/v1/drift", None),
+    ("/api/v1/reconcile", None),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), CHANGES)
+async def test_whatever_changes_something_takes_an_admin(pond: Any, path: str, value: Any):
+    assert (await post(pond, path, value, {})).status == 401
+    reader = (await pond.app.tokens.create("reader", ["read:*", "write:*"]))[1]
+    assert (await post(pond, path, value, {"authorization": f"Bearer {reader}"})).status == 403
+    assert (await post(pond, path, {"wrong": 1}, {})).status == 401, "who may comes before what is asked"
+
+
+@pytest.mark.parametrize(
+    "path", ["/queue", "/api/v1/tasks", "/api/v1/board/shop", "/api/v1/drift", "/api/v1/tasks/SH-1"]
+)
+async def test_reading_takes_a_reader(open_pond: Any, path: str):
+    pond = await open_pond(LOCAL + OFF + '[access]\nanonymous = "none"\n')
+    await begun(pond)
+    assert (await pond.get(path)).status == 401
+    assert (await pond.get(path, **pond.admin)).status == 200
+
+
+async def test_the_board_from_a_new_issue_to_a_comment(pond: Any):
+    await begun(pond)
+    listed = (await pond.get("/api/v1/board/shop")).json()
+    assert [(one["key"], one["column"], one["author"]) for one in listed] == [("SH-1", "To Analyse", "admin")]
+    assert (await post(pond, "/api/v1/board/shop/1/move", {"column": "done"})).json()["column"] == "Done"
+    assert (await pond.get("/api/v1/board/shop?column=To%20Analyse")).json() == []
+    assert (await post(pond, "/api/v1/board/shop/1/comments", {"text": "hm"})).status == 200
+    shown = (await pond.get("/api/v1/board/shop/1")).json()
+    assert [(one["author"], one["text"]) for one in shown["comments"]] == [("admin", "hm")]
+    names = [one["name"] for one in (await pond.get("/api/v1/board/shop/columns")).json()]
+    assert names[0] == "Backlog"
+    assert (await pond.get("/api/v1/board/nope")).status == 404
+    assert (await pond.get("/api/v1/board/shop/99")).status == 404
+    assert (await post(pond, "/api/v1/board/shop", {"title": ""})).status == 422
+
+
+async def test_a_task_is_listed_shown_and_taken_back(pond: Any):
+    await begun(pond)
+    (row,) = (await pond.get("/api/v1/tasks")).json()
+    assert (row["key"], row["stage"], row["phase"]) == ("SH-1", "analysis", "working")
+    for name in ("SH-1", str(row["id"])):
+        shown = (await pond.get(f"/api/v1/tasks/{name}")).json()
+        assert [job["state"] for job in shown["jobs"]] == ["queued"]
+        assert "is queued" in shown["waits"]
+    first, *rest = (await pond.get("/api/v1/tasks/SH-1/events")).json()
+    again = (await pond.get(f"/api/v1/tasks/SH-1/events?after={first['id']}")).json()
+    assert again == rest
+    assert (await post(pond, "/api/v1/tasks/SH-1/cancel")).json()["cancelling"] == "admin"
+    assert (await post(pond, "/api/v1/tasks/SH-1/release", {"task_usd": -1})).status == 422
+    assert (await post(pond, "/api/v1/tasks/SH-1/verdict", {"approved": True})).status == 409
+    assert (await pond.get("/api/v1/tasks/SH-9")).status == 404
+
+
+async def test_a_log_that_grows_is_followed_to_its_end(pond: Any):
+    await begun(pond)
+    got = await pond.get("/api/v1/tasks/SH-1/log")
+    assert (got.status, got.body) == (200, b"")
+    assert got.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (await pond.get("/api/v1/tasks/SH-1/log?job=77")).status == 404
+
+
+async def test_drift_and_reconcile(pond: Any):
+    await post(pond, "/api/v1/board/shop", {"title": "x", "column": "To Analyse"})
+    found = (await pond.get("/api/v1/drift")).json()
+    assert (found["ok"], found["drift"][0]["key"]) == (False, "SH-1")
+    assert (await post(pond, "/api/v1/drift")).json()["mended"] is True
+    assert (await post(pond, "/api/v1/reconcile?dry_run=true")).json()["dry_run"] is True
+
+
+async def test_openapi_names_all_of_it(pond: Any):
+    paths = (await pond.get("/api/v1/openapi.json")).json()["paths"]
+    assert {
+        "/queue", "/webhook/plane", "/webhook/gitea", "/api/v1/tasks/{task}/log", "/api/v1/board/{project}/{number}",
+        "/api/v1/drift", "/api/v1/tasks/{task}/verdict",
+    } <= set(paths)  # fmt: skip

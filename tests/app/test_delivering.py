@@ -1,0 +1,233 @@
+"""The delivery within the daemon: loops and their switches, wakes, reloads, `/queue`, the operations."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, until
+
+from millpond.delivery.model import JobState
+from millpond.errors import BadRequest, Conflict, NotFound
+
+BLOCKS = {
+    "counts", "resilience", "reconcile", "reaper", "post_deploy", "merge_verify", "task_deps", "serial_gate",
+    "auto_labels", "disk_monitor", "build_cache_prune",
+}  # fmt: skip
+SWITCHES = {
+    "reconcile": "reconcile", "reaper": "reaper", "resilience": "resilience", "post_deploy": "post_deploy",
+    "merge_verify": "merge_verify", "task_deps": "task_deps", "auto_labels": "auto_labels", "worker": "worker",
+    "outbox": "outbox", "looks": "looks", "upkeep": "upkeep",
+}  # fmt: skip
+
+
+def off(*switches: str) -> str:
+    return "[delivery]\n" + "".join(f"{name} = false\n" for name in switches)
+
+
+@pytest.fixture
+def outer() -> Outer:
+    return Outer()
+
+
+async def ask(app: Any, operation: str, **arguments: Any) -> Any:
+    return await app.operations[operation](progress=lambda *_: None, **arguments)
+
+
+async def active(app: Any) -> list[Any]:
+    return await app.delivering.ledger.jobs.active()
+
+
+async def test_a_nudge_becomes_a_job_with_nobody_polling(open_pond: Any, outer: Outer):
+    app = (await open_pond(FAKED + off("worker", "reconcile"), counterparts=outer)).app
+    await app.started()
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    (job,) = await until(lambda: active(app), 4.0)  # less than anybody looks for by himself
+    assert (job.stage, job.state) == ("analysis", JobState.QUEUED)
+    await until(lambda: moved(outer, "i1", "analysis"))
+
+
+async def moved(outer: Outer, issue: str, column: str) -> bool:
+    return outer.tracker.issues["shop", issue].state == column
+
+
+async def test_a_poll_finds_what_nobody_told_after_the_grace_period(open_pond: Any, outer: Outer):
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    config = FAKED + off("worker") + "poll_interval_s = 0.05\nreconcile_grace_s = 0\n"
+    app = (await open_pond(config, counterparts=outer)).app
+    await app.started()
+    await until(lambda: active(app))
+    block = await until(lambda: complete(app))
+    assert block["failed"] == {}
+
+
+async def complete(app: Any) -> Any:
+    block = (await ask(app, "queue"))["reconcile"]
+    return block if block["last_complete_ts"] is not None else None
+
+
+async def test_a_tracker_that_is_down_is_no_board_without_issues(open_pond: Any, outer: Outer):
+    outer.tracker.down = True
+    app = (await open_pond(FAKED + off("worker"), counterparts=outer)).app
+    told = await ask(app, "reconcile")
+    assert (told["ok"], told["failed"]) == (False, {"shop": "the tracker is down"})
+    assert "last_complete_ts" not in told
+
+
+@pytest.mark.parametrize("switch", ["looks", "reconcile", "outbox"])
+async def test_what_is_switched_off_does_nothing(open_pond: Any, outer: Outer, switch: str):
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    config = FAKED + off("worker", switch) + "poll_interval_s = 0.05\nreconcile_grace_s = 0\n"
+    app = (await open_pond(config, counterparts=outer)).app
+    await app.started()
+    if switch != "reconcile":
+        await until(lambda: complete(app))
+    if switch == "outbox":
+        await until(lambda: active(app))
+    await asyncio.sleep(0.2)
+    assert (await active(app) != []) == (switch == "outbox")
+    assert await moved(outer, "i1", "to-analyse"), "nothing was written to the board"
+
+
+async def test_the_queue_has_every_block_and_one_that_is_off_keeps_its_keys(open_pond: Any, outer: Outer):
+    on = await ask((await open_pond(FAKED, counterparts=outer)).app, "queue")
+    assert set(on) >= {*BLOCKS, "max_concurrency", "poll_interval", "recent"}
+    assert (on["max_concurrency"], on["poll_interval"], on["recent"]) == (2, 60, [])
+    assert all(on[name]["enabled"] is True for name in SWITCHES)
+    quiet = await ask((await open_pond(FAKED + off(*SWITCHES.values()), folder="off", counterparts=outer)).app, "queue")
+    for name in SWITCHES:
+        assert quiet[name]["enabled"] is False
+        assert set(quiet[name]) == set(on[name]), name
+    nothing = await ask((await open_pond(REPOSITORY, folder="none")).app, "queue")
+    assert {name: set(block) for name, block in nothing.items() if name in SWITCHES} == {
+        name: set(on[name]) for name in SWITCHES
+    }
+    assert nothing["reconcile"]["enabled"] is False, "there is no project"
+
+
+async def test_a_part_that_fails_does_not_break_the_page(open_pond: Any, outer: Outer, monkeypatch: Any):
+    app = (await open_pond(FAKED, counterparts=outer)).app
+
+    async def broken(*_: object, **__: object) -> None:
+        raise OSError("the moon")
+
+    monkeypatch.setattr(app.delivering.showing, "recent", broken)
+    monkeypatch.setattr(app.delivering.breaker, "circuit", broken)
+    page = await ask(app, "queue")
+    assert page["recent"] == []
+    assert "the moon" in page["resilience"]["last_error"]
+    assert page["reaper"]["enabled"] is True
+
+
+async def test_a_reload_reads_the_projects_again_and_forgets_the_columns(open_pond: Any, outer: Outer, tmp_path: Path):
+    app = (await open_pond(FAKED + off("worker", "reconcile"), counterparts=outer)).app
+    await app.started()
+    board = await app.delivering.states.board(PROJECT)
+    assert "qa" not in board.groups
+    outer.tracker.columns["shop"].append(type(outer.tracker.columns["shop"][0])("qa", "QA", "started"))
+    before = app.delivering
+    await app.reload_everywhere()
+    assert app.delivering is before
+    assert "qa" in (await app.delivering.states.board(PROJECT)).groups
+    more = '[projects.till]\nprefix = "TI"\n'
+    (tmp_path / "0.toml").write_text(FAKED + off("worker", "reconcile") + more)
+    await app.reload_everywhere()
+    assert list(app.delivering.projects) == ["shop", "till"]
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app), 4.0)
+
+
+async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
+    app = (await open_pond(LOCAL + off("worker"))).app
+    await app.started()
+    made = await ask(app, "board_new", title="Sell left shoes", labels=["x"], column="to analyse", by="ada")
+    assert (made["key"], made["column"], made["author"]) == ("SH-1", "To Analyse", "ada")
+    await until(lambda: active(app), 4.0)
+    assert [one["key"] for one in await ask(app, "board_ls", project="sh")] == ["SH-1"]
+    await ask(app, "board_comment", key="SH-1", text="hello", by="ada")
+    shown = await ask(app, "board_show", key="1")
+    assert [one["text"] for one in shown["comments"]] == ["hello"]
+    (row,) = await ask(app, "task_ls")
+    assert (row["key"], row["phase"]) == ("SH-1", "working")
+    why = await ask(app, "why", ref="SH-1")
+    assert "is queued" in why["verdict"]
+    assert why["facts"]["stage"] == "analysis"
+    later = await ask(app, "board_new", title="Another", by="ada")
+    assert "does not stand at To Analyse" in (await ask(app, "why", ref=later["key"]))["verdict"]
+    with pytest.raises(NotFound, match="has no issue 9"):
+        await ask(app, "why", ref="SH-9")
+
+
+async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
+    app = (await open_pond(LOCAL + off("worker"))).app
+    await app.started()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await until(lambda: active(app))
+    with pytest.raises(Conflict, match="not parked"):
+        await ask(app, "task_release", task="SH-1")
+    with pytest.raises(Conflict, match="waits at no gate"):
+        await ask(app, "task_verdict", task="sh-1", approved=True)
+    with pytest.raises(NotFound, match="millpond task ls"):
+        await ask(app, "task_show", task="SH-77")
+    await ask(app, "task_cancel", task="SH-1", by="ada")
+
+    async def ended() -> bool:
+        return (await ask(app, "task_show", task="SH-1"))["phase"] == "cancelled"
+
+    await until(ended)
+    whats = [one["what"] for one in await ask(app, "task_events", task="1")]
+    assert "person-cancel" in whats
+    assert await ask(app, "task_ls") == []
+    assert [one["key"] for one in await ask(app, "task_ls", all_=True)] == ["SH-1"]
+
+
+async def test_a_board_elsewhere_is_not_written_to_from_here(open_pond: Any, outer: Outer):
+    app = (await open_pond(FAKED, counterparts=outer)).app
+    with pytest.raises(Conflict, match="the board is in plane"):
+        await ask(app, "board_new", title="x")
+    local = (await open_pond(LOCAL + '[projects.till]\nprefix = "TI"\n', folder="local")).app
+    with pytest.raises(BadRequest, match="which project"):
+        await ask(local, "board_new", title="x")
+    with pytest.raises(NotFound, match="no project has the prefix XX"):
+        await ask(local, "board_show", key="XX-1")
+    with pytest.raises(BadRequest, match="is no issue"):
+        await ask(local, "board_show", key="what?")
+
+
+async def test_reconcile_tells_without_a_trace_what_it_would_do(open_pond: Any, outer: Outer):
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    app = (await open_pond(FAKED + off("worker"), counterparts=outer)).app
+    told = await ask(app, "reconcile", dry_run=True)
+    assert (told["ok"], told["found"]) == (True, 1)
+    assert "grace period" in told["would"][0]["told"] or "create task" in told["would"][0]["told"]
+    assert await app.delivering.ledger.nudges.all() == []
+    assert (await ask(app, "reconcile"))["found"] == 1
+    assert [one.issue for one in await app.delivering.ledger.nudges.all()] == ["i1"]
+
+
+async def test_drift_names_what_differs_and_mends_it_on_request(open_pond: Any, outer: Outer):
+    app = (await open_pond(FAKED + off("worker", "reconcile", "outbox"), counterparts=outer)).app
+    assert await ask(app, "drift") == {"ok": True, "mended": False, "failed": {}, "drift": []}
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")  # the webhook was lost, and nothing has polled
+    found = await ask(app, "drift")
+    assert (found["ok"], [row["between"] for row in found["drift"]]) == (False, ["board"])
+    assert "create task" in found["drift"][0]["told"]
+    assert await app.delivering.ledger.nudges.all() == []
+    await ask(app, "drift", mend=True)
+    await app.started()
+    await until(lambda: active(app))
+    del outer.tracker.issues["shop", "i1"]
+    found = await ask(app, "drift")
+    assert "no such issue any more" in found["drift"][0]["told"]
+    outer.tracker.down = True
+    assert (await ask(app, "drift"))["failed"] == {"shop": "the tracker is down"}
+
+
+async def test_a_data_directory_without_projects_runs_no_loops(open_pond: Any):
+    app = (await open_pond(REPOSITORY)).app
+    await app.started()
+    assert app.delivering._tasks == []

@@ -1,0 +1,93 @@
+"""Which pipeline a project has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millpond.app.pipelines import KEPT_S, Pipelines
+from millpond.config import Config
+from millpond.delivery.model import Options, Project
+from millpond.delivery.pipeline import DEFAULT
+from millpond.delivery.ports import ForgeFailed
+from millpond.testing.clock import FakeClock
+
+SHOP = Project("shop", "p", "r", "SH", app="shop")
+
+
+def stages(name: str, step: str = "command") -> dict[str, object]:
+    settings = {"argv": ["true"]} if step == "command" else {}
+    return {"stages": [{"name": name, "step": step, "settings": settings}]}
+
+
+def configured(**tables: object) -> Config:
+    return Config.model_validate({"server": {"data": Path("/nowhere")}, **tables})
+
+
+class Files:
+    def __init__(self, content: bytes | None) -> None:
+        self.content, self.asked = content, 0
+
+    async def read(self, project: Project, branch: str, path: str, limit: int) -> bytes | None:
+        assert project.repo == "r"
+        assert limit == 65536
+        self.asked += 1
+        assert (branch, path) == ("main", ".millpond/pipeline.toml")
+        return self.content
+
+
+IN_REPO = b'[[stages]]\nname = "repo"\nstep = "command"\nsettings = { argv = ["true"] }\n'
+
+
+async def first(config: Config, content: bytes | None = None) -> str:
+    pipeline = await Pipelines(config, Files(content), FakeClock()).of(SHOP)
+    return pipeline.stages[0].name
+
+
+async def test_its_own_wins_then_the_repo_s_then_the_common_one_then_the_default():
+    own = {"shop": {"prefix": "SH", "pipeline": stages("own")}}
+    bare = {"shop": {"prefix": "SH"}}
+    common = stages("common")
+    assert await first(configured(projects=own, pipeline=common), IN_REPO) == "own"
+    assert await first(configured(projects=bare, pipeline=common), IN_REPO) == "repo"
+    assert await first(configured(projects=bare, pipeline=common)) == "common"
+    assert await first(configured(projects=bare)) == DEFAULT.stages[0].name
+
+
+async def test_what_the_repo_brings_is_read_anew_after_a_while_or_a_reload():
+    clock, files = FakeClock(), Files(IN_REPO)
+    of = Pipelines(configured(projects={"shop": {"prefix": "SH"}}), files, clock)
+    for _ in range(3):
+        await of.of(SHOP)
+    assert files.asked == 1
+    files.content = IN_REPO.replace(b"repo", b"later")
+    clock.advance(KEPT_S)
+    assert (await of.of(SHOP)).stages[0].name == "later"
+    files.content = IN_REPO.replace(b"repo", b"again")
+    of.clear()
+    assert (await of.of(SHOP)).stages[0].name == "again"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(IN_REPO.replace(b"command", b"comand"), 'did you mean "command"'), (b"\xff", "not UTF-8"), (b"[", "not TOML")],
+)
+async def test_a_wrong_one_in_the_repo_is_refused_with_its_place_and_told(content: bytes, told: str):
+    of = Pipelines(configured(projects={"shop": {"prefix": "SH"}}), Files(content), FakeClock())
+    with pytest.raises(ForgeFailed, match="the pipeline of shop is refused") as caught:
+        await of.of(SHOP)
+    assert told in str(caught.value)
+    assert told in of.wrong["shop"]
+
+
+async def test_switches_leave_out_what_they_switch_off():
+    label = {"labels": {"hotfix": {"priority": 3}}}
+    both = {"stages": [*stages("a")["stages"], {"name": "d", "step": "deploy"}, {"name": "m", "step": "monitor"}]}  # type: ignore[misc]
+    on = await Pipelines(configured(pipeline={**both, **label}), None, FakeClock()).of(SHOP)
+    assert [one.name for one in on.stages] == ["a", "d", "m"]
+    assert on.options(["hotfix"]).priority == 3
+    off = configured(pipeline={**both, **label}, delivery={"post_deploy": False, "auto_labels": False})
+    pipeline = await Pipelines(off, None, FakeClock()).of(SHOP)
+    assert [one.name for one in pipeline.stages] == ["a", "d"]
+    assert pipeline.options(["hotfix"]) == Options()

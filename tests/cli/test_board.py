@@ -1,0 +1,98 @@
+"""`millpond board`, `task`, `queue`, `reconcile`, `drift`, `why ISSUE`, beside a running daemon and without one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from millpond.testing.pond import PondProcess
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+CONFIG = """
+[repositories.local]
+package = "generic"
+type = "local"
+[delivery]
+worker = false
+[projects.shop]
+prefix = "SH"
+"""
+
+
+@pytest.fixture
+def pond(make_pond: Callable[..., PondProcess]) -> PondProcess:
+    return make_pond(CONFIG)
+
+
+def said(pond: PondProcess, *words: str, code: int = 0) -> Any:
+    done = pond.command(*words, "--json", check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def waited(pond: PondProcess, phase: str) -> dict[str, Any]:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        rows = said(pond, "task", "ls", "--all")
+        if rows and rows[0]["phase"] == phase:
+            return dict(rows[0])
+        time.sleep(0.05)
+    raise AssertionError(f"no task is {phase}")
+
+
+def test_an_issue_is_made_begun_shown_and_taken_back(pond: PondProcess):
+    made = pond.command("board", "new", "Sell left shoes", "--label", "x", "--description", "Both sizes")
+    assert made.stdout == "SH-1 stands at Backlog\n"
+    assert "does not stand at To Analyse" in said(pond, "why", "SH-1")["verdict"]
+    assert "Sell left shoes" in pond.command("board", "ls", "--column", "backlog").stdout
+    assert pond.command("board", "move", "1", "To Analyse").stdout == "SH-1 stands at To Analyse\n"
+    assert waited(pond, "working")["key"] == "SH-1"
+    assert "analysis" in pond.command("task", "ls").stdout
+    shown = pond.command("task", "show", "SH-1").stdout
+    assert "is queued" in shown
+    assert "feature/SH-1-sell-left-shoes" in shown
+    assert "is queued" in pond.command("why", "SH-1").stdout
+    assert pond.command("board", "comment", "SH-1", "looks good").stdout == "SH-1: noted\n"
+    board = pond.command("board", "show", "SH-1").stdout
+    assert "looks good" in board
+    assert "Both sizes" in board
+    assert pond.command("task", "log", "SH-1").stdout == ""
+    queue = pond.command("queue").stdout
+    assert "tasks: 1 working" in queue
+    assert "off  worker" in queue
+    assert said(pond, "reconcile", "--dry-run")["ok"] is True
+    assert pond.command("reconcile").returncode == 0
+    assert pond.command("task", "cancel", "SH-1").stdout == "SH-1 is being cancelled\n"
+    waited(pond, "cancelled")
+    assert "person-cancel" in pond.command("task", "events", "SH-1").stdout
+    assert said(pond, "drift")["drift"] == []
+
+
+def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: PondProcess):
+    pond.stop()
+    assert said(pond, "board", "new", "x", "--column", "To Analyse")["key"] == "SH-1"
+    found = said(pond, "drift", code=1)
+    assert "create task" in found["drift"][0]["told"]
+    assert "--mend has them looked at now" in pond.command("drift", check=False).stdout
+    pond.start()
+    waited(pond, "working")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("board", "show", "SH-9"), "the board of shop has no issue 9: `millpond board ls`"),
+        (("board", "move", "SH-9", "Nowhere"), 'there is no column "Nowhere"; there are Backlog, To Analyse'),
+        (("board", "new", "x", "--project", "till"), "there is no project 'till'; known: shop"),
+        (("board", "show", "XX-9"), "no project has the prefix XX"),
+        (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
+        (("why", "SH-9"), "the board of shop has no issue 9"),
+    ],
+)
+def test_mistakes_are_told_with_the_next_step(pond: PondProcess, words: tuple[str, ...], told: str):
+    done = pond.command(*words, check=False)
+    assert (done.returncode, told in done.stderr) == (1, True), done.stderr

@@ -1,0 +1,45 @@
+"""A whole application with a fake tracker and forge: what tests of the delivery's outer floors share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from millpond.delivery.model import Project, State
+from millpond.testing.forge import FakeForge
+from millpond.testing.tracker import FakeTracker
+
+REPOSITORY = '[repositories.files]\npackage = "generic"\ntype = "local"\n'
+SECRET = "s3cret-canary"
+PLANE = (
+    '[tracker]\nkind = "plane"\nurl = "http://plane.example"\nworkspace = "w"\ntoken = "t"\n'
+    f'webhook_secret = "{SECRET}"\n'
+)
+SHOP = '[projects.shop]\nprefix = "SH"\ntracker_project = "p1"\nrepo = "team/shop"\n'
+LOCAL = REPOSITORY + '[projects.shop]\nprefix = "SH"\n'
+FAKED = REPOSITORY + PLANE + SHOP
+NAMES = ("Backlog", "To Analyse", "Analysis", "In Progress", "Code Review", "Awaiting Deploy", "Deploying")
+MORE = ("Monitoring after Deploy", "Approved", "Rejected", "Needs Input", "Blocked", "Done", "Cancelled")
+COLUMNS = [State(name.lower().replace(" ", "-"), name, "started") for name in (*NAMES, *MORE)]
+PROJECT = Project("shop", "p1", "team/shop", "SH")
+
+
+class Outer:
+    """A fake tracker and forge, handed to an application in the place of those that it is configured for."""
+
+    def __init__(self) -> None:
+        self.tracker = FakeTracker({"shop": list(COLUMNS)}, secret=SECRET.encode())
+        self.forge = FakeForge()
+
+    def __call__(self, app: Any, config: Any) -> tuple[Any, Any]:
+        del app, config
+        return self.tracker, self.forge
+
+
+async def until(what: Callable[[], Awaitable[Any]], limit_s: float = 30.0) -> Any:
+    """Wait until something is so, and give it."""
+    async with asyncio.timeout(limit_s):
+        while not (found := await what()):
+            await asyncio.sleep(0.005)
+    return found
