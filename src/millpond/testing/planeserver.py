@@ -22,7 +22,7 @@ from typing import Any
 
 from aiohttp import web
 
-from millpond.testing.wire import Fails, WireServer, told
+from millpond.testing.wire import Answering, Fails, WireServer, told
 
 KEY = "plane_api_5e7f"
 WORKSPACE = "test-ws"
@@ -30,6 +30,21 @@ LIGHT = ("id", "name", "color", "group")
 MAX_PER_PAGE = 1000
 MISSING = {"error": "The requested resource does not exist."}
 Row = dict[str, Any]
+USER = "e868528f-797d-4b2e-b566-a149d53e3965"
+TEAM = "ad2eef5d-33a0-45cc-abfb-2e6282b39aa9"
+NO_PAIR = {"external_source": None, "external_id": None}
+STATE: Row = {"description": "", "sequence": 1000.0, "is_triage": False, "default": False, "color": "#000", **NO_PAIR}
+LABEL: Row = {"description": "", "sort_order": 65535.0, "parent": None, "color": "#000", **NO_PAIR}
+ITEM: Row = {
+    "type_id": None, "point": None, "description_html": "<p></p>", "description_binary": None, "priority": "none",
+    "start_date": None, "target_date": None, "sort_order": 65535.0, "completed_at": None, "archived_at": None,
+    "is_draft": False, "parent": None, "estimate_point": None, "type": None, "assignees": [], **NO_PAIR,
+}  # fmt: skip
+COMMENT: Row = {
+    "attachments": [], "access": "INTERNAL", "edited_at": None, "actor": USER, "parent": None,
+    "description": "f01cdc36-f851-4b8c-ba9a-70ac7d2e2912", **NO_PAIR,
+}  # fmt: skip
+"""What rows have beside what the server itself understands."""
 
 
 @dataclass
@@ -47,18 +62,19 @@ class PlaneServer(WireServer):
 
     def project(self, name: str, columns: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Make a project with columns (name, group); gives their ids by name."""
-        states = [self._row(name=text, color="#000", group=group, project=name) for text, group in columns]
-        self.projects[name] = {"states": states, "labels": [], "items": [], "comments": []}
-        return {one["name"]: one["id"] for one in states}
+        self.projects[name] = {"states": [], "labels": [], "items": [], "comments": []}
+        return {text: self.column(name, text, group)["id"] for text, group in columns}
+
+    def column(self, project: str, name: str, group: str) -> Row:
+        """Add a column."""
+        row = self._row(STATE, name=name, slug=name.lower().replace(" ", "-"), group=group, project=project)
+        self.projects[project]["states"].append(row)
+        return row
 
     def add(self, project: str, title: str, state: str, *, labels: Sequence[str] = (), tell: bool = True) -> Row:
         """Make a work item."""
         items = self.projects[project]["items"]
-        row = self._row(
-            name=title, state=state, sequence_id=1 + len(items), description_html="<p></p>", project=project,
-            labels=list(labels), assignees=[], priority="none", parent=None, archived_at=None, is_draft=False,
-            external_source=None, external_id=None,
-        )  # fmt: skip
+        row = self._row(ITEM, name=title, state=state, sequence_id=1 + len(items), project=project, labels=list(labels))
         items.append(row)
         if tell:
             self._tell("issue", "created", row, None)
@@ -78,7 +94,7 @@ class PlaneServer(WireServer):
 
     def label(self, project: str, name: str) -> str:
         """Make a label."""
-        row = self._row(name=name, color="#0f0", project=project)
+        row = self._row(LABEL, name=name, project=project)
         self.projects[project]["labels"].append(row)
         return str(row["id"])
 
@@ -87,7 +103,9 @@ class PlaneServer(WireServer):
         base = f"/api/v1/workspaces/{WORKSPACE}/projects/{{project}}"
         made = [
             web.get(f"{base}/states/", self._states),
+            web.post(f"{base}/states/", self._new_state),
             web.get(f"{base}/labels/", self._labels),
+            web.post(f"{base}/labels/", self._new_label),
         ]
         for noun in ("issues",) if self.older else ("work-items", "issues"):
             item = f"{base}/{noun}/{{item}}/"
@@ -130,8 +148,27 @@ class PlaneServer(WireServer):
         body = {"error_code": 5900, "error_message": "RATE_LIMIT_EXCEEDED"}
         return web.json_response(body, status=429, headers=headers)
 
+    async def answered(self, request: web.Request, handler: Answering) -> web.StreamResponse:
+        """Answer, and say what is left of the rate; the reset is always a minute ahead."""
+        reply = await super().answered(request, handler)
+        left = 60 if self.limit_per_minute is None else max(self.limit_per_minute - self.asked, 0)
+        reply.headers.update({"X-RateLimit-Remaining": str(left), "X-RateLimit-Reset": str(int(self.now) + 60)})
+        return reply
+
     async def _states(self, request: web.Request) -> web.Response:
         return self._page(request, self._of(request)["states"])
+
+    async def _new_state(self, request: web.Request) -> web.Response:
+        body = await told(request)
+        same = next((one for one in self._of(request)["states"] if one["name"] == body["name"]), None)
+        if same is not None:
+            text = "State with the same name already exists in the project"
+            return web.json_response({"error": text, "id": same["id"]}, status=409)
+        return self._reply(self.column(request.match_info["project"], body["name"], body["group"]), 200)
+
+    async def _new_label(self, request: web.Request) -> web.Response:
+        made = self.label(request.match_info["project"], (await told(request))["name"])
+        return self._reply(next(one for one in self._of(request)["labels"] if one["id"] == made), 201)
 
     async def _labels(self, request: web.Request) -> web.Response:
         return self._page(request, self._of(request)["labels"])
@@ -189,11 +226,9 @@ class PlaneServer(WireServer):
         return self._reply(self._comment(request.match_info["project"], request.match_info["item"], body), 201)
 
     def _comment(self, project: str, item: str, body: Mapping[str, Any]) -> Row:
-        row = self._row(
-            comment_html=str(body.get("comment_html", "")), issue=item, project=project, access="INTERNAL",
-            actor="e868528f-797d-4b2e-b566-a149d53e3965", edited_at=None, attachments=[],
-            external_source=body.get("external_source"), external_id=body.get("external_id"),
-        )  # fmt: skip
+        known = {name: body.get(name) for name in ("external_source", "external_id")}
+        text = str(body.get("comment_html", ""))
+        row = self._row(COMMENT, comment_html=text, issue=item, project=project, **known)
         self.projects[project]["comments"].append(row)
         self._tell("issue_comment", "created", row, None)
         return row
@@ -251,9 +286,7 @@ class PlaneServer(WireServer):
         return {name: value for name, value in shown.items() if not names or name in names}
 
     def _reply(self, body: Any, status: int) -> web.Response:
-        left = 60 if self.limit_per_minute is None else max(self.limit_per_minute - self.asked, 0)
-        headers = {"X-RateLimit-Remaining": str(left), "X-RateLimit-Reset": str(int(self.now) + 60)}
-        return web.json_response(MISSING if body is None else body, status=status, headers=headers)
+        return web.json_response(MISSING if body is None else body, status=status)
 
     def _light(self, project: str, state: str) -> Row:
         row = next((one for one in self.projects[project]["states"] if one["id"] == state), None)
@@ -269,9 +302,10 @@ class PlaneServer(WireServer):
     def _find(self, project: str, item: str) -> Row:
         return next(one for one in self.projects[project]["items"] if one["id"] == item)
 
-    def _row(self, **values: Any) -> Row:
+    def _row(self, kind: Row, **values: Any) -> Row:
         at = self._time()
-        return {"id": str(uuid.uuid4()), "created_at": at, "updated_at": at, "deleted_at": None, **values}
+        made = {"id": str(uuid.uuid4()), "created_at": at, "updated_at": at, "deleted_at": None, "workspace": TEAM}
+        return {**made, "created_by": USER, "updated_by": None, **kind, **values}
 
     def _time(self) -> str:
         self.now += 1.0

@@ -157,15 +157,16 @@ class WireServer:
             self.before(line)
         fault = next((one for one in self.faults if one.times > 0 and one.words in line), None)
         if fault is None:
-            return self.allowed(request) or await self._answered(request, handler)
+            return self.allowed(request) or await self.answered(request, handler)
         fault.times -= 1
         if fault.lost:
-            await self._answered(request, handler)
+            await self.answered(request, handler)
         return await self._fail(request, fault)
 
-    async def _answered(self, request: web.Request, answer: Answering) -> web.StreamResponse:
+    async def answered(self, request: web.Request, handler: Answering) -> web.StreamResponse:
+        """Answer a request that is allowed."""
         try:
-            return await answer(request)
+            return await handler(request)
         except web.HTTPNotFound:
             return web.json_response({"error": "Page not found."}, status=404)
 
