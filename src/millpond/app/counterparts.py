@@ -6,15 +6,21 @@ from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import SecretStr
+
 from millpond.adapters.gitfiles import GitFiles
 from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
+from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.app.pipelines import Files
 from millpond.app.waking import LOOK, Wakes
+from millpond.clock import Clock
 from millpond.config import Config
 from millpond.delivery.boardstore import BoardStore
+from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Hint, Issue, Listing, Project, State
 from millpond.delivery.ports import Forge, Tracker, TrackerFailed
+from millpond.delivery.rates import Rate
 from millpond.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -66,13 +72,27 @@ class Counted:
 
 def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
     """Make the tracker of a configuration."""
-    del config
-    return LocalBoard(BoardStore(app.db, woken=lambda _: wakes.wake(LOOK)))
+    table = config.tracker
+    if table.kind == "local":
+        return LocalBoard(BoardStore(app.db, woken=lambda _: wakes.wake(LOOK)))
+    return plane_of(config, app.clock)
+
+
+def plane_of(config: Config, clock: Clock) -> Plane:
+    """Make the Plane of a configuration."""
+    table = config.tracker
+    options = PlaneOptions(table.url, table.workspace, _told(table.token), _told(table.webhook_secret))
+    return Plane(options, clock, budget=RateBudget(Rate(table.requests_per_minute), clock.monotonic))
 
 
 def forge_of(app: App, config: Config) -> Forge:
     """Make the forge of a configuration."""
-    return LocalGit(git_root(app, config), app.clock)
+    return local_git(config, app.clock)
+
+
+def local_git(config: Config, clock: Clock) -> LocalGit:
+    """Make the embedded repositories of a configuration."""
+    return LocalGit(Path(config.forge.path) if config.forge.path else config.server.data / GIT, clock)
 
 
 def files_of(forge: Forge) -> Files | None:
@@ -80,6 +100,19 @@ def files_of(forge: Forge) -> Files | None:
     return GitFiles(forge) if isinstance(forge, LocalGit) else None
 
 
-def git_root(app: App, config: Config) -> Path:
-    """Give the folder of the embedded repositories."""
-    return Path(config.forge.path) if config.forge.path else app.data / GIT
+def budget_of(tracker: Tracker) -> Mapping[str, float] | None:
+    """Tell how a tracker's rate budget stands; None: it has none."""
+    budget = tracker.budget if isinstance(tracker, Plane) else None
+    return budget.status() if budget is not None else None
+
+
+def _told(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret is not None else ""
+
+
+def project_of(name: str, config: Config) -> Project:
+    """Make a project of the configuration."""
+    one = config.projects[name]
+    return Project(
+        name, one.tracker_project or name, one.repo or name, one.prefix, one.branch, app=one.app, own=one.own
+    )

@@ -15,7 +15,7 @@ import structlog
 
 from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
-from millpond.app.counterparts import Counted, files_of, forge_of, tracker_of
+from millpond.app.counterparts import Counted, files_of, forge_of, project_of, tracker_of
 from millpond.app.parts import Parts
 from millpond.app.pipelines import Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, Wakes
@@ -66,7 +66,7 @@ class Delivering:
         self.wakes = Wakes(app.data)
         self.books = Books(app.db, hook=self._committed)
         self.ledger, self.showing = Ledger(self.books), Showing(self.books)
-        self.projects = {name: _project(name, config) for name in config.projects}
+        self.projects = {name: project_of(name, config) for name in config.projects}
         made = (
             counterparts(app, config) if counterparts else (tracker_of(app, config, self.wakes), forge_of(app, config))
         )
@@ -264,10 +264,3 @@ class Delivering:
 
 def _nothing_found() -> dict[str, Any]:
     return {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None}
-
-
-def _project(name: str, config: Config) -> Project:
-    one = config.projects[name]
-    return Project(
-        name, one.tracker_project or name, one.repo or name, one.prefix, one.branch, app=one.app, own=one.own
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from millpond.app.counterparts import budget_of
 from millpond.app.telling import task_row
 from millpond.delivery.model import JobState, Phase
 
@@ -42,6 +43,7 @@ class Blocks:
             "sweep_interval_s": self._options.sweep_interval_s,
             "projects": sorted(self._of.projects),
             "pipelines_refused": dict(self._of.pipelines.wrong),
+            "budget": budget_of(self._of.bare_tracker),
         }
 
     async def reaper(self) -> Told:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from millpond.adapters.localhost import LocalHost
@@ -14,6 +13,7 @@ from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt, passed_over
 from millpond.app.fleet import host_options
 from millpond.app.loading import DEBIAN, DOCKER, PYPI, Source, load, upstream_of
+from millpond.app.trying import Tried, try_counterparts
 from millpond.clock import SystemClock
 from millpond.config import Config, init_text, open_network_problem, with_adopted
 from millpond.errors import Conflict, UpstreamUnreachable
@@ -23,15 +23,6 @@ REFUSED = (401, 403)
 ABSENT = (404, 410)
 SERVER_ERROR = 500
 HOSTS_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One thing that was checked, and what it told."""
-
-    what: str
-    ok: bool
-    told: str
 
 
 def initialise(file: Path, data: Path | None, *, look_again: bool, force: bool) -> list[str]:
@@ -70,7 +61,7 @@ async def try_everything(source: Source) -> list[Tried]:
     remotes = [name for name, settings in config.repositories.items() if settings.type == "remote"]
     results += await asyncio.gather(*(_try(name, config) for name in remotes))
     results += [Tried(name, ok=True, told="local") for name in config.repositories if name not in remotes]
-    return [*results, *await _try_hosts(config)]
+    return [*results, *await _try_hosts(config), *await try_counterparts(config)]
 
 
 async def _try_hosts(config: Config) -> list[Tried]:

@@ -1,0 +1,82 @@
+"""``millpond check``: whether tracker and forge answer, and have what each project needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from millpond.app.counterparts import local_git, plane_of, project_of
+from millpond.clock import SystemClock
+from millpond.config import Config
+from millpond.delivery import board
+from millpond.delivery.board import Board
+from millpond.delivery.model import Key, Project
+from millpond.delivery.ports import ForgeFailed, TrackerFailed
+
+WAYS = "add them, or name others in [tracker.states]"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One thing that was checked, and what it told."""
+
+    what: str
+    ok: bool
+    told: str
+
+
+async def try_counterparts(config: Config) -> list[Tried]:
+    """Ask tracker and forge about each project; nothing is written."""
+    projects = [project_of(name, config) for name in config.projects]
+    return [*await _try_tracker(config, projects), *await _try_forge(config, projects)] if projects else []
+
+
+async def _try_tracker(config: Config, projects: list[Project]) -> list[Tried]:
+    if config.tracker.kind == "local":
+        return [Tried("tracker", ok=True, told="the embedded board")]
+    plane, found = plane_of(config, SystemClock()), list[Tried]()
+    try:
+        for project in projects:
+            try:
+                states = await plane.states(project)
+            except TrackerFailed as error:
+                found.append(Tried(f"tracker: {project.name}", ok=False, told=str(error)))
+                continue
+            made = board.board(states, board.names(config.tracker.states), {})
+            found.append(_judged(project, made, len(states)))
+    finally:
+        await plane.close()
+    secret = "" if config.tracker.webhook_secret else "webhook_secret is not set: every webhook is answered 401"
+    return [*found, *([Tried("tracker webhooks", ok=True, told=secret)] if secret else [])]
+
+
+def _judged(project: Project, made: Board, count: int) -> Tried:
+    """Say whether a board has what a task begins by and ends in."""
+    needed = [key for key in (Key.TO_ANALYSE, Key.DONE) if made.resolve(key) is None]
+    if needed:
+        names = ", ".join(board.NAMES[key] for key in needed)
+        return Tried(
+            f"tracker: {project.name}",
+            ok=False,
+            told=f"its board lacks {names}; add them, or name others in [tracker.states]",
+        )
+    verdicts = "" if made.takes_verdicts else "; without columns for verdicts: /approve and /reject comments"
+    return Tried(f"tracker: {project.name}", ok=True, told=f"{count} columns{verdicts}")
+
+
+async def _try_forge(config: Config, projects: list[Project]) -> list[Tried]:
+    forge = local_git(config, SystemClock())
+    found = []
+    for project in projects:
+        what = f"forge: {project.name}"
+        try:
+            if not project.repo.startswith("/") and not (forge.path(project) / "HEAD").is_file():
+                found.append(Tried(what, ok=True, told="the daemon makes its repository when it starts"))
+                continue
+            there = await forge.observe(project, project.branch, [])
+        except ForgeFailed as error:
+            found.append(Tried(what, ok=False, told=str(error)))
+            continue
+        place = forge.path(project)
+        told = f"{place} has {project.branch}" if there else f"{place} has no branch {project.branch} yet: push it"
+        found.append(Tried(what, ok=True, told=told))
+    return found
