@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from millpond import __version__
-from millpond.cli import board, deploy, flow, host, release, repo, setup, task, token, upkeep
+from millpond.cli import board, demo, deploy, flow, host, release, repo, setup, task, token, upkeep
 from millpond.cli.output import out
 from millpond.cli.prepull import prepull
 
@@ -32,6 +32,7 @@ app.command(epilog="Example: millpond prepull shop --dry-run")(prepull)
 app.command(epilog="Example: millpond deploy shop --set VERSION=1.4.2")(deploy.deploy)
 app.command(epilog="Example: millpond rollback shop")(deploy.rollback)
 app.command(epilog="Example: millpond call-off shop")(deploy.call_off)
+app.command(epilog="Example: millpond demo --keep")(demo.demo)
 app.command(epilog="Example: millpond queue")(flow.queue)
 app.command(epilog="Example: millpond reconcile --dry-run")(flow.reconcile)
 app.command(epilog="Example: millpond drift --mend")(flow.drift)
