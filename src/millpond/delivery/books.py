@@ -45,6 +45,8 @@ class Point(StrEnum):
     HEARTBEAT = "heartbeat"
     FINISH = "finish"
     REAP = "reap"
+    RETAKE = "retake"
+    NOTE_RUN = "note-run"
     NUDGE = "nudge"
     TAKE_NUDGES = "take-nudges"
     END_NUDGE = "end-nudge"

@@ -36,6 +36,7 @@ from millpond.delivery.outbox import Outbox
 from millpond.delivery.pipeline import GateRule
 from millpond.delivery.queue import DAY_S, JobQueue
 from millpond.delivery.rows import evidence_of, task_of, task_values
+from millpond.delivery.runrecords import RunRecords
 from millpond.delivery.tables import COSTS, EVENTS, EVIDENCE, GATES, JOBS, TASKS
 from millpond.errors import BadRequest, Conflict, NotFound
 
@@ -49,6 +50,7 @@ class Ledger:
     def __init__(self, books: Books) -> None:
         self._books = books
         self.jobs, self.nudges, self.outbox = JobQueue(books), Nudges(books), Outbox(books)
+        self.runs = RunRecords(books)
 
     # what decide needs
 

@@ -115,6 +115,29 @@ class JobQueue:
 
         return await self._books.write(Point.REAP, write)
 
+    async def retake(self, worker: str, lease_s: float) -> list[Job]:
+        """Take up again the jobs that an earlier process of this worker had, under new fencing tokens.
+
+        What that process might still say is refused from now on. To be called once, before anything is claimed.
+        """
+
+        def write(connection: Connection) -> list[Job]:
+            now = self._books.now(connection)
+            mine = sa.and_(_C.state == JobState.RUNNING, _C.worker == worker)
+            rows = connection.execute(sa.select(JOBS).where(mine).order_by(_C.id).with_for_update()).all()
+            taken = [replace(job_of(row), fence=row.fence + 1, lease_until=now + lease_s) for row in rows]
+            for job in taken:
+                change = {"fence": job.fence, "lease_s": lease_s, "lease_until": job.lease_until, "heartbeat_at": now}
+                connection.execute(_CLAIM, {"job_id": job.id, **change})
+                old = sa.and_(RUNS.c.job == job.id, RUNS.c.fence == job.fence - 1)
+                ended = {"ended_at": now, "ended": "taken-up", "reason": "its daemon was restarted"}
+                connection.execute(sa.update(RUNS).where(old, RUNS.c.ended_at.is_(None)).values(**ended))
+            if taken:
+                _begin(connection, taken, now, "taken-up")
+            return taken
+
+        return await self._books.write(Point.RETAKE, write)
+
     async def of(self, task: int) -> list[Job]:
         """Give a task's jobs, the oldest first."""
         query = sa.select(JOBS).where(_C.task == task).order_by(_C.id)
@@ -205,13 +228,13 @@ def _claimed(connection: Connection, row: Row, worker: str, lease_s: float, now:
     return replace(held, lease_until=until, heartbeat_at=now, started_at=now)
 
 
-def _begin(connection: Connection, jobs: Sequence[Job], now: float) -> None:
+def _begin(connection: Connection, jobs: Sequence[Job], now: float, what: str = "claimed") -> None:
     """Write down that these claims began."""
     plain = {"started_at": now, "ended": "", "reason": ""}
     runs = [{"job": job.id, "fence": job.fence, "worker": job.worker, **plain} for job in jobs]
     connection.execute(_OPEN_RUN, runs)
     for job in jobs:
-        _tell(connection, job, "claimed", now)
+        _tell(connection, job, what, now)
 
 
 def _held(job: Job) -> sa.ColumnElement[bool]:

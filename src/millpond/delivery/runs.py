@@ -44,6 +44,8 @@ STOP_S = 15.0
 """How long beyond the grace an asked wrapper may take, before it is ended itself."""
 SWEEPS = 20
 
+_CHILDREN: dict[Path, subprocess.Popen[bytes]] = {}
+"""Wrappers that this process began, to be waited for; a reload makes other `Runs` of the same process."""
 Heard: TypeAlias = Callable[[bytes], str]
 """Takes an event's line; gives why the run is to be ended, or nothing."""
 
@@ -169,13 +171,19 @@ class Runs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.leaving = False
         """Whether this process ends and its runs are to go on: who waits for one and is cancelled leaves it alone."""
 
     async def start(self, name: str, spec: Spec) -> Run:
         """Begin a run. Raises `ValueError` (no name for one; there is one), `OSError`."""
         return await asyncio.shield(asyncio.to_thread(self._start, name, spec))
+
+    async def prepared(self, name: str) -> Run:
+        """Make a run's folder, with its HOME, before it is begun; what an attempt left that never began is removed.
+
+        Raises `ValueError` (no name for one; there is one), `OSError`.
+        """
+        return await asyncio.to_thread(self._prepared, name)
 
     async def find(self, name: str) -> Run | None:
         """Find a run that was begun."""
@@ -189,8 +197,8 @@ class Runs:
         try:
             while True:
                 alive = await asyncio.to_thread(run.alive)
-                for line in await asyncio.to_thread(events.read) if heard else ():
-                    why = why or cast("Heard", heard)(line)
+                if heard:
+                    why = await asyncio.to_thread(_hear, events, heard) or why
                 if not alive and events.behind:
                     continue
                 if not alive:
@@ -238,6 +246,15 @@ class Runs:
         except FileNotFoundError:
             return []
 
+    def _prepared(self, name: str) -> Run:
+        run = Run(self._folder(name))
+        if (run.folder / NOTES).exists():
+            raise ValueError(f"there is a run {name} already")
+        shutil.rmtree(run.folder, ignore_errors=True)
+        for folder in (self._root, run.folder, run.home, run.home / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return run
+
     def _start(self, name: str, spec: Spec) -> Run:
         run = Run(self._folder(name))
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -249,7 +266,7 @@ class Runs:
             _prepare(run, spec)
             argv = [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(run.folder)]
             null = subprocess.DEVNULL
-            self._children[name] = subprocess.Popen(  # noqa: S603 - our own program
+            _CHILDREN[run.folder] = subprocess.Popen(  # noqa: S603 - our own program
                 argv,
                 stdin=null,
                 stdout=null,
@@ -273,15 +290,13 @@ class Runs:
 
     async def _reap(self, run: Run) -> None:
         """Wait for a wrapper that is our child and has ended."""
-        child = self._children.pop(run.name, None)
+        child = _CHILDREN.pop(run.folder, None)
         if child is not None:
             await asyncio.to_thread(child.wait)
 
     def leave(self) -> None:
         """Let the runs go on when this process ends."""
         self.leaving = True
-        for child in self._children.values():
-            child.returncode = 0  # nobody waits for it here any more
 
     def _prune(self, before: float, most: int) -> int:
         removed = 0
@@ -311,6 +326,11 @@ class _Lines:
         self.behind = len(data) == PIECE
         *lines, self._begun = (self._begun + data).split(b"\n")
         return lines
+
+
+def _hear(events: _Lines, heard: Heard) -> str:
+    """Let somebody hear the next events; gives the last reason to end the run, if there is one."""
+    return next((why for why in reversed([heard(line) for line in events.read()]) if why), "")
 
 
 def _prepare(run: Run, spec: Spec) -> None:

@@ -116,6 +116,12 @@ RUNS = sa.Table(
     sa.Column("ended_at", sa.Double),
     sa.Column("ended", sa.String, nullable=False),
     sa.Column("reason", sa.String, nullable=False),
+    # Which process it was, where: the pid means something only together with the start (ticks since that boot).
+    sa.Column("node", sa.String, nullable=False, server_default=""),
+    sa.Column("pid", sa.BigInteger),
+    sa.Column("start", sa.BigInteger),
+    sa.Column("boot", sa.String, nullable=False, server_default=""),
+    sa.Column("log", sa.String, nullable=False, server_default=""),
 )
 EVIDENCE = sa.Table(
     "delivery_evidence",

@@ -1,0 +1,188 @@
+"""A step that runs a program in a task's workspace: the walk that `command` and `agent` share.
+
+    workspace made anew -> the job's own HOME and pond token -> a detached run -> its end -> what it left is committed
+    and pushed by us -> token ended, HOME removed
+
+A job whose run goes on already (the daemon was restarted) is taken up where it is: the workspace is not touched, the
+run is not begun again. What was pushed, committed or ended before a crash is found to be so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
+from millpond.delivery.runs import Ended, Heard, How, Limits, Run, Spec
+from millpond.delivery.steps.base import StepFailed, Tools, Work
+from millpond.delivery.workspace import BranchMoved, Workspace, WorkspaceFailed
+
+RETRY_S = 30.0
+NOTHING = Spent()
+MOVED_S = 1.0
+TAIL = 2000
+"""Bytes of a log's end that are looked at for what to say of a failure."""
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a step wants run."""
+
+    argv: Sequence[str]
+    limits: Limits
+    stdin: bytes = b""
+    events: Collection[str] = ()
+    finals: Collection[str] = ()
+    notes: Mapping[str, Json] = field(default_factory=dict)
+    passes: Collection[str] = ()
+    """Names of the operator's variables that it gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run that has ended, in its workspace."""
+
+    work: Work
+    run: Run
+    ended: Ended
+    workspace: Workspace
+
+
+Ordering: TypeAlias = Callable[[Workspace], Awaitable[Order]]
+"""Says what to run in a workspace."""
+Judging: TypeAlias = Callable[[Ran], Awaitable[Outcome]]
+
+
+async def carry_out(tools: Tools, work: Work, order: Ordering, judge: Judging, heard: Heard | None = None) -> Outcome:
+    """Run what `order` says, or take up the run that there is, and let `judge` say what came of it."""
+    try:
+        run, workspace = await _begun(tools, work, order)
+    except WorkspaceFailed as error:
+        return Failed(str(error)) if error.permanent else Retry(RETRY_S, str(error))
+    except OSError as error:
+        return Retry(RETRY_S, f"the run could not be begun: {error.strerror}")
+    try:
+        ended = await tools.runs.wait(run, heard)
+        await tools.ponds.close(work)
+        outcome = await judge(Ran(work, run, ended, workspace))
+    except BaseException:
+        if not tools.runs.leaving:
+            await asyncio.shield(_cleared(tools, work, run))
+        raise
+    await _cleared(tools, work, run)
+    return outcome
+
+
+async def _cleared(tools: Tools, work: Work, run: Run) -> None:
+    await tools.ponds.close(work)
+    await tools.runs.tidy(run)
+
+
+async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Workspace]:
+    name = work.run_name
+    found = await tools.runs.find(name)
+    if found is not None:
+        workspace = await tools.workspaces.find(work.project, work.task.key)
+        if workspace is None:
+            await tools.runs.end(found)
+            raise WorkspaceFailed("the workspace of a run that was taken up is gone")
+        return found, workspace
+    workspace = await tools.workspaces.prepare(work.project, work.task.key, work.task.branch)
+    if work.job.sha and workspace.remote_head and workspace.remote_head != work.job.sha:
+        raise BranchMoved(f"{work.task.branch} is at {workspace.remote_head[:12]} by now, not {work.job.sha[:12]}")
+    prepared = await tools.runs.prepared(name)
+    wanted = await order(workspace)
+    access = await tools.ponds.open(work, prepared.home)
+    passed = {key: tools.passed[key] for key in wanted.passes if key in tools.passed}
+    env = {**environment(tools.environ, prepared.home, work), **access.variables, **passed}
+    spec = Spec(
+        wanted.argv,
+        workspace.path,
+        env,
+        wanted.limits,
+        [*access.secrets, *passed.values()],
+        wanted.stdin,
+        wanted.events,
+        wanted.finals,
+        wanted.notes,
+    )
+    run = await tools.runs.start(name, spec)
+    await tools.desk.began(work, run)
+    return run, workspace
+
+
+def environment(environ: Mapping[str, str], home: Path, work: Work) -> dict[str, str]:
+    """Make the environment of a run: what is allowed, a HOME of its own, and what it is about."""
+    kept = {"PATH": environ.get("PATH", SAFE_PATH), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    places = {
+        "HOME": home,
+        "TMPDIR": home / "tmp",
+        "XDG_CONFIG_HOME": home / ".config",
+        "XDG_CACHE_HOME": home / ".cache",
+        "XDG_DATA_HOME": home / ".local/share",
+    }
+    about = {
+        "CI": "true",
+        "MILLPOND_TASK": work.task.key,
+        "MILLPOND_STAGE": work.job.stage,
+        "MILLPOND_BRANCH": work.task.branch,
+        "MILLPOND_BASE": work.project.branch,
+        "MILLPOND_COMMIT": work.job.sha,
+    }
+    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in _WHO.items()}
+    return {**kept, **{key: str(place) for key, place in places.items()}, **about, **who, "GIT_TERMINAL_PROMPT": "0"}
+
+
+_WHO = {"NAME": "Millpond", "EMAIL": "millpond@localhost"}
+
+
+async def pushed(tools: Tools, ran: Ran, message: str) -> str:
+    """Commit what a run left, and push the branch; gives the commit. Raises `StepFailed`."""
+    workspaces, work = tools.workspaces, ran.work
+    try:
+        sha = await workspaces.commit(ran.workspace, message)
+        if sha == ran.workspace.start and not ran.workspace.remote_head:
+            return ""  # nothing was changed, and there is no branch: none is made
+        await workspaces.push(work.project, ran.workspace, sha)
+    except BranchMoved as error:
+        raise StepFailed(str(error), after_s=MOVED_S) from error
+    except WorkspaceFailed as error:
+        raise StepFailed(str(error), after_s=None if error.permanent else RETRY_S) from error
+    return sha
+
+
+def trouble(ended: Ended, limits: Limits) -> str:
+    """Say in words what ended a run that did not end by itself; empty: it did."""
+    if ended.why:
+        return ended.why
+    match ended.how:
+        case How.TIMEOUT:
+            return f"it took longer than {limits.timeout_s:.0f} s, and was ended"
+        case How.STALLED:
+            return f"it said nothing for {limits.stall_s:.0f} s, and was ended"
+        case How.NOT_STARTED:
+            return f"it could not be started: {ended.detail}"
+        case How.STOPPED:
+            return "it was stopped"
+    return ""
+
+
+def last_words(run: Run, lines: int = 5) -> str:
+    """Give the end of a run's log, as one line."""
+    try:
+        with run.log.open("rb") as file:
+            file.seek(max(0, run.log.stat().st_size - TAIL))
+            text = file.read(TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    told = ["".join(char if char.isprintable() else " " for char in line).strip() for line in text.splitlines()]
+    return " / ".join([line for line in told if line][-lines:])
+
+
+def as_outcome(error: StepFailed, spent: Spent = NOTHING) -> Outcome:
+    """Give what becomes of a job that can't go on."""
+    return Failed(str(error), spent=spent) if error.after_s is None else Retry(error.after_s, str(error), spent)

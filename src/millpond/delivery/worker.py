@@ -1,0 +1,262 @@
+"""The worker: claims jobs, has their steps done under a lease, and writes down what came of them.
+
+- A job is kept by heartbeats. One that is not ours any more (the fencing token is old, or no heartbeat could be written
+  for as long as the lease) ends its work; nothing is said of it, and what it would say is refused.
+- A job that was asked to stop is stopped: its step is cancelled, which ends what it started.
+- When the daemon stops, or is killed, detached runs go on. Leaving in good order, the worker takes a long lease
+  (`leave_s`) on each job, so that nobody gives it up meanwhile; after a kill the ordinary lease must do. The next
+  process of the same worker takes its jobs up again, under new fencing tokens, and steps find their runs. What was
+  given up in between is tried again as any lost job, and its run, if it goes on here, is ended first.
+- Nothing is raised out of the loop; a step that raises has failed in a way that may pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from millpond.delivery.ledger import Ledger
+from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Stopped
+from millpond.delivery.ports import Step
+from millpond.delivery.runs import Runs
+
+log = structlog.get_logger(__name__)
+Witnesses = Callable[[Job, Done], Awaitable[Sequence[Evidence]]]
+"""Brings the evidence that a stage's gates want of a job that is done, and that its step has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker works; spans in seconds."""
+
+    max_concurrency: int = 4
+    lease_s: float = 60.0
+    beat_s: float = 5.0
+    """Between heartbeats: so soon it is seen that a job is to stop."""
+    leave_s: float = 900.0
+    """The lease on jobs whose daemon stops in good order."""
+    idle_s: float = 5.0
+    """How often it is looked for work when nobody wakes it."""
+    slack_s: float = 120.0
+    """How much longer than its own time-out a step may take to end; then it is cancelled."""
+    retry_s: float = 30.0
+
+
+class Worker:
+    """The worker of one node. `name` is the same after a restart: by it jobs are taken up again."""
+
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        steps: Mapping[str, Step],
+        runs: Runs,
+        options: WorkerOptions | None = None,
+        witnesses: Witnesses | None = None,
+    ) -> None:
+        self._name, self._ledger, self._steps, self._runs = name, ledger, steps, runs
+        self.options = options or WorkerOptions()
+        self._witnesses = witnesses
+        self._active: dict[int, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._taken_up = False
+        self.closing = False
+        self.done = 0
+        """Jobs that were brought to an end."""
+
+    @property
+    def working(self) -> tuple[int, ...]:
+        """The jobs that it works on."""
+        return tuple(sorted(self._active))
+
+    def wake(self) -> None:
+        """Look for work now: something was queued."""
+        self._wake.set()
+
+    async def take_up(self) -> list[int]:
+        """Take up again what an earlier process left; once, before `tick` and before anything is reaped."""
+        if self._taken_up:
+            return []
+        jobs = await self._ledger.jobs.retake(self._name, self.options.lease_s)
+        ended = await self._runs.others([f"job-{job.id}" for job in jobs])
+        if ended:
+            log.warning("runs of jobs that were given up are ended", runs=ended)
+        self._taken_up = True
+        for job in jobs:
+            self._begin(job)
+        return [job.id for job in jobs]
+
+    async def tick(self) -> int:
+        """Claim what may run now, and begin it; gives how many jobs that were."""
+        if not self._taken_up:
+            await self.take_up()
+        free = self.options.max_concurrency - len(self._active)
+        if free <= 0 or self.closing:
+            return 0
+        options = self.options
+        claiming = self._ledger.jobs.claim(
+            self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=sorted(self._steps)
+        )
+        jobs = await asyncio.shield(claiming)
+        for job in jobs:
+            self._begin(job)
+        return len(jobs)
+
+    async def run(self) -> None:
+        """Claim and work until `close`; waits to be woken in between."""
+        while not self.closing:
+            self._wake.clear()
+            try:
+                claimed = await self.tick()
+            except Exception as error:
+                log.exception("no job could be claimed; it is tried again", error=str(error))
+                claimed = 0
+            if not claimed:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.options.idle_s):
+                        await self._wake.wait()
+
+    async def close(self) -> None:
+        """Leave: detached runs go on, and their jobs are kept for the next process."""
+        self.closing = True
+        self._runs.leave()
+        self.wake()
+        for task in self._active.values():
+            task.cancel()
+        await asyncio.gather(*self._active.values(), return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until nothing is worked on."""
+        while self._active:
+            await asyncio.gather(*self._active.values(), return_exceptions=True)
+
+    def _begin(self, job: Job) -> None:
+        task = asyncio.create_task(self._work(job), name=f"job {job.id} {job.step}")
+        self._active[job.id] = task
+        task.add_done_callback(lambda _: self._ended(job))
+
+    def _ended(self, job: Job) -> None:
+        self._active.pop(job.id, None)
+        self.wake()
+
+    async def _work(self, job: Job) -> None:
+        """Take one job to its end, whatever happens."""
+        held = _Held(self._ledger, job, self.options)
+        doing = asyncio.create_task(self._outcome(job), name=f"step {job.step} of job {job.id}")
+        keeping = asyncio.create_task(held.keep(), name=f"lease of job {job.id}")
+        try:
+            await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            outcome = await self._result(job, doing, held)
+        except asyncio.CancelledError:
+            await _cancelled(doing)
+            await _cancelled(keeping)
+            await self._leave(job)
+            raise
+        await _cancelled(keeping)
+        if outcome is None:
+            log.warning("a job was lost to somebody else; its work is ended", job=job.id)
+            return
+        await self._finish(job, outcome)
+
+    async def _result(self, job: Job, doing: asyncio.Task[Outcome], held: _Held) -> Outcome | None:
+        """Give what came of it; None: the job is not ours any more."""
+        if not doing.done():  # it was asked to stop, or lost
+            await _cancelled(doing)
+        if held.lost:
+            return None
+        if doing.cancelled():
+            return Stopped() if held.stop else Retry(self.options.retry_s, "it was cancelled")
+        outcome = doing.result()
+        if isinstance(outcome, Done) and not held.stop:
+            return await self._witnessed(job, outcome)
+        return outcome
+
+    async def _outcome(self, job: Job) -> Outcome:
+        step = self._steps.get(job.step)
+        if step is None:
+            return Retry(self.options.retry_s, f'there is no step "{job.step}" here')
+        try:
+            async with asyncio.timeout(job.timeout_s + self.options.slack_s):
+                return await step.run(job)
+        except TimeoutError:
+            return Retry(self.options.retry_s, f"it took longer than {job.timeout_s:.0f} s")
+        except Exception as error:
+            log.exception("a step failed", job=job.id, step=job.step, error=str(error))
+            return Retry(self.options.retry_s, f"{type(error).__name__}: {error}")
+
+    async def _witnessed(self, job: Job, outcome: Done) -> Outcome:
+        """Add what the stage's gates want to know beside; a witness that fails is silent, and its gate waits."""
+        if self._witnesses is None:
+            return outcome
+        try:
+            more = await self._witnesses(job, outcome)
+        except Exception as error:
+            log.exception("evidence could not be had", job=job.id, error=str(error))
+            return outcome
+        return replace(outcome, evidence=(*outcome.evidence, *more))
+
+    async def _finish(self, job: Job, outcome: Outcome) -> None:
+        """Write down what came of it, as long as the lease may hold."""
+        until = asyncio.get_running_loop().time() + self.options.lease_s
+        while True:
+            try:
+                kept = await self._ledger.jobs.finish(job, outcome)
+            except Exception as error:
+                log.exception("a job's outcome could not be written down", job=job.id, error=str(error))
+                if asyncio.get_running_loop().time() >= until:
+                    return
+                await asyncio.sleep(min(1.0, self.options.lease_s / 10))
+                continue
+            self.done += 1
+            if not kept:
+                log.warning("what came of a job is refused: it was given up before", job=job.id)
+            return
+
+    async def _leave(self, job: Job) -> None:
+        """Keep a job for the next process."""
+        try:
+            await asyncio.shield(self._ledger.jobs.heartbeat(job, self.options.leave_s))
+        except Exception as error:
+            log.exception("a job could not be kept for the next start", job=job.id, error=str(error))
+
+
+class _Held:
+    """The lease on one job."""
+
+    def __init__(self, ledger: Ledger, job: Job, options: WorkerOptions) -> None:
+        self._ledger, self._job, self._lease_s = ledger, job, options.lease_s
+        self._beat_s = min(options.beat_s, options.lease_s / 4)
+        self.stop = False
+        """Whether it was asked to stop."""
+        self.lost = False
+
+    async def keep(self) -> None:
+        """Write heartbeats until the job is lost, or asked to stop."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._lease_s
+        while True:
+            await asyncio.sleep(self._beat_s)
+            try:
+                sent = loop.time()
+                async with asyncio.timeout(self._lease_s / 2):
+                    beat = await self._ledger.jobs.heartbeat(self._job, self._lease_s)
+                until = sent + self._lease_s
+            except Exception as error:
+                log.exception("a heartbeat failed", job=self._job.id, error=str(error))
+                if loop.time() >= until:
+                    self.lost = True
+                    return
+                continue
+            self.lost, self.stop = not beat.kept, beat.stop
+            if self.lost or self.stop:
+                return
+
+
+async def _cancelled(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[Outcome]) -> None:
+    """Cancel, and wait until it has ended."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.delivery.conftest import Aging
+from tests.delivery.test_queue import queued
+from tests.delivery.worked import SlowStep, make_worker
+
+from millpond.delivery.ledger import Ledger
+from millpond.delivery.model import Done, Evidence, Job, JobState, Outcome, Park, Retry, Stopped, Task
+from millpond.delivery.runs import Runs
+from millpond.delivery.worker import Worker, WorkerOptions
+
+
+async def started(ledger: Ledger, issue: str, repo: str = "team/shop") -> Task:
+    return await queued(ledger, int(issue[1:]) + 1, repo)
+
+
+QUICK = WorkerOptions(max_concurrency=2, lease_s=30, beat_s=0.05, idle_s=0.1)
+
+
+class Played:
+    """A step that does as it is told."""
+
+    name = "agent"
+
+    def __init__(self, play: Callable[[Job], Any]) -> None:
+        self._play = play
+        self.cancelled: list[int] = []
+        self.began: list[int] = []
+
+    async def run(self, job: Job) -> Outcome:
+        self.began.append(job.id)
+        try:
+            result = self._play(job)
+            return await result if asyncio.iscoroutine(result) else result
+        except asyncio.CancelledError:
+            self.cancelled.append(job.id)
+            raise
+
+
+async def forever(job: Job) -> Outcome:
+    await asyncio.sleep(1000)
+    return Done()
+
+
+def worker_of(ledger: Ledger, tmp_path: Path, step: Played, **more: Any) -> Worker:
+    return Worker("n1", ledger, {"agent": step}, Runs(tmp_path / "runs"), more.pop("options", QUICK), **more)
+
+
+async def until(said: Callable[[], Any]) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            result = said()
+            if await result if asyncio.iscoroutine(result) else result:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def state_of(ledger: Ledger, task: int) -> tuple[JobState, str]:
+    job = (await ledger.jobs.of(task))[-1]
+    return job.state, job.reason
+
+
+async def test_claims_works_and_writes_down_what_came_of_it(ledger: Ledger, tmp_path: Path):
+    task = await started(ledger, "i1")
+    step = Played(lambda _: Done("b" * 40))
+    worker = worker_of(ledger, tmp_path, step)
+    assert await worker.tick() == 1
+    await worker.settled()
+    job = (await ledger.jobs.of(task.id))[0]
+    assert (job.state, job.sha, job.worker) == (JobState.SUCCEEDED, "b" * 40, "n1")
+    assert worker.done == 1
+
+
+@pytest.mark.parametrize(
+    ("play", "state", "reason"),
+    [
+        (lambda _: Park("what now?"), JobState.ASKED, "what now?"),
+        (lambda _: 1 / 0, JobState.RETRY, "ZeroDivisionError"),
+        (lambda _: Retry(5, "later"), JobState.RETRY, "later"),
+        (lambda _: Stopped(), JobState.CANCELLED, "stopped"),
+    ],
+)
+async def test_whatever_a_step_does_the_worker_lives_on(
+    ledger: Ledger, tmp_path: Path, play: Callable[[Job], Any], state: JobState, reason: str
+):
+    task = await started(ledger, "i1")
+    worker = worker_of(ledger, tmp_path, Played(play))
+    await worker.tick()
+    await worker.settled()
+    found = await state_of(ledger, task.id)
+    assert found[0] is state
+    assert reason in found[1]
+
+
+async def test_no_more_at_once_than_allowed_and_the_next_one_when_there_is_room(ledger: Ledger, tmp_path: Path):
+    for number in range(3):
+        await started(ledger, f"i{number}", repo=f"r{number}")
+    gate = asyncio.Event()
+
+    async def play(job: Job) -> Outcome:
+        await gate.wait()
+        return Done()
+
+    step = Played(play)
+    worker = worker_of(ledger, tmp_path, step)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: len(step.began) == 2)
+    await asyncio.sleep(0.3)
+    assert len(step.began) == 2
+    gate.set()
+    await until(lambda: worker.done == 3)
+    await worker.close()
+    await running
+
+
+async def test_a_job_that_was_asked_to_stop_is_stopped(ledger: Ledger, tmp_path: Path):
+    task = await started(ledger, "i1")
+    step = Played(forever)
+    worker = worker_of(ledger, tmp_path, step)
+    await worker.tick()
+    await until(lambda: step.began)
+    await ledger.cancel(task.id, "me")
+    await worker.settled()
+    assert step.cancelled
+    assert (await state_of(ledger, task.id))[0] is JobState.CANCELLED
+
+
+async def test_a_lost_lease_ends_the_work_and_nothing_is_said_of_it(ledger: Ledger, tmp_path: Path, age: Aging):
+    task = await started(ledger, "i1")
+    step = Played(forever)
+    worker = worker_of(ledger, tmp_path, step, options=WorkerOptions(lease_s=30, beat_s=1))
+    await worker.tick()
+    await until(lambda: step.began)
+    await age(100)
+    assert await ledger.jobs.reap()
+    await worker.settled()
+    assert step.cancelled
+    assert (await state_of(ledger, task.id))[0] is JobState.LOST
+
+
+async def test_without_a_heartbeat_for_a_lease_the_work_is_ended(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await started(ledger, "i1")
+    step = Played(forever)
+    worker = worker_of(ledger, tmp_path, step, options=WorkerOptions(lease_s=1.0, beat_s=0.05))
+    await worker.tick()
+    await until(lambda: step.began)
+
+    async def broken(*_: Any) -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr(ledger.jobs, "heartbeat", broken)
+    async with asyncio.timeout(60):
+        await worker.settled()
+    assert step.cancelled
+
+
+async def test_leaving_keeps_the_job_and_the_next_process_takes_it_up(ledger: Ledger, tmp_path: Path, age: Aging):
+    task = await started(ledger, "i1")
+    first = Played(forever)
+    worker = worker_of(ledger, tmp_path, first)
+    await worker.tick()
+    await until(lambda: first.began)
+    await worker.close()
+    await age(300)  # the ordinary lease would be over
+    assert not await ledger.jobs.reap()
+    second = Played(lambda _: Done())
+    again = worker_of(ledger, tmp_path, second)
+    assert await again.take_up() == first.began
+    await again.settled()
+    job = (await ledger.jobs.of(task.id))[0]
+    assert (job.state, job.fence) == (JobState.SUCCEEDED, 2)
+    assert [one.ended for one in await ledger.runs.of(task.id)] == ["taken-up", "succeeded"]
+
+
+async def test_what_an_earlier_process_still_says_is_refused(ledger: Ledger, tmp_path: Path):
+    task = await started(ledger, "i1")
+    (old,) = await ledger.jobs.claim("n1", 30, most=4)
+    await ledger.jobs.retake("n1", 30)
+    assert not await ledger.jobs.finish(old, Done())
+    assert (await state_of(ledger, task.id))[0] is JobState.RUNNING
+    assert not await ledger.jobs.retake("n2", 30)
+
+
+async def test_evidence_that_the_gates_want_beside_is_added_and_a_witness_that_fails_is_silent(
+    ledger: Ledger, tmp_path: Path
+):
+    async def witnesses(job: Job, done: Done) -> list[Evidence]:
+        if job.issue == "i2":
+            raise OSError("no host answers")
+        return [Evidence("images", {"pullable": True}, "a")]
+
+    tasks = [await started(ledger, f"i{number}", repo=f"r{number}") for number in (0, 1)]
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done()), witnesses=witnesses)
+    await worker.tick()
+    await worker.settled()
+    kinds = [[one.kind for one in await ledger.evidence(task)] for task in tasks]
+    assert kinds == [["images"], []]
+    assert {(await state_of(ledger, task.id))[0] for task in tasks} == {JobState.SUCCEEDED}
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_no_outcome(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    task = await started(ledger, "i1")
+    real, calls = ledger.jobs.finish, []
+
+    async def flaky(job: Job, outcome: Outcome) -> bool:
+        calls.append(job.id)
+        if len(calls) == 1:
+            raise OSError("away")
+        return await real(job, outcome)
+
+    monkeypatch.setattr(ledger.jobs, "finish", flaky)
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done()))
+    await worker.tick()
+    await worker.settled()
+    assert (await state_of(ledger, task.id))[0] is JobState.SUCCEEDED
+
+
+async def test_killed_with_9_and_started_again_the_same_run_is_taken_up(ledger: Ledger, url: str, tmp_path: Path):
+    task = await started(ledger, "i1")
+    argv = [sys.executable, "-m", "tests.delivery.worked", url, str(tmp_path)]
+    child = subprocess.Popen(argv, cwd=Path(__file__).parents[2], env={**os.environ})
+    try:
+        await until((tmp_path / "began").exists)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+    runs = Runs(tmp_path / "runs")
+    (job,) = await ledger.jobs.of(task.id)
+    run = await runs.find(f"job-{job.id}")
+    assert run
+    assert run.alive()
+    assert job.state is JobState.RUNNING
+    step = SlowStep(runs, tmp_path)
+    worker = make_worker(ledger, runs, step)
+    assert await worker.take_up() == [job.id]
+    (tmp_path / "go").touch()
+    await worker.settled()
+    assert (await state_of(ledger, task.id))[0] is JobState.SUCCEEDED
+    assert run.log.read_text() == "begins\nends\n"
+    assert step.begun == 0
+
+
+async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_claimed(
+    ledger: Ledger, tmp_path: Path, age: Aging
+):
+    await started(ledger, "i1")
+    runs = Runs(tmp_path / "runs")
+    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
+    await first.tick()
+    await until((tmp_path / "began").exists)
+    await first.close()
+    await age(10_000)
+    (lost,) = await ledger.jobs.reap()
+    again = Runs(tmp_path / "runs")
+    run = await again.find(f"job-{lost.id}")
+    assert run
+    assert run.alive()
+    second = make_worker(ledger, again, SlowStep(again, tmp_path))
+    assert await second.take_up() == []
+    assert not run.alive()
+    await runs.wait(run)
