@@ -71,6 +71,8 @@ class Answer:
     status: int
     body: Json
     headers: Mapping[str, str]
+    cut: bool = False
+    """There was more than the limit, and nothing of it is here."""
 
     @property
     def ok(self) -> bool:
@@ -107,13 +109,23 @@ class JsonApi:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(
-        self, method: str, path: str, *, use: Use, query: Mapping[str, str] | None = None, body: Json = None
+        self,
+        method: str,
+        path: str,
+        *,
+        use: Use,
+        query: Mapping[str, str] | None = None,
+        body: Json = None,
+        may_cut: bool = False,
     ) -> Answer:
-        """Send one request and give its answer; `path` is quoted already (`segment`). Raises the port's fault."""
+        """Send one request and give its answer; `path` is quoted already (`segment`). Raises the port's fault.
+
+        An answer above the limit is a fault, unless it `may_cut`: then it has no body.
+        """
         await self._turn(use)
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                return await self._send(method, path, query or {}, body)
+                return await self._send(method, path, query or {}, body, may_cut=may_cut)
         except TimeoutError as error:
             raise self._fault(f"{self._what} did not answer within {self.options.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -137,7 +149,7 @@ class JsonApi:
         except BudgetSpent as error:
             raise self._fault(f"{self._what}: {error}", after_s=error.after_s) from error
 
-    async def _send(self, method: str, path: str, query: Mapping[str, str], body: Json) -> Answer:
+    async def _send(self, method: str, path: str, query: Mapping[str, str], body: Json, *, may_cut: bool) -> Answer:
         url = f"{self.options.base_url.rstrip('/')}/{path}" + (f"?{urlencode(query)}" if query else "")
         session = self._opened()
         async with session.request(
@@ -148,9 +160,13 @@ class JsonApi:
             proxy=self._proxies.pick(self._origin),
         ) as reply:
             self._count(reply)
-            raw = await self._read(reply)
             if reply.status // 100 == 5:  # noqa: PLR2004 - the class of a status
                 raise self._fault(f"{self._what} answered {reply.status}", after_s=self._after(reply))
+            raw = await self._read(reply)
+            if raw is None and may_cut:
+                return Answer(reply.status, None, reply.headers, cut=True)
+            if raw is None:
+                raise self._fault(f"{self._what} answered with more than {self.options.max_bytes} bytes")
             return Answer(reply.status, await self._parse(reply, raw), reply.headers)
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -189,14 +205,14 @@ class JsonApi:
     def _after(self, reply: aiohttp.ClientResponse) -> float | None:
         return retry_after_s({"retry-after": reply.headers.get("Retry-After", "")}, self._now())
 
-    async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
-        """Read a body up to the limit."""
-        limit, raw = self.options.max_bytes, bytearray()
+    async def _read(self, reply: aiohttp.ClientResponse) -> bytes | None:
+        """Read a body up to the limit; None: there is more."""
+        raw = bytearray()
         async for piece in reply.content.iter_any():
             raw += piece
-            if len(raw) > limit:
+            if len(raw) > self.options.max_bytes:
                 reply.close()
-                raise self._fault(f"{self._what} answered with more than {limit} bytes")
+                return None
         return bytes(raw)
 
     async def _parse(self, reply: aiohttp.ClientResponse, raw: bytes) -> Json:
