@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import SecretStr
 
+from millpond.adapters.gitea import Gitea, GiteaOptions
+from millpond.adapters.giteafiles import GiteaFiles
 from millpond.adapters.gitfiles import GitFiles
 from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
@@ -87,7 +89,17 @@ def plane_of(config: Config, clock: Clock) -> Plane:
 
 def forge_of(app: App, config: Config) -> Forge:
     """Make the forge of a configuration."""
-    return local_git(config, app.clock)
+    return local_git(config, app.clock) if config.forge.kind == "local" else gitea_of(config, app.clock)
+
+
+def gitea_of(config: Config, clock: Clock) -> Gitea:
+    """Make the Gitea of a configuration."""
+    return Gitea(_gitea_options(config), clock)
+
+
+def _gitea_options(config: Config) -> GiteaOptions:
+    table = config.forge
+    return GiteaOptions(table.url, _told(table.token), _told(table.webhook_secret))
 
 
 def local_git(config: Config, clock: Clock) -> LocalGit:
@@ -95,8 +107,10 @@ def local_git(config: Config, clock: Clock) -> LocalGit:
     return LocalGit(Path(config.forge.path) if config.forge.path else config.server.data / GIT, clock)
 
 
-def files_of(forge: Forge) -> Files | None:
+def files_of(forge: Forge, config: Config, clock: Clock) -> Files | None:
     """Give what reads the files of a forge's repos; None: nothing does."""
+    if isinstance(forge, Gitea):
+        return GiteaFiles(_gitea_options(config), clock, forge.budget)
     return GitFiles(forge) if isinstance(forge, LocalGit) else None
 
 

@@ -79,7 +79,8 @@ class Delivering:
             names=board.names(config.tracker.states),
             defaults={Key(key): value for key, value in config.tracker.default_states.items()},
         )
-        self.pipelines = Pipelines(config, files_of(self.forge), app.clock)
+        self._files = files_of(self.forge, config, app.clock)
+        self.pipelines = Pipelines(config, self._files, app.clock)
         self.breaker = Breaker(self.options, self.showing, self.ledger)
         self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
         self.parts = Parts(app.clock, Runs(app.db))
@@ -256,7 +257,7 @@ class Delivering:
         self._tasks.clear()
         self.parts.running = False
         self.wakes.close()
-        for one in (self.bare_tracker, self.forge):
+        for one in (self.bare_tracker, self.forge, self._files):
             closing = getattr(one, "close", None)
             if closing is not None and inspect.iscoroutinefunction(closing):
                 await closing()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from millpond.app.counterparts import local_git, plane_of, project_of
+from millpond.adapters.localgit import LocalGit
+from millpond.app.counterparts import gitea_of, local_git, plane_of, project_of
 from millpond.clock import SystemClock
 from millpond.config import Config
 from millpond.delivery import board
 from millpond.delivery.board import Board
 from millpond.delivery.model import Key, Project
-from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.ports import Forge, ForgeFailed, TrackerFailed
 
 WAYS = "add them, or name others in [tracker.states]"
 
@@ -64,19 +65,32 @@ def _judged(project: Project, made: Board, count: int) -> Tried:
 
 
 async def _try_forge(config: Config, projects: list[Project]) -> list[Tried]:
-    forge = local_git(config, SystemClock())
-    found = []
-    for project in projects:
-        what = f"forge: {project.name}"
-        try:
-            if not project.repo.startswith("/") and not (forge.path(project) / "HEAD").is_file():
-                found.append(Tried(what, ok=True, told="the daemon makes its repository when it starts"))
-                continue
-            there = await forge.observe(project, project.branch, [])
-        except ForgeFailed as error:
-            found.append(Tried(what, ok=False, told=str(error)))
-            continue
+    if config.forge.kind == "local":
+        forge = local_git(config, SystemClock())
+        return [await _try_git(forge, project) for project in projects]
+    gitea = gitea_of(config, SystemClock())
+    try:
+        found = [await _try_branch(gitea, project, f"{project.repo} on {config.forge.url}") for project in projects]
+    finally:
+        await gitea.close()
+    secret = "" if config.forge.webhook_secret else "webhook_secret is not set: every webhook is answered 401"
+    return [*found, *([Tried("forge webhooks", ok=True, told=secret)] if secret else [])]
+
+
+async def _try_git(forge: LocalGit, project: Project) -> Tried:
+    try:
         place = forge.path(project)
-        told = f"{place} has {project.branch}" if there else f"{place} has no branch {project.branch} yet: push it"
-        found.append(Tried(what, ok=True, told=told))
-    return found
+    except ForgeFailed as error:
+        return Tried(f"forge: {project.name}", ok=False, told=str(error))
+    if not project.repo.startswith("/") and not (place / "HEAD").is_file():
+        return Tried(f"forge: {project.name}", ok=True, told="the daemon makes its repository when it starts")
+    return await _try_branch(forge, project, str(place))
+
+
+async def _try_branch(forge: Forge, project: Project, place: str) -> Tried:
+    try:
+        there = await forge.observe(project, project.branch, [])
+    except ForgeFailed as error:
+        return Tried(f"forge: {project.name}", ok=False, told=str(error))
+    told = f"{place} has {project.branch}" if there else f"{place} has no branch {project.branch} yet: push it"
+    return Tried(f"forge: {project.name}", ok=True, told=told)
