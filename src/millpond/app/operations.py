@@ -17,6 +17,7 @@ from millpond.app.deployops import DeployOperations
 from millpond.app.driftops import DriftOperations
 from millpond.app.explain import explain
 from millpond.app.hostops import HostOperations
+from millpond.app.jobs import family_of
 from millpond.app.prepulling import prepull_operation
 from millpond.app.taskops import TaskOperations, explain_issue
 from millpond.artifacts.proxy import Proxy
@@ -122,16 +123,24 @@ class Operations:
         return await explain(self._app, self._app.repository(name), path, query)
 
     async def usage(
-        self, progress: Progress, artifact: str | None = None, token: str | None = None, limit: int = 50
+        self,
+        progress: Progress,
+        artifact: str | None = None,
+        token: str | None = None,
+        limit: int = 50,
+        task: str | None = None,
     ) -> list[dict[str, Any]]:
-        """List usage records, newest first."""
+        """List usage records, newest first; `task`: what the jobs of a task drew, such as SH-12."""
         del progress
         repository, path = None, artifact
         if artifact is not None and artifact.partition("/")[0] in self._app.repositories:
             repository, _, path = artifact.partition("/")
         self._app.hits.flush()
         await self._app.usage.flush()
-        records = await self._app.usage.records(repository=repository, path=path or None, token=token, limit=limit)
+        family = family_of(task) if task is not None else None
+        records = await self._app.usage.records(
+            repository=repository, path=path or None, token=token, family=family, limit=limit
+        )
         return [asdict(record) | {"at": _iso(record.at)} for record in records]
 
     async def token_create(

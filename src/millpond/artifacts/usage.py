@@ -90,6 +90,7 @@ class Usage:
         repository: str | None = None,
         path: str | None = None,
         token: str | None = None,
+        family: str | None = None,
         digest: Digest | None = None,
         since: float | None = None,
         after: int | None = None,
@@ -97,11 +98,14 @@ class Usage:
     ) -> tuple[Record, ...]:
         """List written records that match all that is given, newest first; at most `limit`.
 
+        `family`: what the token's name begins with, such as that of all jobs of a task.
         `since`: not older than this, in epoch seconds. `after`: go on behind the record with this id.
         """
         exact = {"repository": repository, "path": path, "token": token, "digest": digest}
         query = sa.select(U.id, *(U[name] for name in _FIELDS)).order_by(U.id.desc()).limit(limit)
         query = query.where(*(U[name] == value for name, value in exact.items() if value is not None))
+        if family is not None:
+            query = query.where(U.token.startswith(family, autoescape=True))
         if since is not None:
             query = query.where(U.at >= since)
         if after is not None:

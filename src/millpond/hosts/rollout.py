@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from millpond.hosts import orchestrators as orch
-from millpond.hosts.apps import AppOptions
+from millpond.hosts.apps import AppKind, AppOptions
 from millpond.hosts.commands import Argv, Docker, brief, failure_text
 from millpond.hosts.commands import ids as read_ids
 from millpond.hosts.convergence import Looks, StackLooks, Trouble, Verdict, Wanted, wanted_of
@@ -157,6 +157,22 @@ class Rollout:
         if not done.ok:
             raise RolloutFailed(orch.failure(done, self.mask.brief))
         await self._converge(place, look, done, until)
+
+    async def still(self, place: Place, patience_s: float) -> Verdict:
+        """Look whether it runs there as it was brought out; nothing is changed. Raises `HostFailed`."""
+        stack = self.app.kind is AppKind.SWARM
+        one, many = Looks(self.wanted, self.pace.steady_s), StackLooks(self.app.name, self.release.images, 0.0)
+        until = time.monotonic() + patience_s
+        while True:
+            if stack:
+                services, tasks = await self._stack(place)
+                usable = sum(node.usable for node in await nodes(place))
+                verdict = many.judge(services, tasks, time.monotonic(), usable)
+            else:
+                verdict = one.judge(await self._containers(place), time.monotonic())
+            if verdict.there or verdict.failed or time.monotonic() >= until:
+                return verdict
+            await asyncio.sleep(self.pace.look_every_s)
 
     async def _cleared(self, place: Place) -> None:
         """Wait until nothing brings anything out there that an ended Millpond has left behind. Raises `RolloutFailed`.

@@ -16,7 +16,7 @@ from typing import Any
 from millpond.delivery.model import Spent
 
 MAX_TEXT = 20_000
-_QUESTION = re.compile(r"^[ \t>*#]*QUESTION:[ \t]*(\S[^\n]*)", re.MULTILINE)
+_QUESTION = re.compile(r"^[ \t>*#]*QUESTION:[ \t*]*([^\s*][^\n]*)", re.MULTILINE)
 _PASSING = re.compile(
     r"rate.?limit|overloaded|too many requests|\b429\b|\b5(?:00|02|03|04|29)\b|time.?d? ?out|connection|network"
     r"|temporar|usage limit|quota",
@@ -90,8 +90,8 @@ class Transcript:
     @property
     def question(self) -> str:
         """What it asks a person, in a line ``QUESTION: ...`` of what it said last; empty: nothing."""
-        found = _QUESTION.search(self.text)
-        return found[1].strip() if found else ""
+        found = _QUESTION.findall(self.text)
+        return found[-1].strip() if found else ""
 
     @property
     def passes(self) -> bool:

@@ -1,0 +1,114 @@
+"""A job's own access to the pond: a short-lived token, and settings of its clients in the HOME of its run.
+
+The token's name holds the task's key, and usage records hold the token's name: so it is on record which task drew what.
+It may read, and no more; it ends with the run, at the latest a while after the run's time is over.
+
+Clients get the address without the token where they read it from a file of its own (``.netrc``: pip, curl, Go, git;
+``.npmrc``: npm, pnpm, Yarn 1; ``.docker/config.json``: docker, buildah, skopeo). uv shows a token only when it is asked
+for one, unless the address has it: so uv's variable holds both, and is a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from millpond import connect
+from millpond.app.guide import base_url
+from millpond.delivery.steps.base import PondAccess, Work
+from millpond.errors import NotFound
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+TOOLS = ("pip", "uv", "npm")
+USER = "job"
+SLACK_S = 3600.0
+"""How much longer than its job a token lives, for what is committed and looked at afterwards."""
+EVERYTHING = "read:*"
+
+
+def family_of(task: str) -> str:
+    """Give what the names of the tokens of a task's jobs begin with."""
+    return f"job:{task}:"
+
+
+def token_name(work: Work) -> str:
+    """Name a job's token."""
+    return f"{family_of(work.task.key)}{work.job.id}"
+
+
+class JobPonds:
+    """See `delivery.steps.base.Ponds`."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def open(self, work: Work, home: Path) -> PondAccess:
+        """Make the job's token, and write client settings into its HOME."""
+        await self.close(work)
+        await self._app.adopted()
+        expires_at = self._app.clock.now() + work.job.timeout_s + SLACK_S
+        _, secret = await self._app.tokens.create(token_name(work), [EVERYTHING], expires_at)
+        url = base_url(self._app.config)
+        variables = self._settings(url, secret, home)
+        files = _files(url, variables, secret, home)
+        await asyncio.to_thread(_write, files)
+        return PondAccess(variables, [secret])
+
+    async def close(self, work: Work) -> None:
+        """End the job's token; done already is done."""
+        try:
+            await self._app.tokens.revoke(token_name(work))
+        except NotFound:
+            return
+
+    def _settings(self, url: str, secret: str, home: Path) -> dict[str, str]:
+        """Give the variables that point clients at the repositories that this pond has."""
+        named = {one.package: name for name, one in reversed([*self._app.config.repositories.items()])}
+        variables = {"MILLPOND_URL": url, "NETRC": str(home / ".netrc")}
+        for tool in TOOLS:
+            repository = named.get(connect.package_of(tool))
+            if repository is not None:
+                told = connect.plan(tool, url, {}, home, repository=repository).variables
+                variables |= _with_token(told, secret) if tool == "uv" else told
+        if "npm" in named:
+            variables["npm_config_userconfig"] = str(home / ".npmrc")
+        return variables
+
+
+def _with_token(variables: Mapping[str, str], secret: str) -> dict[str, str]:
+    """Put the token into addresses."""
+    made = {}
+    for name, value in variables.items():
+        parts = urlsplit(value)
+        made[name] = urlunsplit(parts._replace(netloc=f"{USER}:{secret}@{parts.netloc}"))
+    return made
+
+
+def _files(url: str, variables: Mapping[str, str], secret: str, home: Path) -> dict[Path, str]:
+    """Write what clients read, by file."""
+    parts = urlsplit(url)
+    basic = base64.b64encode(f"{USER}:{secret}".encode()).decode()
+    files = {
+        home / ".netrc": f"machine {parts.hostname} login {USER} password {secret}\n",
+        home / ".docker/config.json": json.dumps({"auths": {parts.netloc: {"auth": basic}}}),
+    }
+    registry = variables.get("npm_config_registry")
+    if registry is not None:
+        place = registry.partition(":")[2]
+        files[home / ".npmrc"] = f"registry={registry}\n{place}:_authToken={secret}\n"
+    return files
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    for file, text in files.items():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(text)
