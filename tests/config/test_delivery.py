@@ -31,6 +31,13 @@ def test_a_plane_a_gitea_and_a_project(loaded, tmp_path):
     assert "canary" not in str(config.masked())
 
 
+def test_what_runs_may_be_passed_is_secret(loaded):
+    config = loaded('[delivery.environment]\nAGENT_KEY = { env = "K" }\n', {"K": "canary-key"})
+    assert config.delivery.environment["AGENT_KEY"].get_secret_value() == "canary-key"
+    assert "canary" not in str(config.masked())
+    assert "canary" not in init_text(config, ())
+
+
 def test_variables_reach_projects(loaded):
     config = loaded(SHOP, {"MILLPOND_PROJECTS__SHOP__BRANCH": "trunk", "MILLPOND_DELIVERY__MAX_CONCURRENCY": "7"})
     assert (config.projects["shop"].branch, config.delivery.max_concurrency) == ("trunk", 7)
@@ -77,6 +84,7 @@ def test_a_pipeline_is_checked_with_its_place(loaded, problems):
         ('[tracker.states]\napproved = "Done"\n', "[tracker] states: approved and done are both"),
         ('[tracker.default_states]\ndone = ""\n', "[tracker] default_states.done: must be text, and not empty"),
         ("[delivery]\ncircuit_open_s = 4000\n", "[delivery] circuit_open_s: circuit_open_s (4000) must not exceed"),
+        ('[delivery.environment]\n"A B" = "x"\n', '[delivery] environment."A B": no name of a variable'),
         ("[delivery]\nworkers = 3\n", "workers"),
         ('[traker]\nkind = "plane"\n', 'unknown table; did you mean "tracker"?'),
     ],

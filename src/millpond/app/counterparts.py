@@ -23,6 +23,7 @@ from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Hint, Issue, Listing, Project, State
 from millpond.delivery.ports import Forge, Tracker, TrackerFailed
 from millpond.delivery.rates import Rate
+from millpond.delivery.workspace import Remote
 from millpond.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -112,6 +113,13 @@ def files_of(forge: Forge, config: Config, clock: Clock) -> Files | None:
     if isinstance(forge, Gitea):
         return GiteaFiles(_gitea_options(config), clock, forge.budget)
     return GitFiles(forge) if isinstance(forge, LocalGit) else None
+
+
+def remote_of(forge: Forge, config: Config, project: Project) -> Remote:
+    """Say where a project's repository is fetched from and pushed to, with the credentials. Raises `ForgeFailed`."""
+    if isinstance(forge, LocalGit):
+        return Remote(str(forge.path(project)))
+    return Remote(f"{config.forge.url}/{project.repo}.git", f"Authorization: token {_told(config.forge.token)}")
 
 
 def budget_of(tracker: Tracker) -> Mapping[str, float] | None:

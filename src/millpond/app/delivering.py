@@ -15,10 +15,11 @@ import structlog
 
 from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
-from millpond.app.counterparts import Counted, files_of, forge_of, project_of, tracker_of
+from millpond.app.counterparts import Counted, files_of, forge_of, project_of, remote_of, tracker_of
 from millpond.app.parts import Parts
 from millpond.app.pipelines import Pipelines
-from millpond.app.waking import LOOK, POLL, SEND, Wakes
+from millpond.app.waking import LOOK, POLL, SEND, WORK, Wakes
+from millpond.app.working import Means, Working
 from millpond.config import Config
 from millpond.delivery import board
 from millpond.delivery.books import Books, Point
@@ -84,6 +85,8 @@ class Delivering:
         self.breaker = Breaker(self.options, self.showing, self.ledger)
         self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
         self.parts = Parts(app.clock, Runs(app.db))
+        self.working = Working.of(app, self._means())
+        self._taken_up = asyncio.Event()
         self._make_parts()
         self._tasks: list[asyncio.Task[None]] = []
         self.hook: Callable[[Point, str], None] | None = None
@@ -98,6 +101,19 @@ class Delivering:
             pipeline=self.pipelines.of,
             alert=self._alert,
             paused=self.breaker.paused,
+        )
+
+    def _means(self) -> Means:
+        return Means(
+            ledger=self.ledger,
+            tracker=self.tracker,
+            forge=self.forge,
+            projects=self.projects,
+            pipeline=self.pipelines.of,
+            remote=lambda project: remote_of(self.forge, self.config, project),
+            max_concurrency=self.options.max_concurrency,
+            passed={name: secret.get_secret_value() for name, secret in self.options.environment.items()},
+            keep_runs_s=self.options.keep_days * DAY_S,
         )
 
     def _engine_options(self) -> EngineOptions:
@@ -115,6 +131,7 @@ class Delivering:
         self.parts.part("reaper", enabled=on and options.reaper, reaped=0)
         self.parts.part("upkeep", enabled=on and options.upkeep, removed=0)
         self.parts.part("metrics", enabled=on)
+        self.parts.part("worker", enabled=on and options.worker, working=[], done=0)
 
     @property
     def on(self) -> bool:
@@ -144,7 +161,10 @@ class Delivering:
             ("reaper", 1, self._reap),
             ("upkeep", 1, self._forget),
             ("metrics", 1, self._measure),
+            ("worker", 1, self._work),
         ]
+        if not self.parts.part("worker").enabled:
+            self._taken_up.set()
         self._tasks.append(asyncio.create_task(self._prepare(), name="delivery repositories"))
         for name, count, work in loops:
             if self.parts.part(name).enabled:
@@ -178,6 +198,16 @@ class Delivering:
         await self.wakes.wait(SEND, await self._idle("outbox"))
         return {}
 
+    async def _work(self) -> Mapping[str, Any]:
+        """Take up what an earlier process left, once; then claim what may run, and wait to be woken."""
+        worker = self.working.worker
+        if not self._taken_up.is_set():
+            await worker.take_up()
+            self._taken_up.set()
+        if not await worker.tick():
+            await self.wakes.wait(WORK, await self._idle("job"))
+        return {"working": list(worker.working), "done": worker.done}
+
     async def _idle(self, what: str) -> float:
         """Say how long nothing of a kind is due."""
         waiting = await self.showing.waiting()
@@ -207,6 +237,8 @@ class Delivering:
         return told
 
     async def _reap(self) -> Mapping[str, Any]:
+        """Give up the jobs of workers that died; ours were taken up before."""
+        await self._taken_up.wait()
         lost = await self.ledger.jobs.reap()
         for job in lost:
             log.warning("a job was lost", job=job.id, stage=job.stage, project=job.project, worker=job.worker)
@@ -220,6 +252,7 @@ class Delivering:
         while count := await prune(self.books, self.options.keep_days * DAY_S):
             removed += count
             await asyncio.sleep(0.1)
+        await self.working.sweep()
         part = self.parts.part("upkeep")
         part.told["removed"] += removed
         await asyncio.sleep(PRUNE_S)
@@ -251,6 +284,7 @@ class Delivering:
 
     async def close(self) -> None:
         """Stop the loops and let go of the counterparts. What runs detached goes on."""
+        await self.working.worker.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

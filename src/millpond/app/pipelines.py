@@ -10,7 +10,7 @@ from millpond.clock import Clock
 from millpond.config import Config
 from millpond.delivery.definition import FILE, MAX_BYTES, from_table, read
 from millpond.delivery.model import Project
-from millpond.delivery.pipeline import DEFAULT, Pipeline
+from millpond.delivery.pipeline import DEFAULT, Pipeline, Stage
 from millpond.delivery.ports import ForgeFailed
 from millpond.errors import ConfigError
 
@@ -90,4 +90,11 @@ class Pipelines:
         if not switches.post_deploy:
             stages = tuple(stage for stage in pipeline.stages if stage.step != "monitor")
             pipeline = replace(pipeline, stages=stages)
+        if not switches.merge_verify:
+            stages = tuple(_unverified(stage) if stage.step == "merge" else stage for stage in pipeline.stages)
+            pipeline = replace(pipeline, stages=stages)
         return pipeline
+
+
+def _unverified(stage: Stage) -> Stage:
+    return replace(stage, settings={**stage.settings, "verify": False})

@@ -85,7 +85,7 @@ class Blocks:
 
     async def worker(self) -> Told:
         """Tell of who runs jobs."""
-        return {"enabled": self._on("worker"), "max_concurrency": self._options.max_concurrency, "last_error": None}
+        return {**await self._of.parts.status("worker"), "max_concurrency": self._options.max_concurrency}
 
     async def outbox(self) -> Told:
         """Tell what is being written to the board."""

@@ -14,6 +14,7 @@ from millpond.delivery.model import Key
 from millpond.errors import ConfigError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE | re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
 _PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _NEEDED = {"plane": ("url", "workspace", "token"), "gitea": ("url", "token")}
 _OWN = {"tracker": ("url", "workspace"), "forge": ("url",)}
@@ -27,6 +28,9 @@ def delivery_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _pipeline(("pipeline",), table.get("pipeline"))
     yield from _projects(table)
     yield from _circuit(_sub(table, "delivery"))
+    for name in _sub(_sub(table, "delivery"), "environment"):
+        if not _VARIABLE.fullmatch(name):
+            yield Problem(("delivery", "environment", name), "no name of a variable; write letters, digits and '_'")
 
 
 def _counterpart(name: str, table: Mapping[str, Any]) -> Iterator[Problem]:

@@ -60,6 +60,9 @@ class DeliveryConfig(Table):
     auto_labels: bool = about(default=True, description="An issue's labels set options of its task.")
     task_deps: bool = about(default=True, description="A task waits for those that it depends on.")
     upkeep: bool = about(default=True, description="Remove what is older than keep_days.")
+    environment: Mapping[str, f.Secret] = Field(
+        default_factory=dict, description="Variables that stages may pass to what they run, such as an agent's key."
+    )
     circuit_failures: f.Count = about(5, "After so many failures in a row that may pass new jobs pause ...")
     circuit_open_s: f.Seconds = about(60, "... for this long at first, then one tries ...")
     circuit_max_open_s: f.Seconds = about(1800, "... and at most for this long.")

@@ -200,6 +200,11 @@ def _anchor_apps(gathered: Gathered) -> None:
 
 
 def _anchor_counterparts(gathered: Gathered) -> None:
+    delivery = gathered.table.get("delivery")
+    environment = delivery.get("environment") if isinstance(delivery, dict) else None
+    for name, secret in (environment if isinstance(environment, dict) else {}).items():
+        if isinstance(secret, dict):
+            _anchor(gathered, secret, ("delivery", "environment", name, "file"))
     for name in ("tracker", "forge"):
         table = gathered.table.get(name)
         if not isinstance(table, dict):

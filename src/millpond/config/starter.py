@@ -39,6 +39,7 @@ _EXAMPLES = {
     "urls": '[{ env = "NAME" }]',
     "token": '{ env = "NAME" }',
     "webhook_secret": '{ env = "NAME" }',
+    "environment": '{ NAME = { env = "NAME" } }',
 }
 _APP = AppConfig(path="app", hosts=("host",))
 _PROJECT = ProjectConfig(prefix="X")
@@ -145,11 +146,16 @@ def _comment(one: Adopted) -> str:
 
 def _key(key: str, value: Any, default: Any, info: FieldInfo) -> str:
     about = f"  # {_line(info.description or '')}" if info.description else ""
-    if isinstance(value, SecretStr) or (isinstance(value, tuple) and any(isinstance(one, SecretStr) for one in value)):
+    if _is_secret(value):
         return f"# {key} = {_EXAMPLES[key]}{about} It is set; its value is not repeated here.\n"
     if value == default and key not in {"package", "type"}:
         return f"# {key} = {_default(key, default)}{about}\n"
     return f"{key} = {_toml(key, value)}{about}\n"
+
+
+def _is_secret(value: Any) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+    return any(isinstance(one, SecretStr) for one in inner)
 
 
 def _default(key: str, default: Any) -> str:
