@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from millpond.app.working import RUNS
 from millpond.delivery.model import Job
+from millpond.delivery.wrapper import LOG
 
 if TYPE_CHECKING:
     from millpond.app.application import App
 
 PIECE = 65536
-RUNS = "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ async def read_log(app: App, job: Job, offset: int) -> Piece | None:
 
 
 def _read(root: Path, job: Job, offset: int) -> Piece | None:
-    file = root / f"job-{job.id}" / "log"
+    file = root / f"job-{job.id}" / LOG
     try:
         with file.open("rb") as opened:
             opened.seek(offset)
