@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from millpond.cli.demoworld import PACKAGE, Daemon, DemoFailed, Docker, Index, done, sample_repo
+from millpond.cli.demoworld import PACKAGE, Daemon, DemoFailed, Docker, Index, done, engine_socket, sample_repo
 from millpond.cli.output import Bar, failing, out
 from millpond.cli.session import SOCKET
 from millpond.server import control
@@ -134,7 +134,8 @@ class Story:
         text = _CONFIG.format(index=index, build=json.dumps(build), test=json.dumps(test))
         if not app:
             return text.replace("APP\n", "")
-        return text.replace("APP\n", f'app = "{app}"\n') + _DEPLOYED.format(app=app, path=self._folder / "app")
+        deployed = _DEPLOYED.format(app=app, path=self._folder / "app", engine=json.dumps(engine_socket()))
+        return text.replace("APP\n", f'app = "{app}"\n') + deployed
 
     # the daemon
 
@@ -259,6 +260,7 @@ only_with_app = true
 _DEPLOYED = """
 [hosts.here]
 ssh = "local"
+docker_host = {engine}
 [hosts.here.build_cache]
 enabled = false
 [apps.{app}]

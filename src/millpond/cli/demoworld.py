@@ -157,6 +157,12 @@ def program() -> bytes | None:
     return head + struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x1000) + text
 
 
+def engine_socket() -> str:
+    """Say which socket the docker client is told to use; empty: its own default."""
+    told = os.environ.get("DOCKER_HOST", "")
+    return told if told.startswith("unix://") else ""
+
+
 @dataclass(slots=True)
 class Docker:
     """What the demo makes in the Docker Engine of this machine: an image from nothing, and one app of it."""
@@ -175,6 +181,8 @@ class Docker:
             return f"the demo has no program for {platform.machine()}"
         if shutil.which("docker") is None:
             return "there is no docker here"
+        if os.environ.get("DOCKER_HOST") and not engine_socket():
+            return "the Docker Engine is on another machine"
         try:
             done(["docker", "version"])
         except DemoFailed:
