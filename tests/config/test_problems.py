@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "another database": (
         '[database]\nurl = "postgresql://u:canary@h/d"',
-        '[database] url: PostgreSQL is not in this version; use "sqlite"',
+        '[database] url: PostgreSQL is not in this version: the catalog is for SQLite alone; use "sqlite"',
     ),
     "a network with host bits": (
         '[server]\ntrusted_proxies = ["10.0.0.1/8"]',

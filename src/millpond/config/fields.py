@@ -137,7 +137,7 @@ def _storage_url(value: str) -> str:
 
 def _database_url(value: str) -> str:
     if value.startswith(("postgresql:", "postgres:", "postgresql+")):
-        raise ValueError('PostgreSQL is not in this version; use "sqlite"')
+        raise ValueError('PostgreSQL is not in this version: the catalog is for SQLite alone; use "sqlite"')
     if value != "sqlite":
         raise ValueError('not a database; the only one in this version is "sqlite"')
     return value
