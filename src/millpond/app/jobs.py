@@ -56,11 +56,9 @@ class JobPonds:
         await self._app.adopted()
         expires_at = self._app.clock.now() + work.job.timeout_s + SLACK_S
         _, secret = await self._app.tokens.create(token_name(work), [EVERYTHING], expires_at)
+        named = {one.package: name for name, one in reversed([*self._app.config.repositories.items()])}
         url = base_url(self._app.config)
-        variables = self._settings(url, secret, home)
-        files = _files(url, variables, secret, home)
-        await asyncio.to_thread(_write, files)
-        return PondAccess(variables, [secret])
+        return await asyncio.to_thread(point, url, named, secret, home)
 
     async def close(self, work: Work) -> None:
         """End the job's token; done already is done."""
@@ -69,18 +67,19 @@ class JobPonds:
         except NotFound:
             return
 
-    def _settings(self, url: str, secret: str, home: Path) -> dict[str, str]:
-        """Give the variables that point clients at the repositories that this pond has."""
-        named = {one.package: name for name, one in reversed([*self._app.config.repositories.items()])}
-        variables = {"MILLPOND_URL": url, "NETRC": str(home / ".netrc")}
-        for tool in TOOLS:
-            repository = named.get(connect.package_of(tool))
-            if repository is not None:
-                told = connect.plan(tool, url, {}, home, repository=repository).variables
-                variables |= _with_token(told, secret) if tool == "uv" else told
-        if "npm" in named:
-            variables["npm_config_userconfig"] = str(home / ".npmrc")
-        return variables
+
+def point(url: str, named: Mapping[str, str], secret: str, home: Path) -> PondAccess:
+    """Write settings of clients into a HOME, and give the variables; `named`: a repository for each kind of package."""
+    variables = {"MILLPOND_URL": url, "NETRC": str(home / ".netrc")}
+    for tool in TOOLS:
+        repository = named.get(connect.package_of(tool))
+        if repository is not None:
+            told = connect.plan(tool, url, {}, home, repository=repository).variables
+            variables |= _with_token(told, secret) if tool == "uv" else told
+    if "npm" in named:
+        variables["npm_config_userconfig"] = str(home / ".npmrc")
+    _write(_files(url, variables, secret, home))
+    return PondAccess(variables, [secret])
 
 
 def _with_token(variables: Mapping[str, str], secret: str) -> dict[str, str]:

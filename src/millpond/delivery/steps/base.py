@@ -82,7 +82,7 @@ class Desk(Protocol):
 class PondAccess:
     """A job's own access to the pond: variables for its environment, and what of them is secret."""
 
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Collection[str] = field(default=(), repr=False)
 
 

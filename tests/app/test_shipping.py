@@ -1,0 +1,110 @@
+"""Delivery's way to the hosts and to the pond's records, in an open application whose hosts are scripts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.app.test_deployops import Stage, stage  # noqa: F401 - a fixture
+from tests.delivery.steps.given import job_of, work_of
+from tests.hosts.deploys import reference
+
+from millpond.app import shipping
+from millpond.app.jobs import JobPonds
+from millpond.app.shipping import AppDeployer, AppWitness
+from millpond.delivery.steps.base import StepFailed, Wellness, Work
+from millpond.hosts.holding import app_lease
+from millpond.hosts.rollout import Pace
+
+SHA, NEXT = "a" * 40, "b" * 40
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shipping, "PACE", Pace(look_every_s=0.001, steady_s=0.0))
+    monkeypatch.setattr(shipping, "PATIENCE_S", 0.05)
+
+
+def work(sha: str = SHA) -> Work:
+    return work_of(job_of(step="deploy", stage="deploy", sha=sha))
+
+
+@pytest.fixture
+def deployer(stage: Stage) -> AppDeployer:  # noqa: F811
+    return AppDeployer(stage.pond.app)
+
+
+async def test_a_commit_is_brought_out_once_in_the_name_of_the_task(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    done = await deployer.deploy(work(), {"VERSION": "1"})
+    assert (done.converged, done.release) == (True, 1)
+    again = await deployer.deploy(work(), {"VERSION": "1"})
+    assert (again.converged, again.release) == (True, 1)
+    assert "already" in again.detail
+    rows = await stage.run("release_ls", name="shop")
+    assert [(row["number"], row["by"], row["commit"]) for row in rows] == [(1, "SH-1", SHA)]
+    assert (await deployer.deploy(work(NEXT), {"VERSION": "2"})).release == 2
+
+
+async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    stage.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 1, "Health": None}
+    done = await deployer.deploy(work(), {"VERSION": "1"})
+    assert not done.converged
+    assert done.detail
+
+
+async def test_faults_say_whether_they_may_pass(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    app = stage.pond.app
+    async with app.leases.holding(app_lease("shop"), "somebody", 60):
+        with pytest.raises(StepFailed) as failed:
+            await deployer.deploy(work(), {})
+    assert failed.value.after_s
+    stranger = replace(work(), project=replace(work().project, app="no-such"))
+    with pytest.raises(StepFailed, match="no-such") as failed:
+        await deployer.deploy(stranger, {})
+    assert failed.value.after_s is None
+
+
+async def test_a_look_tells_how_the_app_is(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    assert (await deployer.look(work())).state is Wellness.DEGRADED
+    await deployer.deploy(work(), {"VERSION": "1"})
+    stage.pond.clock.advance(42)
+    well = await deployer.look(work())
+    assert (well.state, well.since_s) == (Wellness.HEALTHY, 42)
+    stage.engines["web2"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 1, "Health": None}
+    bad = await deployer.look(work())
+    assert bad.state is Wellness.DEGRADED
+    assert "web2" in bad.detail
+
+
+async def test_rolled_back_to_what_was_there_and_only_from_this_commit(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    await deployer.deploy(work(), {"VERSION": "1"})
+    with pytest.raises(StepFailed, match="no earlier release"):
+        await deployer.roll_back(work())
+    await deployer.deploy(work(NEXT), {"VERSION": "2"})
+    assert "nothing was rolled back" in await deployer.roll_back(work())
+    assert await deployer.roll_back(work(NEXT)) == "rolled back to release 1"
+    assert stage.engines["web1"].running == {"web": reference("1")}
+
+
+async def test_a_witness_of_images_never_says_yes_for_want_of_an_answer(stage: Stage):  # noqa: F811
+    witness = AppWitness(stage.pond.app)
+    told = await witness.images(work(), SHA)
+    assert (told.kind, told.sha, told.facts["pullable"]) == ("images", SHA, False)
+    assert told.facts["detail"]
+
+
+async def test_a_witness_of_artifacts_looks_for_each_that_was_drawn(open_pond, tmp_path: Path):
+    pond = await open_pond('[repositories.things]\npackage = "generic"\ntype = "local"\n')
+    witness = AppWitness(pond.app)
+    assert (await witness.artifacts(work(), SHA)).facts["present"] is False
+    await pond.client.put("/api/v1/remote/things/a", b"a", **pond.admin)
+    (secret,) = (await JobPonds(pond.app).open(work(), tmp_path)).secrets
+    await pond.get("/things/a", authorization=f"Bearer {secret}")
+    told = await witness.artifacts(work(), SHA)
+    assert (told.facts["present"], told.facts["count"], told.sha) == (True, 1, SHA)
+    record = (await pond.app.usage.records())[0]
+    pond.app.store.delete(record.digest)
+    told = await witness.artifacts(work(), SHA)
+    assert told.facts["present"] is False
+    assert "things/a" in str(told.facts["detail"])

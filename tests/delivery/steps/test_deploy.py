@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.delivery.steps.given import FakeDesk, job_of
+
+from millpond.delivery.model import Done, Failed, Job, Outcome, Retry
+from millpond.delivery.steps.base import Deployed, StepFailed, Watch, Wellness, Work
+from millpond.delivery.steps.deploy import DeployStep
+
+SHA = "a" * 40
+
+
+class FakeDeployer:
+    """Gives what it is told, one after the other."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.sets: list[Mapping[str, str]] = []
+        self.rolled_back = 0
+
+    def _next(self) -> Any:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def deploy(self, _: Work, sets: Mapping[str, str]) -> Deployed:
+        self.sets.append(sets)
+        result = self._next()
+        assert isinstance(result, Deployed)
+        return result
+
+    async def look(self, _: Work) -> Watch:
+        result = self._next()
+        assert isinstance(result, Watch)
+        return result
+
+    async def roll_back(self, _: Work) -> str:
+        self.rolled_back += 1
+        result = self._next()
+        return "rolled back to release 1" if isinstance(result, Watch) else str(result)
+
+
+def degraded(text: str = "web: exited") -> Watch:
+    return Watch(Wellness.DEGRADED, text, 30.0)
+
+
+async def run(deployer: FakeDeployer, **more: Any) -> Outcome:
+    job: Job = job_of(step="deploy", stage="deploy", **{"sha": SHA, **more})
+    return await DeployStep(FakeDesk(None), deployer).run(job)
+
+
+async def test_a_deploy_that_converged_is_evidence_about_the_commit():
+    outcome = await run(FakeDeployer(Deployed(True, "release 3 of shop", 3)))
+    assert isinstance(outcome, Done)
+    told = outcome.evidence[0]
+    assert (told.kind, told.sha, told.facts["converged"], told.facts["release"]) == ("deploy", SHA, True, 3)
+
+
+async def test_one_that_did_not_fails_with_what_is_wrong():
+    outcome = await run(FakeDeployer(Deployed(False, "web exits with 1")))
+    assert isinstance(outcome, Failed)
+    assert outcome.reason == "web exits with 1"
+    assert outcome.evidence[0].facts["converged"] is False
+
+
+async def test_variables_are_set_with_the_commit_and_the_key():
+    deployer = FakeDeployer(Deployed(True))
+    await run(deployer, settings={"sets": {"VERSION": "{sha}", "TASK": "{key}", "N": 1}})
+    assert deployer.sets == [{"VERSION": SHA, "TASK": "SH-1", "N": "1"}]
+
+
+async def test_what_may_pass_is_tried_again_and_the_rest_fails():
+    outcome = await run(FakeDeployer(StepFailed("h1 is leased", after_s=30)))
+    assert isinstance(outcome, Retry)
+    assert outcome.after_s == 30
+    assert isinstance(await run(FakeDeployer(StepFailed("there is no app"))), Failed)
+    assert isinstance(await run(FakeDeployer(Deployed(True)), sha=""), Failed)
