@@ -34,7 +34,7 @@ MAX_PAGES = 20
 MAX_PATHS = 50
 MAX_FILE = 64 << 10
 MAX_TITLE = 255
-SETTLE_S = 60.0
+SETTLE_S = 120.0
 """How long ``mergeable`` must have been false before it is believed."""
 MAX_REMEMBERED = 1000
 LATER_S = 60.0

@@ -1,0 +1,153 @@
+"""The real ledger and engine between a Plane and a Gitea that are real HTTP servers; steps are a few lines.
+
+Nothing waits: time passes for the ledger by `age`, and webhooks are delivered by the test (or lost).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from tests.delivery.conftest import Aging
+
+from millpond.adapters.gitea import Gitea, GiteaOptions
+from millpond.adapters.plane import Plane, PlaneOptions
+from millpond.clock import SystemClock
+from millpond.delivery.books import Books
+from millpond.delivery.engine import Engine, Surroundings
+from millpond.delivery.ledger import Ledger
+from millpond.delivery.model import Done, Failed, Job, Outcome, Project, Retry, Task
+from millpond.delivery.pipeline import GateRule, OnFail, Pipeline, Stage, Then
+from millpond.delivery.ports import ForgeFailed, Merge
+from millpond.delivery.states import StatesCache
+from millpond.delivery.tables import TASKS
+from millpond.testing.clock import FakeClock
+from millpond.testing.giteaserver import TOKEN, GiteaServer
+from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
+from millpond.testing.wire import Delivery
+
+SECRET = "a-webhook-secret"
+SHOP = Project("shop", "558f5588-a276-4507-b8e6-750cd8a49596", "team/shop", "SH")
+TOYS = Project("toys", "11111111-a276-4507-b8e6-750cd8a49596", "team/toys", "TO")
+FINE = (
+    ("Backlog", "backlog"), ("To Analyse", "unstarted"), ("Analysis", "started"), ("In Progress", "started"),
+    ("Code Review", "started"), ("Approved", "started"), ("Rejected", "started"), ("Needs Input", "started"),
+    ("Blocked", "started"), ("Done", "completed"), ("Cancelled", "cancelled"),
+)  # fmt: skip
+PLAIN = (
+    ("Backlog", "backlog"), ("Todo", "unstarted"), ("In Progress", "started"), ("Done", "completed"),
+    ("Cancelled", "cancelled"),
+)  # fmt: skip
+PIPELINE = Pipeline(
+    stages=(
+        Stage("build", "command", gates=(GateRule("commit-status"), GateRule("human-verdict")), attempts=50,
+              on_fail=OnFail(Then.BACK, "build")),
+        Stage("merge", "merge", attempts=50),
+    )
+)  # fmt: skip
+
+
+@dataclass
+class Wired:
+    """One process between the two servers."""
+
+    plane: PlaneServer
+    gitea: GiteaServer
+    db: Any
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    clock: FakeClock = field(default_factory=FakeClock)
+    heard: int = 0
+
+    def __post_init__(self) -> None:
+        self.projects = {one.name: one for one in (SHOP, TOYS)}
+        self.ledger, self.age = Ledger(Books(self.db)), Aging(self.db)
+        self.tracker = Plane(PlaneOptions(self.plane.url, WORKSPACE, KEY, SECRET, timeout_s=5), SystemClock())
+        self.forge = Gitea(GiteaOptions(self.gitea.url, TOKEN, SECRET, timeout_s=5), self.clock)
+        self.states = StatesCache(self.tracker.states, self.clock.monotonic, ttl_s=300.0)
+        around = Surroundings(self.tracker, self.forge, self.states, self.projects, self._pipeline, self._alert)
+        self.engine = Engine(self.ledger, around, self.clock.monotonic)
+
+    async def _pipeline(self, _: Project) -> Pipeline:
+        return PIPELINE
+
+    async def _alert(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def issue(self, column: str = "To Analyse", project: Project = SHOP, **more: Any) -> str:
+        made = self.plane.add(project.tracker_project, "A title", self.columns[project.name][column], **more)
+        return str(made["id"])
+
+    def place(self, issue: str, column: str, project: Project = SHOP) -> None:
+        self.plane.place(project.tracker_project, issue, self.columns[project.name][column])
+
+    def column(self, issue: str, project: Project = SHOP) -> str:
+        row = self.plane._find(project.tracker_project, issue)
+        return next(name for name, one in self.columns[project.name].items() if one == row["state"])
+
+    def deliveries(self) -> list[Delivery]:
+        """Give what Plane has sent since the last time."""
+        new, self.heard = self.plane.sent[self.heard :], len(self.plane.sent)
+        return new
+
+    async def hear(self, deliveries: Sequence[Delivery]) -> None:
+        for one in deliveries:
+            hint = self.tracker.parse(one.headers, one.body)
+            name = next(p.name for p in self.projects.values() if p.tracker_project == hint.project)
+            await self.ledger.nudges.add(name, hint.issue, urgent=True)
+
+    async def settle(self) -> None:
+        """Look, send and work until nothing is due, without time passing."""
+        while await self.engine.look(10) or await self.engine.send(10) or await self.work():
+            pass
+
+    async def round(self) -> None:
+        """Let time pass; poll; settle."""
+        await self.age(400)
+        self.clock.advance(61)
+        await self.ledger.jobs.reap()
+        await self.engine.poll()
+        await self.settle()
+
+    async def work(self) -> int:
+        claimed = await self.ledger.jobs.claim("w", 60, most=4)
+        for job in claimed:
+            await self.ledger.jobs.finish(job, await self._step(job))
+        return len(claimed)
+
+    async def _step(self, job: Job) -> Outcome:
+        task = await self.ledger.task(job.task)
+        assert task
+        project = self.projects[task.project]
+        try:
+            if job.step == "command":
+                sha = self.gitea.push(project.repo, task.branch, work=f"{task.key} {task.visit}")
+                self.gitea.status(project.repo, sha, "ci", "success")
+                return Done(sha)
+            change = await self.forge.open_change(project, task.branch, task.title)
+            merged = await self.forge.merge(project, change.number, job.sha)
+        except ForgeFailed as error:
+            return Retry(1.0, str(error))
+        if merged is Merge.MERGED and await self.forge.contains(project, project.branch, job.sha):
+            return Done()
+        return Retry(1.0, str(merged)) if merged is Merge.LATER else Failed(str(merged))
+
+    async def tasks(self) -> list[Task]:
+        query = sa.select(TASKS.c.id).order_by(TASKS.c.id)
+        ids = await self.db.read(lambda connection: connection.execute(query).scalars().all())
+        return [task for one in ids if (task := await self.ledger.task(one))]
+
+
+@asynccontextmanager
+async def wired(db: Any, fine: Sequence[tuple[str, str]] = FINE) -> AsyncIterator[Wired]:
+    """Start both servers, with two projects."""
+    async with PlaneServer(hook_secret=SECRET) as plane, GiteaServer(hook_secret=SECRET) as gitea:
+        made = Wired(plane, gitea, db)
+        for project in (SHOP, TOYS):
+            made.columns[project.name] = plane.project(project.tracker_project, fine)
+            gitea.repo(project.repo)
+        yield made
+        await made.tracker.close()
+        await made.forge.close()
