@@ -153,8 +153,12 @@ async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
     assert [one["text"] for one in shown["comments"]] == ["hello"]
     (row,) = await ask(app, "task_ls")
     assert (row["key"], row["phase"]) == ("SH-1", "working")
-    why = await ask(app, "why", ref="SH-1")
-    assert "is queued" in why["verdict"]
+
+    async def queued() -> Any:
+        told = await ask(app, "why", ref="SH-1")
+        return told if "is queued" in told["verdict"] else None
+
+    why = await until(queued)
     assert why["facts"]["stage"] == "analysis"
     later = await ask(app, "board_new", title="Another", by="ada")
     assert "does not stand at To Analyse" in (await ask(app, "why", ref=later["key"]))["verdict"]

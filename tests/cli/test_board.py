@@ -82,6 +82,22 @@ def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: Pond
     waited(pond, "working")
 
 
+def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[..., PondProcess]):
+    pond = make_pond(CONFIG, workers=3)
+    headers = {"authorization": f"Bearer {pond.admin_token}", "content-type": "application/json"}
+    for number in range(12):  # each on a connection of its own, so that every worker gets some
+        body = json.dumps({"title": f"issue {number}", "column": "To Analyse"}).encode()
+        assert pond.get("/api/v1/board/shop", headers, "POST", body).status == 201
+    until = time.monotonic() + 60
+    while len(rows := said(pond, "task", "ls")) < 12 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert sorted(row["key"] for row in rows) == sorted(f"SH-{number}" for number in range(1, 13))
+    for _ in range(6):
+        page = pond.get("/queue").json()
+        assert page["reconcile"]["enabled"] is True
+        assert page["counts"]["tasks"]["working"] == 12
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -186,6 +186,7 @@ class Delivering:
     async def _look(self) -> Mapping[str, Any]:
         count = await self.engine.look(1)
         if count:
+            self.wakes.bell(LOOK).ring()  # there may be more: another one helps
             self._app.metrics.looked(count)
             return {"looked": self.parts.part("looks").told["looked"] + count}
         await self.wakes.wait(LOOK, await self._idle("nudge"))
@@ -194,6 +195,7 @@ class Delivering:
     async def _send(self) -> Mapping[str, Any]:
         count = await self.engine.send(AT_ONCE)
         if count:
+            self.wakes.bell(SEND).ring()
             return {"sent": self.parts.part("outbox").told["sent"] + count}
         await self.wakes.wait(SEND, await self._idle("outbox"))
         return {}

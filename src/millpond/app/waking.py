@@ -1,6 +1,6 @@
 """Waking who waits for work: at once, within this process and from others of the same data directory.
 
-The ledger tells of each of its commits. What waits in this process is woken by an event; a process that does not run
+The ledger tells of each of its commits. Who waits in this process is woken by a bell; a process that does not run
 the loops (another worker, which took a webhook) writes a byte into a pipe in the data directory, which the one that
 runs them reads. A byte that is lost costs nothing but time: whoever waits looks for itself now and then.
 """
@@ -36,18 +36,52 @@ PIPE = "delivery.wake"
 _LETTERS = {b"l": LOOK, b"w": WORK, b"s": SEND, b"p": POLL}
 
 
+class Bell:
+    """Wakes one of those who wait, or the next one who comes: who finds more work than one can do rings again."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def ring(self) -> None:
+        """Wake one."""
+        while self._waiting:
+            first = self._waiting.pop(0)
+            if not first.done():
+                first.set_result(None)
+                return
+        self.rung = True
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until it is rung, or the time is over."""
+        if self.rung:
+            self.rung = False
+            return
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            await asyncio.wait((mine,), timeout=max(timeout_s, 0.0))
+        except asyncio.CancelledError:
+            if mine.done():  # it was woken, and does nothing about it any more
+                self.ring()
+            raise
+        finally:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+
+
 class Wakes:
-    """The events of one process. `listen` makes it the one that others wake."""
+    """The bells of one process. `listen` makes it the one that others wake."""
 
     def __init__(self, data: Path) -> None:
         self._path = data / PIPE
-        self._events = {name: asyncio.Event() for name in (LOOK, WORK, SEND, POLL)}
+        self._bells = {name: Bell() for name in (LOOK, WORK, SEND, POLL)}
         self._loop = asyncio.get_running_loop()
         self._reading: int | None = None
 
-    def event(self, name: str) -> asyncio.Event:
-        """Give the event that says that there may be something to do."""
-        return self._events[name]
+    def bell(self, name: str) -> Bell:
+        """Give the bell that says that there may be something to do."""
+        return self._bells[name]
 
     def committed(self, point: Point, moment: str) -> None:
         """Take the ledger's word that it committed something; called in the database's thread."""
@@ -58,16 +92,13 @@ class Wakes:
     def wake(self, *names: str) -> None:
         """Wake who waits, in whichever process."""
         for name in names:
-            self._events[name].set()
+            self._bells[name].ring()
         if self._reading is None:
             self._tell(b"".join(letter for letter, name in _LETTERS.items() if name in names))
 
     async def wait(self, name: str, timeout_s: float) -> None:
         """Wait until there may be something to do."""
-        event = self._events[name]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), max(timeout_s, 0.0))
-        event.clear()
+        await self._bells[name].wait(timeout_s)
 
     def listen(self) -> None:
         """Be woken by others from now on."""
@@ -89,7 +120,7 @@ class Wakes:
         with contextlib.suppress(BlockingIOError):
             for letter in set(os.read(self._reading or 0, 4096)):
                 if name := _LETTERS.get(bytes([letter])):
-                    self._events[name].set()
+                    self._bells[name].ring()
 
     def _tell(self, letters: bytes) -> None:
         """Write to the process that listens; nobody listens, or it is behind: it finds the work by itself."""

@@ -112,6 +112,8 @@ class Story:
         task = self._task()
         if task["phase"] != "done":
             raise DemoFailed(f"{KEY} is {task['phase']}: {task['reason']}")
+        self._say("What its jobs drew from the pond is on record as the task's:")
+        self._run("usage", "--task", KEY)
         self._say("The branch was merged, guarded by the commit that was tested:")
         self._print(self._merged())
         if self._docker is not None:
