@@ -117,10 +117,13 @@ def _upkeep(api: FastAPI, app: App, may_read: Any, may_change: Any) -> None:
 
     @api.get("/api/v1/usage", dependencies=[may_read])
     async def usage(
-        artifact: str | None = None, token: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+        artifact: str | None = None,
+        token: str | None = None,
+        task: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     ) -> Any:
-        """List who got what, newest first."""
-        return await _run(app, "usage", artifact=artifact, token=token, limit=limit)
+        """List who got what, newest first; `task`: what the jobs of a task drew."""
+        return await _run(app, "usage", artifact=artifact, token=token, task=task, limit=limit)
 
     @api.post("/api/v1/gc", dependencies=[may_change])
     async def gc(*, dry_run: bool = False) -> Any:

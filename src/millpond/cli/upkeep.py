@@ -60,13 +60,15 @@ def why(
 def usage(
     artifact: Annotated[str | None, typer.Option(help="Its REPOSITORY/PATH, whole.")] = None,
     token: Annotated[str | None, typer.Option(help="Only what this token drew.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only what the jobs of this task drew, such as SH-12.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many records at most, newest first.")] = 50,
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Say who got what, and when."""
-    found = perform("usage", config, data, {"artifact": artifact, "token": token, "limit": limit})
+    wanted = {"artifact": artifact, "token": token, "limit": limit, "task": task}
+    found = perform("usage", config, data, wanted)
     if json:
         say_json(found)
     else:

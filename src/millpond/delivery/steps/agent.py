@@ -18,7 +18,8 @@ from typing import ClassVar
 
 from millpond.delivery.model import Done, Failed, Issue, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.ports import TrackerFailed
-from millpond.delivery.runs import How, Limits
+from millpond.delivery.runfolder import AT_WORST, How
+from millpond.delivery.runs import Limits
 from millpond.delivery.steps.base import StepFailed, Tools, Work
 from millpond.delivery.steps.presets import PRESETS, AgentOptions, Ask, Preset
 from millpond.delivery.steps.prompts import PROMPTS, fill
@@ -79,7 +80,7 @@ class AgentStep:
             self._prompt(work, issue).encode("utf-8", "replace"),
             preset.tells,
             preset.finals,
-            {"session": session},
+            {"session": session, AT_WORST: work.job.usd if preset.costs else None},
             [*preset.passes, *work.words("passes")],
         )
 
