@@ -177,3 +177,18 @@ async def test_when_it_was_last_used_is_written_in_batches(tokens: Tokens, clock
     assert (await tokens.list())[0].last_used_at == clock.now()
     with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as connection:
         assert connection.execute("SELECT id FROM tokens").fetchall() == [(token.id,)]
+
+
+async def test_a_forgotten_token_opens_nothing_and_leaves_no_record(tokens: Tokens, clock: FakeClock):
+    _, first = await tokens.create("job:SH-1:7", ["read:*"], clock.now() + 10)
+    _, second = await tokens.create("job:SH-2:8", ["read:*"], clock.now() + 10)
+    _, other = await tokens.create("ci", ["read:*"], clock.now() + 10)
+    assert await tokens.check(first) is not None
+    assert await tokens.forget("job:SH-1:7", family="job:") == 1
+    assert await tokens.check(first) is None
+    assert await tokens.check(second) is not None
+    clock.advance(11)
+    assert await tokens.forget("job:SH-3:9", family="job:") == 1
+    assert [one.name for one in await tokens.list()] == ["ci"]
+    assert await tokens.forget("ci") == 1
+    assert await tokens.check(other) is None

@@ -46,7 +46,7 @@ def run(argv: list[str], home: Path, variables: dict[str, str], cwd: Path | None
 
 
 def used(pond: PondProcess) -> set[str]:
-    told = pond.command("usage", "--token", NAME, "--json")
+    told = pond.command("usage", "--task", "SH-1", "--json")
     return {one["path"] for one in json.loads(told.stdout)}
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from millpond.delivery import procfs
 from millpond.delivery.masks import MASK
-from millpond.delivery.runs import How, Limits, Run, Runs, Spec
+from millpond.delivery.runfolder import How, Run
+from millpond.delivery.runs import Limits, Runs, Spec
 
 QUICK = Limits(timeout_s=60, grace_s=1, final_grace_s=0.5)
 PATH = {"PATH": os.environ["PATH"]}

@@ -151,7 +151,7 @@ async def test_a_lost_lease_ends_the_work_and_nothing_is_said_of_it(ledger: Ledg
 async def test_without_a_heartbeat_for_a_lease_the_work_is_ended(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    await started(ledger, "i1")
+    task = await started(ledger, "i1")
     step = Played(forever)
     worker = worker_of(ledger, tmp_path, step, options=WorkerOptions(lease_s=1.0, beat_s=0.05))
     await worker.tick()
@@ -164,6 +164,7 @@ async def test_without_a_heartbeat_for_a_lease_the_work_is_ended(
     async with asyncio.timeout(60):
         await worker.settled()
     assert step.cancelled
+    assert (await state_of(ledger, task.id))[0] is JobState.RUNNING  # until it is reaped
 
 
 async def test_leaving_keeps_the_job_and_the_next_process_takes_it_up(ledger: Ledger, tmp_path: Path, age: Aging):
@@ -273,4 +274,7 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     second = make_worker(ledger, again, SlowStep(again, tmp_path))
     assert await second.take_up() == []
     assert not run.alive()
-    await runs.wait(run)
+    task = await ledger.task(lost.task)
+    assert task
+    assert (await ledger.spend(task)).task_usd == 3.0  # nobody heard what it cost
+    assert (await state_of(ledger, lost.task))[0] is JobState.LOST

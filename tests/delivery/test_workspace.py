@@ -41,7 +41,7 @@ def forge(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spaces(tmp_path: Path, forge: Path) -> Workspaces:
-    return Workspaces(tmp_path / "ws", lambda _: Remote(str(forge)), WorkspaceOptions(keep_free_bytes=0))
+    return Workspaces(tmp_path / "ws", lambda _: Remote(str(forge)), WorkspaceOptions(keep_free_bytes=0, keep_s=0))
 
 
 def others_push(forge: Path, name: str, branch: str = BRANCH) -> str:
@@ -172,7 +172,7 @@ async def test_credentials_are_in_no_file_and_no_argument(tmp_path: Path, monkey
     (tools / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     remote = Remote(str(forge), header="Authorization: token canary-123456")
-    spaces = Workspaces(tmp_path / "ws", lambda _: remote, WorkspaceOptions(keep_free_bytes=0))
+    spaces = Workspaces(tmp_path / "ws", lambda _: remote, WorkspaceOptions(keep_free_bytes=0, keep_s=0))
     made = await spaces.prepare(SHOP, "SH-1", BRANCH)
     (made.path / "x").write_text("x")
     await spaces.push(SHOP, made, await spaces.commit(made, "x"))
@@ -191,7 +191,7 @@ async def test_a_key_leads_nowhere_else(spaces: Workspaces, key: str):
 
 @pytest.mark.parametrize("url", ["ext::sh -c x", "https://me:pw@forge.example/x.git", "--upload-pack=x", "relative"])
 async def test_remotes_are_paths_and_plain_urls(tmp_path: Path, url: str):
-    spaces = Workspaces(tmp_path / "ws", lambda _: Remote(url), WorkspaceOptions(keep_free_bytes=0))
+    spaces = Workspaces(tmp_path / "ws", lambda _: Remote(url), WorkspaceOptions(keep_free_bytes=0, keep_s=0))
     with pytest.raises(WorkspaceFailed, match="without a password"):
         await spaces.prepare(SHOP, "SH-1", BRANCH)
 
@@ -232,6 +232,13 @@ async def test_found_again_as_it_was_made_and_swept_when_its_task_has_ended(spac
     assert await spaces.sweep([SHOP], [("shop", "SH-1")]) == ["SH-2"]
     assert made.path.exists()
     assert stat.S_IMODE((tmp_path / "ws").stat().st_mode) == 0o700
+
+
+async def test_a_workspace_that_was_just_made_is_not_swept(tmp_path: Path, forge: Path):
+    spaces = Workspaces(tmp_path / "ws", lambda _: Remote(str(forge)), WorkspaceOptions(keep_free_bytes=0))
+    made = await spaces.prepare(SHOP, "SH-1", BRANCH)
+    assert await spaces.sweep([SHOP], []) == []
+    assert made.path.exists()
 
 
 async def test_disk_is_bounded(tmp_path: Path, forge: Path):

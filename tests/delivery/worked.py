@@ -15,6 +15,7 @@ from tests.delivery.conftest import open_database
 from millpond.delivery.books import Books
 from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import Done, Failed, Job, Outcome
+from millpond.delivery.runfolder import AT_WORST
 from millpond.delivery.runs import Runs, Spec
 from millpond.delivery.worker import Worker, WorkerOptions
 
@@ -35,7 +36,7 @@ class SlowStep:
         run = await self._runs.find(name)
         if run is None:
             self.begun += 1
-            spec = Spec(["sh", "-c", SCRIPT], self._folder, {"PATH": os.environ["PATH"]})
+            spec = Spec(["sh", "-c", SCRIPT], self._folder, {"PATH": os.environ["PATH"]}, notes={AT_WORST: 3.0})
             run = await self._runs.start(name, spec)
         ended = await self._runs.wait(run)
         return Done() if ended.rc == 0 else Failed(str(ended))

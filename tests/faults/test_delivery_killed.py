@@ -20,10 +20,14 @@ NOT_DRIVEN = {
     Point.PARK,
     Point.CANCEL,
     Point.VERDICT,
+    Point.HURRY,
+    Point.PRUNE,
+    Point.RETAKE,
+    Point.NOTE_RUN,
     Point.RETRY_OUTBOX,
     Point.DROP_OUTBOX,
 }
-"""What people order, and what a tracker that fails makes necessary."""
+"""What people order, what a worker and upkeep do beside it, and what a tracker that fails makes necessary."""
 
 
 @pytest.mark.fault

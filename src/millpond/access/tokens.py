@@ -181,6 +181,21 @@ class Tokens:
 
         return await self._db.write(end, durable=True, committed=lambda _: self._stamps.touch(KEY))
 
+    async def forget(self, name: str, *, family: str = "") -> int:
+        """End the tokens of a name, and remove their records; gives how many there were.
+
+        `family`: those as well that have expired and whose names begin so.
+        """
+        gone = TOKENS.c.name == name
+        if family:
+            expired = TOKENS.c.expires_at <= self._clock.now()
+            gone = sa.or_(gone, sa.and_(TOKENS.c.name.startswith(family, autoescape=True), expired))
+
+        def remove(connection: Connection) -> int:
+            return connection.execute(sa.delete(TOKENS).where(gone)).rowcount
+
+        return await self._db.write(remove, durable=True, committed=lambda _: self._stamps.touch(KEY))
+
     async def flush(self) -> None:
         """Write down when tokens were last used; in batches, now and then."""
         used, self._used = self._used, {}

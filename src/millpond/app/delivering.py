@@ -30,6 +30,7 @@ from millpond.delivery.ports import Forge, ForgeFailed, Tracker
 from millpond.delivery.pruning import prune
 from millpond.delivery.showing import Showing
 from millpond.delivery.states import StatesCache
+from millpond.delivery.worker import WorkerOptions
 from millpond.errors import NotFound
 from millpond.hosts.ports import Notifier
 from millpond.hosts.runs import Runs
@@ -85,7 +86,9 @@ class Delivering:
         self.breaker = Breaker(self.options, self.showing, self.ledger)
         self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
         self.parts = Parts(app.clock, Runs(app.db))
-        self.working = Working.of(app, self._means())
+        lease_s = self.options.lease_s
+        work = WorkerOptions(self.options.max_concurrency, lease_s=lease_s, beat_s=min(5.0, lease_s / 4))
+        self.working = Working.of(app, self._means(), options=work)
         self._taken_up = asyncio.Event()
         self._make_parts()
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,6 +122,7 @@ class Delivering:
     def _engine_options(self) -> EngineOptions:
         return EngineOptions(
             grace_s=self.options.reconcile_grace_s,
+            lease_s=self.options.lease_s,
             sweep_s=self.options.sweep_interval_s,
             dependencies=self.options.task_deps,
         )

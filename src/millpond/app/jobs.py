@@ -22,7 +22,6 @@ from urllib.parse import urlsplit, urlunsplit
 from millpond import connect
 from millpond.app.guide import base_url
 from millpond.delivery.steps.base import PondAccess, Work
-from millpond.errors import NotFound
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -32,11 +31,13 @@ USER = "job"
 SLACK_S = 3600.0
 """How much longer than its job a token lives, for what is committed and looked at afterwards."""
 EVERYTHING = "read:*"
+FAMILY = "job:"
+"""What the names of all jobs' tokens begin with; their records are removed when they end, usage keeps the names."""
 
 
 def family_of(task: str) -> str:
     """Give what the names of the tokens of a task's jobs begin with."""
-    return f"job:{task}:"
+    return f"{FAMILY}{task}:"
 
 
 def token_name(work: Work) -> str:
@@ -62,10 +63,7 @@ class JobPonds:
 
     async def close(self, work: Work) -> None:
         """End the job's token; done already is done."""
-        try:
-            await self._app.tokens.revoke(token_name(work))
-        except NotFound:
-            return
+        await self._app.tokens.forget(token_name(work), family=FAMILY)
 
 
 def point(url: str, named: Mapping[str, str], secret: str, home: Path) -> PondAccess:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,7 +67,6 @@ class Working:
     runs: Runs
     workspaces: Workspaces
     means: Means
-    now: Callable[[], float]
 
     @classmethod
     def of(cls, app: App, means: Means, *, ponds: Ponds | None = None, options: WorkerOptions | None = None) -> Working:
@@ -87,7 +87,7 @@ class Working:
         witnesses = Witnesses(desk, AppWitness(app), means.pipeline)
         options = options or WorkerOptions(max_concurrency=means.max_concurrency)
         worker = Worker(app.node, means.ledger, {step.name: step for step in steps}, runs, options, witnesses.of)
-        return cls(worker, runs, workspaces, means, app.clock.now)
+        return cls(worker, runs, workspaces, means)
 
     async def sweep(self) -> dict[str, int]:
         """Remove workspaces whose task has ended, and runs that ended long ago; gives how many."""
@@ -95,7 +95,7 @@ class Working:
         for project in self.means.projects.values():
             keep += [(project.name, task.key) for task in await self.means.ledger.open_tasks(project.name)]
         removed = await self.workspaces.sweep(list(self.means.projects.values()), keep)
-        pruned = await self.runs.prune(self.now() - self.means.keep_runs_s)
+        pruned = await self.runs.prune(time.time() - self.means.keep_runs_s)
         return {"workspaces": len(removed), "runs": pruned}
 
 

@@ -47,6 +47,7 @@ class DeliveryConfig(Table):
     reconcile_grace_s: f.SecondsOrZero = about(120, "How long what a poll finds waits for the issue to rest.")
     sweep_interval_s: f.Seconds = about(3600, "How often a poll lists everything, whatever is said to have changed.")
     max_concurrency: Annotated[int, Field(ge=1, le=64)] = about(2, "Jobs that run at a time; one of a repo.")
+    lease_s: Annotated[float, Field(ge=1, le=3600)] = about(60, "How long work is kept without a sign of life.")
     keep_days: Annotated[int, Field(ge=1, le=36_500)] = about(90, "How long what ended is remembered, logs too.")
     reconcile: bool = about(default=True, description="Poll the board.")
     looks: bool = about(default=True, description="Look at issues and decide; false: nothing goes on.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import Issue, Job, Project
 from millpond.delivery.ports import Tracker
-from millpond.delivery.runs import Run
+from millpond.delivery.runfolder import Run
 from millpond.delivery.steps.base import StepFailed, Work
 
 WHO_S = 5.0

@@ -83,9 +83,9 @@ async def _run(
     except TimeoutError as error:
         raise GitFailed(f"git took longer than {timeout_s:.0f} s") from error
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # children, too, that it may have left
-        if process.returncode is None:
+        if process.returncode is None:  # else its pid may be another one's by now
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
             await asyncio.shield(process.wait())
 
 

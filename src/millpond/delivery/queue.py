@@ -144,6 +144,12 @@ class JobQueue:
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [job_of(row) for row in rows]
 
+    async def one(self, job: int) -> Job | None:
+        """Give a job."""
+        query = sa.select(JOBS).where(_C.id == job)
+        row = await self._books.read(lambda connection: connection.execute(query).one_or_none())
+        return job_of(row) if row is not None else None
+
     async def active(self) -> list[Job]:
         """Give the jobs that are queued or run, in the order of the line."""
         query = sa.select(JOBS).where(_C.state.in_([JobState.QUEUED, JobState.RUNNING])).order_by(_C.rank, _C.id)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from millpond.delivery.books import Books, Point
 from millpond.delivery.model import Job
-from millpond.delivery.runs import Who
+from millpond.delivery.runfolder import Who
 from millpond.delivery.tables import JOBS, RUNS
 
 

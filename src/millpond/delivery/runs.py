@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
-import json
 import os
 import re
 import secrets
@@ -24,22 +21,19 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from millpond.delivery import procfs
 from millpond.delivery.masks import forms
 from millpond.delivery.model import Json
-from millpond.delivery.wrapper import EVENTS, LOG, SPEC, STATUS, WHO, put
+from millpond.delivery.runfolder import LOCK, MARK, NOTES, STDIN, Ended, How, Lines, Run, read_json, take_lock
+from millpond.delivery.wrapper import EVENTS, SPEC, STATUS, put
 
-NOTES, LOCK, HOME, STDIN = "notes.json", "lock", "home", "stdin"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from millpond.delivery.wrapper import main; main(sys.argv[2])"
 _ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.1
-PIECE = 65536
-MAX_FILE = 1 << 20
 STOP_S = 15.0
 """How long beyond the grace an asked wrapper may take, before it is ended itself."""
 SWEEPS = 20
@@ -48,20 +42,6 @@ _CHILDREN: dict[Path, subprocess.Popen[bytes]] = {}
 """Wrappers that this process began, to be waited for; a reload makes other `Runs` of the same process."""
 Heard: TypeAlias = Callable[[bytes], str]
 """Takes an event's line; gives why the run is to be ended, or nothing."""
-
-
-class How(StrEnum):
-    """How a run ended."""
-
-    EXITED = "exited"
-    FINAL = "final"
-    """It said that it was done, and did not end by itself."""
-    TIMEOUT = "timeout"
-    STALLED = "stalled"
-    STOPPED = "stopped"
-    NOT_STARTED = "not-started"
-    LOST = "lost"
-    """Its wrapper was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,77 +75,6 @@ class Spec:
     """What who started it wants to know when it is taken up again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
-    """The wrapper of a run: pid, start time in ticks since the boot, and which boot that was."""
-
-    pid: int
-    start: int
-    boot: str
-    child: int = 0
-    child_start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended. `rc` negative: a signal's number; None: it was not waited for."""
-
-    how: How
-    rc: int | None = None
-    detail: str = ""
-    said: int = 0
-    """Bytes of output."""
-    left: int = 0
-    """Processes that it left behind, and that were ended."""
-    left_out: int = 0
-    """Bytes that are not in the log."""
-    final: bool = False
-    why: str = ""
-    """Why it was ended by who listened."""
-
-
-class Run:
-    """A run that was begun, perhaps by an earlier process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.name = folder, folder.name
-
-    @property
-    def log(self) -> Path:
-        """Its log, which only grows."""
-        return self.folder / LOG
-
-    @property
-    def home(self) -> Path:
-        """The folder that is its HOME."""
-        return self.folder / HOME
-
-    def notes(self) -> Mapping[str, Json]:
-        """Give what was noted at its start."""
-        return cast("Mapping[str, Json]", _read(self.folder / NOTES) or {})
-
-    def who(self) -> Who | None:
-        """Give its wrapper; None: it has not said so yet."""
-        told = _read(self.folder / WHO)
-        return Who(**told) if told else None
-
-    def status(self) -> Ended | None:
-        """Give how it ended; None: that is not written down."""
-        told = _read(self.folder / STATUS)
-        if told is None:
-            return None
-        names = ("rc", "detail", "said", "left", "left_out", "final")
-        return Ended(How(told["how"]), **{name: told[name] for name in names})
-
-    def alive(self) -> bool:
-        """Whether its wrapper lives."""
-        lock = _locked(self.folder, fcntl.LOCK_SH)
-        if lock is None:
-            return True
-        os.close(lock)
-        return False
-
-
 class Runs:
     """The runs of one node, a folder for each below `root`."""
 
@@ -192,7 +101,7 @@ class Runs:
 
     async def wait(self, run: Run, heard: Heard | None = None) -> Ended:
         """Follow a run to its end; cancelled: it is ended, unless this process leaves."""
-        events = _Lines(run.folder / EVENTS)
+        events = Lines(run.folder / EVENTS)
         why = ""
         try:
             while True:
@@ -259,7 +168,7 @@ class Runs:
         run = Run(self._folder(name))
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         run.folder.mkdir(exist_ok=True, mode=0o700)
-        lock = _locked(run.folder)
+        lock = take_lock(run.folder)
         if lock is None or (run.folder / NOTES).exists():
             raise ValueError(f"there is a run {name} already")
         try:
@@ -301,34 +210,14 @@ class Runs:
     def _prune(self, before: float, most: int) -> int:
         removed = 0
         for run in self._all():
-            if removed < most and (run.folder / STATUS).exists() and _changed(run.folder / STATUS) < before:
+            told = run.folder / (STATUS if (run.folder / STATUS).exists() else LOCK)  # one that was killed says nothing
+            if removed < most and _changed(told) < before and not run.alive():
                 shutil.rmtree(run.folder, ignore_errors=True)
                 removed += 1
         return removed
 
 
-class _Lines:
-    """Whole lines of a file that grows."""
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._at, self._begun = file, 0, b""
-        self.behind = False
-        """Whether there was more than one reading takes."""
-
-    def read(self) -> list[bytes]:
-        try:
-            with self._file.open("rb") as file:
-                file.seek(self._at)
-                data = file.read(PIECE)
-        except FileNotFoundError:
-            return []
-        self._at += len(data)
-        self.behind = len(data) == PIECE
-        *lines, self._begun = (self._begun + data).split(b"\n")
-        return lines
-
-
-def _hear(events: _Lines, heard: Heard) -> str:
+def _hear(events: Lines, heard: Heard) -> str:
     """Let somebody hear the next events; gives the last reason to end the run, if there is one."""
     return next((why for why in reversed([heard(line) for line in events.read()]) if why), "")
 
@@ -350,21 +239,13 @@ def _prepare(run: Run, spec: Spec) -> None:
         **{name: getattr(limits, name) for name in ("timeout_s", "stall_s", "grace_s", "final_grace_s", "log_bytes")},
     }
     put(run.folder / SPEC, told)
-    put(run.folder / "mark.json", {"mark": mark, "grace_s": limits.grace_s})
+    put(run.folder / MARK, {"mark": mark, "grace_s": limits.grace_s})
     put(run.folder / NOTES, dict(spec.notes))
 
 
 def _write(file: Path, data: bytes) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         out.write(data)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        with file.open("rb") as opened:
-            return cast("dict[str, Any]", json.loads(opened.read(MAX_FILE)))
-    except (OSError, ValueError):
-        return None
 
 
 def _changed(file: Path) -> float:
@@ -374,22 +255,9 @@ def _changed(file: Path) -> float:
         return float("inf")
 
 
-def _locked(folder: Path, how: int = fcntl.LOCK_EX) -> int | None:
-    """Take a run's lock; gives its descriptor, or None: somebody has it."""
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        if error.errno in {errno.EWOULDBLOCK, errno.EAGAIN}:
-            return None
-        raise
-    return lock
-
-
 def _end(run: Run) -> None:
     """Ask the wrapper to end the run; if it does not, or is gone, do it here, by the run's mark."""
-    marks = _read(run.folder / "mark.json") or {}
+    marks = read_json(run.folder / MARK) or {}
     until = time.monotonic() + float(marks.get("grace_s", 0.0)) + STOP_S
     asked = False
     while run.alive() and time.monotonic() < until:

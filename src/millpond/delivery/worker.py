@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 import structlog
 
 from millpond.delivery.ledger import Ledger
-from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Stopped
+from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent, Stopped
 from millpond.delivery.ports import Step
+from millpond.delivery.runfolder import AT_WORST, job_of, name_of
 from millpond.delivery.runs import Runs
 
 log = structlog.get_logger(__name__)
@@ -82,9 +83,11 @@ class Worker:
         if self._taken_up:
             return []
         jobs = await self._ledger.jobs.retake(self._name, self.options.lease_s)
-        ended = await self._runs.others([f"job-{job.id}" for job in jobs])
+        ended = await self._runs.others([name_of(job.id) for job in jobs])
         if ended:
             log.warning("runs of jobs that were given up are ended", runs=ended)
+        for name in ended:
+            await self._count(name)
         self._taken_up = True
         for job in jobs:
             self._begin(job)
@@ -159,6 +162,7 @@ class Worker:
         await _cancelled(keeping)
         if outcome is None:
             log.warning("a job was lost to somebody else; its work is ended", job=job.id)
+            await self._count(name_of(job.id))
             return
         await self._finish(job, outcome)
 
@@ -215,6 +219,17 @@ class Worker:
             if not kept:
                 log.warning("what came of a job is refused: it was given up before", job=job.id)
             return
+
+    async def _count(self, name: str) -> None:
+        """Count what a run that was given up may have cost. What came of it is refused: its claim is named as none."""
+        try:
+            run = await self._runs.find(name)
+            job = await self._ledger.jobs.one(job_of(name)) if run is not None else None
+            usd = run.notes().get(AT_WORST) if run is not None else None
+            if job is not None and isinstance(usd, int | float) and usd > 0:
+                await self._ledger.jobs.finish(replace(job, fence=-job.fence), Stopped(Spent(float(usd))))
+        except Exception as error:
+            log.exception("the cost of a run that was given up could not be counted", run=name, error=str(error))
 
     async def _leave(self, job: Job) -> None:
         """Keep a job for the next process."""

@@ -72,6 +72,8 @@ class WorkspaceOptions:
     keep_free_bytes: int = 1 << 30
     max_bytes: int = 8 << 30
     """Of one workspace, when what was left in it is committed."""
+    keep_s: float = 3600.0
+    """How long a workspace is left alone at least once it was made, though its task is not known to be open."""
     lock_s: float = 600.0
     """How long another one's work on the same repository is waited for."""
     timeout_s: float = 900.0
@@ -182,7 +184,7 @@ class Workspaces:
         for project in projects:
             keys = await asyncio.to_thread(self._keys, project)
             for key in keys:
-                if (project.name, key) not in keep:
+                if (project.name, key) not in keep and await asyncio.to_thread(self._old, project, key):
                     await self.remove(project, key)
                     removed.append(key)
             _, bare = self._places(project, f"{project.prefix}-1")
@@ -198,6 +200,14 @@ class Workspaces:
             return sorted(one.name for one in folder.iterdir() if one.is_dir() and parse_key(one.name))
         except FileNotFoundError:
             return []
+
+    def _old(self, project: Project, key: str) -> bool:
+        """Whether a workspace was made long enough ago that its task can't be a new one."""
+        try:
+            made_at = _notes(self._places(project, key)[0]).stat().st_mtime
+        except FileNotFoundError:  # it is being made, or was left half made
+            made_at = self._places(project, key)[0].stat().st_mtime
+        return time.time() - made_at >= self._options.keep_s
 
     def _places(self, project: Project, key: str) -> tuple[Path, Path]:
         """Give a worktree's path and its copy's. Raises `WorkspaceFailed` for a key that is none."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from millpond.delivery.model import Comment, Issue, Job, Json, Project, Task
-from millpond.delivery.runs import Run, Runs
+from millpond.delivery.runfolder import Run
+from millpond.delivery.runs import Runs
 from millpond.delivery.steps.base import PondAccess, Tools, Work
 from millpond.delivery.workspace import Remote, WorkspaceOptions, Workspaces
 

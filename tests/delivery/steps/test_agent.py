@@ -128,6 +128,12 @@ async def test_codex_by_its_own_lines_priced_by_the_operator(given: Given):
     assert json.loads(given.file("argv"))[:2] == ["exec", "--json"]
 
 
+async def test_a_stage_may_say_the_prices(given: Given):
+    prices = {"input": 1, "output": 0}
+    outcome = await run(given, agent_job("codex", "codex", settings={"prices": prices}))
+    assert outcome.spent.usd == 1.0
+
+
 async def test_codex_without_prices_counts_as_all_that_it_might_have(given: Given):
     outcome = await run(given, agent_job("codex", "codex"))
     assert outcome.spent.usd == 5.0

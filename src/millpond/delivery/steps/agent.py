@@ -1,8 +1,10 @@
 """The step ``agent``: a coding agent in a worktree of the task's branch.
 
 Settings: `prompt` (a template's name), `preset` (``claude``, ``codex``, ``command``), `argv`, `model`, `more`,
-`stall_s`, `repeats`, `passes`, `commit` (true). The agent has neither the tracker's nor the forge's token: the issue is
-in its prompt, and what it leaves is committed and pushed by us.
+`stall_s`, `repeats`, `passes`, `commit` (true), `prices` (``{input, cached, output}``: US dollars for 10^6 tokens).
+
+The agent has neither the tracker's nor the forge's token: the issue is in its prompt, and what it leaves is committed
+and pushed by us.
 
 It is done when it says so, even if it then hangs. That it ends without a word is a failure, whatever its exit status.
 A spent budget of the run, or a question, parks the task. Where the cost of a run is not known (it was killed, or its
@@ -18,12 +20,13 @@ from typing import ClassVar
 
 from millpond.delivery.model import Done, Failed, Issue, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.ports import TrackerFailed
-from millpond.delivery.runs import How, Limits
+from millpond.delivery.runfolder import AT_WORST, How
+from millpond.delivery.runs import Limits
 from millpond.delivery.steps.base import StepFailed, Tools, Work
 from millpond.delivery.steps.presets import PRESETS, AgentOptions, Ask, Preset
 from millpond.delivery.steps.prompts import PROMPTS, fill
 from millpond.delivery.steps.running import RETRY_S, Order, Ran, as_outcome, carry_out, last_words, pushed, trouble
-from millpond.delivery.steps.transcripts import Transcript
+from millpond.delivery.steps.transcripts import Prices, Transcript
 
 LATER_S = 300.0
 """How long to wait after an error of the agent's service that may pass."""
@@ -45,7 +48,7 @@ class AgentStep:
         try:
             work = await self._tools.desk.work(job)
             preset = self._preset(work)
-            heard = Transcript(job.turns, int(work.number("repeats", self._options.repeats)), self._options.prices)
+            heard = Transcript(job.turns, int(work.number("repeats", self._options.repeats)), self._prices(work))
 
             async def judge(ran: Ran) -> Outcome:
                 return await self._judged(ran, heard, preset)
@@ -66,6 +69,14 @@ class AgentStep:
             raise StepFailed('the agent preset "command" needs its argv')
         return replace(preset, program=tuple(program)) if program else preset
 
+    def _prices(self, work: Work) -> Prices:
+        """Read the stage's prices of tokens; without them the operator's."""
+        told = work.setting("prices")
+        if not isinstance(told, dict):
+            return self._options.prices
+        each = {name: value for name, value in told.items() if isinstance(value, int | float) and value >= 0}
+        return Prices(each.get("input"), each.get("cached"), each.get("output"))
+
     async def _order(self, work: Work, preset: Preset) -> Order:
         issue = await self._tools.desk.issue(work)
         if issue is None:
@@ -79,7 +90,7 @@ class AgentStep:
             self._prompt(work, issue).encode("utf-8", "replace"),
             preset.tells,
             preset.finals,
-            {"session": session},
+            {"session": session, AT_WORST: work.job.usd if preset.costs else None},
             [*preset.passes, *work.words("passes")],
         )
 

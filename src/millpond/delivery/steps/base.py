@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from millpond.delivery.model import Evidence, Issue, Job, Json, Project, Task
-from millpond.delivery.runs import Run, Runs
+from millpond.delivery.runfolder import Run, name_of
+from millpond.delivery.runs import Runs
 from millpond.delivery.workspace import Workspaces
 from millpond.errors import MillpondError
 
@@ -62,7 +63,7 @@ class Work:
     @property
     def run_name(self) -> str:
         """The name of the job's run."""
-        return f"job-{self.job.id}"
+        return name_of(self.job.id)
 
 
 class Desk(Protocol):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
-from millpond.delivery.runs import Ended, Heard, How, Limits, Run, Spec
+from millpond.delivery.runfolder import Ended, How, Run
+from millpond.delivery.runs import Heard, Limits, Spec
 from millpond.delivery.steps.base import StepFailed, Tools, Work
 from millpond.delivery.workspace import BranchMoved, Workspace, WorkspaceFailed
 
