@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from tests.delivery.driven import SHOP, Driven, Outside
 
-from millpond.delivery.actions import CreateTask, Wait
-from millpond.delivery.model import Comment, Phase, Project, State
+from millpond.delivery.actions import CreateTask, Show, Wait
+from millpond.delivery.model import Comment, Key, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.tables import TASKS
@@ -325,3 +326,30 @@ async def test_a_board_with_other_names_gives_nothing_to_start_from_and_says_so(
     driven.outside.tracker.columns["shop"] = [State("x", "Elsewhere")]
     issue(driven, state="x")
     assert "does not stand at" in reason(await driven.engine.why(SHOP, "i1"))
+
+
+async def test_our_own_earlier_move_is_not_taken_for_a_person_s(driven: Driven):
+    """It may leave while a look goes on that read the board before it did."""
+    driven.outside.tracker.put(SHOP, "i1", state="to-analyse")
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    while await driven.engine.look(10):
+        pass
+    while await driven.engine.send(10):
+        pass
+    seen = driven.outside.tracker.issues["shop", "i1"]
+    task = await driven.ledger.by_key("SH-1")
+    assert task
+    assert seen.state == "analysis"
+    old = replace(seen, state="to-analyse")  # what a look saw that began before our move left
+    show = Show(Key.IN_PROGRESS, "in-progress", old.state, frozenset())
+    assert (await driven.ledger.apply(SHOP, old, task, [show])).done
+    while await driven.engine.send(10):
+        pass
+    assert driven.outside.tracker.issues["shop", "i1"].state == "in-progress"
+    task = await driven.ledger.by_key("SH-1")
+    assert task
+    driven.outside.tracker.put(SHOP, "i1", state="backlog")  # and a person's move stays
+    assert (await driven.ledger.apply(SHOP, seen, task, [Show(Key.DONE, "done", "analysis", frozenset())])).done
+    while await driven.engine.send(10):
+        pass
+    assert driven.outside.tracker.issues["shop", "i1"].state == "backlog"

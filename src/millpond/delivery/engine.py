@@ -319,10 +319,18 @@ class Engine:
         await self._ledger.outbox.confirm(item)
 
     async def _move(self, project: Project, item: OutboxItem) -> None:
-        """Move an issue, unless a person has moved it since this was decided."""
+        """Move an issue, unless a person has moved it since this was decided.
+
+        Where it stands may be news to who decided: an earlier move of ours may have left meanwhile. What people move
+        issues to is never taken for that.
+        """
         issue = await self._read(project, item.issue)
         state = str(item.payload["state"])
-        if issue is None or issue.state not in {state, item.payload["seen"]}:
+        expected = {state, item.payload["seen"]}
+        if issue is not None and issue.state not in expected:
+            board = await self._around.states.board(project)
+            expected |= {one for one in await self._ledger.outbox.ours(item) if not board.said(one)}
+        if issue is None or issue.state not in expected:
             await self._ledger.outbox.drop(item, "the issue is gone" if issue is None else "a person moved the issue")
             return
         if issue.state != state:

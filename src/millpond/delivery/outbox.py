@@ -26,6 +26,7 @@ from millpond.delivery.tables import OUTBOX, TASKS
 BACKOFF = Backoff(2.0, 2.0, 300.0)
 MAX_TEXT = 20_000
 MAX_ERROR = 500
+MAX_TRIED = 50
 _C = OUTBOX.c
 
 
@@ -86,6 +87,21 @@ class Outbox:
                 nudge(connection, now, item.project, item.issue, urgent=True)
 
         await self._books.write(Point.DROP_OUTBOX, write)
+
+    async def ours(self, item: OutboxItem) -> frozenset[str]:
+        """Give the columns that we may have left an issue in: of the last move that left, and of those tried since.
+
+        One that was given up for a newer one may have taken effect all the same.
+        """
+        mine = sa.and_(_C.task == item.task, _C.kind == "move", _C.id < item.id, _C.fence > 0)
+        query = sa.select(_C.payload, _C.state).where(mine).order_by(_C.id.desc()).limit(MAX_TRIED)
+        rows = await self._books.read(lambda connection: connection.execute(query).all())
+        found = set[str]()
+        for row in rows:
+            found.add(str(json.loads(row.payload)["state"]))
+            if row.state == "sent":
+                break
+        return frozenset(found)
 
     async def pending(self, limit: int = 1000) -> list[OutboxItem]:
         """Give what has not left yet, the oldest first."""
