@@ -23,6 +23,7 @@ from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import OPEN, Done, Evidence, Failed, Job, Json, Outcome, Project, Retry, State, Task
 from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import Merge
+from millpond.delivery.runfolder import Who
 from millpond.delivery.states import StatesCache
 from millpond.delivery.tables import TASKS
 from millpond.testing.forge import FakeForge
@@ -75,6 +76,7 @@ class Driven:
         self.ledger = Ledger(Books(db, hook=hook) if hook else Books(db))
         self.engine = self.new_engine(pipeline)
         self.age = Aging(db)
+        self.claims = 0
 
     def new_engine(self, pipeline: Pipeline) -> Engine:
         async def pipeline_of(project: Project) -> Pipeline:
@@ -89,7 +91,12 @@ class Driven:
         return Engine(self.ledger, around, time.monotonic)
 
     async def drive(self, rounds: int = 80) -> None:
-        """Go on until no task is open and nothing is left to send."""
+        """Go on until no task is open and nothing is left to send.
+
+        What a killed process had is taken up again, if its worker was the first; else it is reaped, and tried again.
+        """
+        for job in await self.ledger.jobs.retake("w0", 60):
+            await self.ledger.jobs.finish(job, await self.work(job))
         for _ in range(rounds):
             await self.round()
             if await self.idle():
@@ -104,8 +111,10 @@ class Driven:
             pass
         while await self.engine.send(10):
             pass
-        while claimed := await self.ledger.jobs.claim("w", 60, most=4):
+        while claimed := await self.ledger.jobs.claim(f"w{self.claims % 2}", 60, most=4):
+            self.claims += 1
             for job in claimed:
+                await self.ledger.runs.note(job, "n", "log", Who(1, 2, "b"))
                 await self.ledger.jobs.heartbeat(job, 60)
                 await self.ledger.jobs.finish(job, await self.work(job))
         self.outside.answer()
