@@ -20,6 +20,7 @@ TITLES = {
     "turns": "Turns of the event loop",
     "entries": "One million entries",
     "prepull": "Pre-pull",
+    "delivery": "Delivery",
     "lag": "Event-loop lag of the pond during the loads",
 }
 

@@ -185,6 +185,16 @@ TARGETS: tuple[Target, ...] = (
         "pre-pull to 5 hosts: upstream bytes of one copy, of five by hand",
         "prepull", ONE, "bytes from upstream", Measure.AGAINST, 0.21, other="docker-pull",
     ),
+    Target(
+        "a poll of 10 projects with 10,000 issues (s of our processor)",
+        "delivery", ONE, "processor time of a poll", Measure.MEDIAN, 2,
+    ),
+    Target(
+        "a poll that finds nothing new: within 60 requests a minute",
+        "delivery", ONE, "requests of a poll", Measure.WORST, 60, cases=("10 projects, 10,000 issues: nothing new",),
+    ),
+    Target("nudge to job started (ms)", "delivery", "sqlite", "nudge to claimed job", Measure.MEDIAN, 100),
+    Target("jobs claimed on SQLite (each s)", "delivery", "sqlite", "claims", Measure.MEDIAN, 1000, at_least=True),
     Target("growth when it is full (MiB)", "entries", ONE, "memory of 25,000 more", Measure.WORST, 16),
 )  # fmt: skip
 """A line each of what is to be reached. "Unchanged" and "about level" are .9, "well ahead" is 1.25; hits are not held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.giteafiles import GiteaFiles
 from millpond.adapters.gitfiles import GitFiles
+from millpond.adapters.httpjson import Large, in_a_thread
 from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
 from millpond.adapters.plane import Plane, PlaneOptions
@@ -78,24 +80,31 @@ def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
     table = config.tracker
     if table.kind == "local":
         return LocalBoard(BoardStore(app.db, woken=lambda _: wakes.wake(LOOK)))
-    return plane_of(config, app.clock)
+    return plane_of(config, app.clock, _elsewhere(app))
 
 
-def plane_of(config: Config, clock: Clock) -> Plane:
+def _elsewhere(app: App) -> Large:
+    """Parse large answers in another process, as everything that is large."""
+    return lambda text: app.compute.run(json.loads, text)
+
+
+def plane_of(config: Config, clock: Clock, large: Large = in_a_thread) -> Plane:
     """Make the Plane of a configuration."""
     table = config.tracker
     options = PlaneOptions(table.url, table.workspace, _told(table.token), _told(table.webhook_secret))
-    return Plane(options, clock, budget=RateBudget(Rate(table.requests_per_minute), clock.monotonic))
+    return Plane(options, clock, budget=RateBudget(Rate(table.requests_per_minute), clock.monotonic), large=large)
 
 
 def forge_of(app: App, config: Config) -> Forge:
     """Make the forge of a configuration."""
-    return local_git(config, app.clock) if config.forge.kind == "local" else gitea_of(config, app.clock)
+    return (
+        local_git(config, app.clock) if config.forge.kind == "local" else gitea_of(config, app.clock, _elsewhere(app))
+    )
 
 
-def gitea_of(config: Config, clock: Clock) -> Gitea:
+def gitea_of(config: Config, clock: Clock, large: Large = in_a_thread) -> Gitea:
     """Make the Gitea of a configuration."""
-    return Gitea(_gitea_options(config), clock)
+    return Gitea(_gitea_options(config), clock, large=large)
 
 
 def _gitea_options(config: Config) -> GiteaOptions:
