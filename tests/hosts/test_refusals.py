@@ -63,6 +63,18 @@ SAID = [
         "failed to parse /srv/compose.yml: yaml: line 1: did not find expected ',' or ']'",
         "compose.yml, line 1: did not find expected ',' or ']'",
     ),
+    (
+        f"failed to parse /srv/compose.yml: yaml: line 1: did not find expected ',' or ']'{S} {S}",
+        "compose.yml, line 1: did not find expected ',' or ']'",
+    ),
+    (
+        f"yaml: line 4: found character that cannot start any token {S}",
+        "line 4: found character that cannot start any token",
+    ),
+    (
+        "yaml: line 2: mapping values are not allowed in this context",
+        "line 2: mapping values are not allowed in this context",
+    ),
     (f"failed to parse /srv/compose.yml: yaml: unknown anchor '{S}' referenced", "an anchor is used that is not there"),
     (f"yaml: line 3: cannot unmarshal !!str `{S}` into int", "line 3: no YAML"),
     (

@@ -213,7 +213,7 @@ async def test_a_folder_on_a_host_is_resolved_there_over_ssh(folder: Path, tmp_p
     (tmp_path / "there/docker-compose").symlink_to(compose())
     write(folder, env="V=1\nPW='a b'\n", compose="services: {a: {image: 'a:$V', environment: {PW: '$PW', X: '$X'}}}")
     try:
-        with Sshd(f"SetEnv PATH={tmp_path}/there:/usr/bin:/bin") as sshd:
+        with Sshd(f"{tmp_path}/there:/usr/bin:/bin") as sshd:
             host = SshHost(sshd.options(), Connections(tmp_path / "s"))
             found = await resolve(host, app(folder, on="web1"), over={"X": "it's $5"})
             await host.close()

@@ -20,7 +20,14 @@ _AT = rf"\b(?P<at>(?:{_TOP})(?:[.\[][A-Za-z0-9_.\[\]-]{{0,200}})?)"
 _PATH = r"(?P<file>[^\n]{0,1024}?)"
 _SERVICE = r'service "?(?P<service>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})"?'
 _BEGINS = "did not find|could not find|found|mapping values|block|control characters|unexpected"
-_YAML = rf"(?P<kind>(?:{_BEGINS})[a-z0-9 ',:<>{{}}\[\]-]*)"
+_WORDS = (
+    "a|alphabetic|allowed|an|and|any|are|block|cannot|character|characters|comment|content|context|directive|document|"
+    "duplicate|end|entries|escape|expected|find|flow|found|handle|in|incomplete|indentation|indicator|invalid|is|key|"
+    "keys|mapping|node|not|numeric|of|or|quoted|scalar|scanning|sequence|simple|start|stream|tab|tag|that|the|this|"
+    "token|undefined|unexpected|unknown|values|violates|while|whitespace"
+)
+"""Those of the YAML reader's sentences: whatever else stands there is the file's own."""
+_YAML = rf"(?P<kind>(?:{_BEGINS})(?: (?:(?:{_WORDS})\b|'[^\w\s']{{1,2}}'|<[a-z-]{{1,20}}>))*)"
 _KEY = r"(?P<name>[A-Za-z0-9_.-]{1,64})"
 _VALUES = "containerPort|hostPort|IP address|port|proto|mount config|volume specification|reference format"
 _NOT_READ = r"(?P<kind>no such file or directory|permission denied|is a directory|not a directory)"

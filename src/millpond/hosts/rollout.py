@@ -197,7 +197,7 @@ class Rollout:
         except HostFailed as error:
             if error.reason != "timeout":
                 raise
-            return Completed(TIMED_OUT, "", error.text)
+            return Completed(TIMED_OUT, "", f"`{' '.join(argv[:2])}` did not end within {left_s:.0f} s and was ended")
 
     async def _converge(
         self, place: Place, look: Callable[[], Awaitable[Verdict]], done: Completed, until: float
