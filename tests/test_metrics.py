@@ -124,3 +124,26 @@ def test_without_room_for_more_of_it_new_values_are_the_process_s_own_and_the_ol
     assert seen["sum"] == seen["series"] + 1, "the first one counted on"
     assert seen["told"] == {"first": 1, "last": 1}, "and with room again so do new ones"
     assert [size for size, written in seen["files"] if written < size] == []
+
+
+def test_how_the_delivery_stands_is_told():
+    metrics = Metrics()
+    metrics.looked(3)
+    metrics.nudged("poll", 2)
+    metrics.hooked("plane", 401)
+    metrics.tracker_asked("get", "failed")
+    metrics.polled("shop", "failed", 100.0)
+    metrics.polled("shop", "complete", 110.0)
+    metrics.delivery({"queued": 4}, {"parked": 1}, {"outbox": 2}, {"shop": 1.5}, 130.0)
+    values = metrics.values()
+    assert values["millpond_delivery_looks_total"] == 3
+    assert values['millpond_delivery_nudges_total{source="poll"}'] == 2
+    assert values['millpond_delivery_webhooks_total{sender="plane",status="401"}'] == 1
+    assert values['millpond_delivery_tracker_calls_total{call="get",outcome="failed"}'] == 1
+    assert values['millpond_delivery_polls_total{outcome="complete",project="shop"}'] == 1
+    assert values['millpond_delivery_poll_age_seconds{project="shop"}'] == 20
+    assert values['millpond_delivery_last_complete_poll_timestamp_seconds{project="shop"}'] == 110
+    assert values['millpond_delivery_jobs{state="queued"}'] == 4
+    assert values['millpond_delivery_tasks{phase="parked"}'] == 1
+    assert values['millpond_delivery_backlog{what="outbox"}'] == 2
+    assert values['millpond_delivery_spent_today_usd{project="shop"}'] == 1.5

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from tests.delivering import LOCAL
+
+from millpond.delivery.wrapper import LOG
 
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
 
@@ -94,6 +97,24 @@ async def test_a_task_is_listed_shown_and_taken_back(pond: Any):
 
 
 async def test_a_log_that_grows_is_followed_to_its_end(pond: Any):
+    await begun(pond)
+    (job,) = await pond.app.delivering.ledger.jobs.active()
+    folder = pond.app.data / "runs" / f"job-{job.id}"
+    folder.mkdir(parents=True)
+    (folder / LOG).write_bytes("first\nzw\u00f6lf\n".encode()[:-3])  # torn within a character
+    following = asyncio.create_task(pond.get("/api/v1/tasks/SH-1/log?follow=true"))
+    await asyncio.sleep(0.5)
+    assert not following.done()
+    (folder / LOG).write_bytes("first\nzw\u00f6lf\n".encode())
+    await post(pond, "/api/v1/tasks/SH-1/cancel")
+    got = await asyncio.wait_for(following, 30)
+    assert got.body.decode() == "first\nzw\u00f6lf\n"
+    assert (await pond.get("/api/v1/tasks/SH-1/log")).body == got.body
+    told = await pond.app.operations["task_log"](lambda *_: None, task="SH-1", offset=6)
+    assert (told["text"], told["ended"]) == ("zw\u00f6lf\n", True)
+
+
+async def test_a_task_without_a_log_has_an_empty_one(pond: Any):
     await begun(pond)
     got = await pond.get("/api/v1/tasks/SH-1/log")
     assert (got.status, got.body) == (200, b"")

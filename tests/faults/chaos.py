@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import random
@@ -240,7 +241,9 @@ class World:
         self.sent["sent"] += 1
         try:
             url = f"http://127.0.0.1:{self.port}/webhook/{sender}"
-            async with session.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(30)) as reply:
+            async with session.post(
+                url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)
+            ) as reply:
                 self.statuses[f"{wanted} {reply.status}"] += 1
         except (aiohttp.ClientError, OSError, TimeoutError):
             self.sent["nobody"] += 1  # the daemon is dead: what it would have told is lost
