@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # what stands in square brackets is a table of the configuration, or a default
     help="A pull-through artifact cache and repository that keeps delivering when its upstreams fail.",
     epilog="Start here: millpond serve",
 )

@@ -17,7 +17,7 @@ def gc(
     json: JsonOption = False,
 ) -> None:
     """Collect what nothing refers to, in two phases with a grace period, and what exceeds max_size."""
-    found = perform("gc", config, data, {"dry_run": dry_run})
+    found = perform("gc", config, data, {"dry_run": dry_run}, json=json)
     if json:
         say_json(found)
     else:
@@ -31,7 +31,7 @@ def fsck(
     json: JsonOption = False,
 ) -> None:
     """Check every stored byte against its digest, and the catalog against the disk."""
-    found = perform("fsck", config, data, {"repair": repair})
+    found = perform("fsck", config, data, {"repair": repair}, json=json)
     if json:
         say_json(found)
     else:
@@ -49,7 +49,7 @@ def why(
     json: JsonOption = False,
 ) -> None:
     """Say why an artifact is served as it is: fresh, stale or refused, by which rule, how old, the upstream's state."""
-    found = perform("why", config, data, {"ref": ref})
+    found = perform("why", config, data, {"ref": ref}, json=json)
     if json:
         say_json(found)
         return
@@ -66,7 +66,7 @@ def usage(
     json: JsonOption = False,
 ) -> None:
     """Say who got what, and when."""
-    found = perform("usage", config, data, {"artifact": artifact, "token": token, "limit": limit})
+    found = perform("usage", config, data, {"artifact": artifact, "token": token, "limit": limit}, json=json)
     if json:
         say_json(found)
     else:

@@ -152,7 +152,8 @@ class Rollout:
             services, tasks = await self._stack(place)
             return looks.judge(services, tasks, time.monotonic(), sum(one.usable for one in await nodes(place)))
 
-        looks.before((await self._stack(place))[1])
+        services, tasks = await self._stack(place)
+        looks.before(tasks, services)
         done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
         if not done.ok:
             raise RolloutFailed(orch.failure(done, self.mask.brief))
