@@ -11,8 +11,8 @@ from tests.images import image
 
 from millpond.app.prepulling import told
 from millpond.errors import Busy, MillpondError, NotFound
-from millpond.hosts.apps import AppFailed, HostPull, Prepulled, Resolved, Wanted
-from millpond.hosts.model import Completed, HostOptions
+from millpond.hosts.apps import AppFailed, AppOptions, HostPull, Prepulled, PullFailure, PullFrom, Resolved, Wanted
+from millpond.hosts.model import Completed, HostOptions, Kind
 from millpond.leases import host_lease
 from millpond.testing.hosts import Crowd, FakeHost
 
@@ -84,7 +84,9 @@ async def test_hosts_get_the_images_and_the_upstream_gives_each_object_once(pond
     assert fleet.hosts["web1"].pulls == []
     found = await prepull(pond)
     assert found["ok"], found
-    assert found["images"] == [{"image": "demo:1", "platform": "", "pinned": PINNED, "digest": ONE.digest}]
+    assert found["images"] == [
+        {"image": "demo:1", "platform": "", "later": False, "pinned": PINNED, "digest": ONE.digest}
+    ]
     assert found["hosts"]["web2"] == {
         "desired": 1, "active": 0, "succeeded": 1, "failed": 0, "failures": [], "error": None,
     }  # fmt: skip
@@ -100,11 +102,24 @@ async def test_hosts_get_the_images_and_the_upstream_gives_each_object_once(pond
     assert "canary" not in str(found) + text + captured.out + captured.err
 
 
-def test_a_dry_run_names_what_only_a_pull_can_pin():
+@pytest.mark.parametrize(
+    ("pull", "host", "later"),
+    [
+        (PullFrom.DIRECT, HostPull(1), True),
+        (PullFrom.POND, HostPull(1), False),
+        (PullFrom.DIRECT, HostPull(1, error="timeout"), False),
+        (PullFrom.DIRECT, HostPull(1, failures=(PullFailure("unknown.example/x:1", Kind.PERMANENT, "no"),)), False),
+    ],
+)
+def test_a_dry_run_names_what_only_a_pull_can_pin(pull: PullFrom, host: HostPull, later: bool):
     wanted = Wanted("unknown.example/x:1")
-    planned = told("shop", Resolved({}, (wanted,)), Prepulled({}, {"web1": HostPull(1)}), dry_run=True)
-    bare = {"image": "unknown.example/x:1", "platform": "", "pinned": None, "digest": None}
-    assert (planned["ok"], planned["images"]) == (True, [bare])
+    shop = AppOptions("shop", "/srv", ("web1",), pull=pull)
+    planned = told(shop, Resolved({}, (wanted,)), Prepulled({}, {"web1": host}), dry_run=True)
+    bare = {"image": "unknown.example/x:1", "platform": "", "pinned": None, "digest": None, "later": later}
+    assert planned["images"] == [bare]
+    assert (
+        told(shop, Resolved({}, (wanted,)), Prepulled({}, {"web1": host}), dry_run=False)["images"][0]["later"] is False
+    )
 
 
 async def test_the_hosts_are_leased_meanwhile(pond, fleet: Fleet):
@@ -123,7 +138,7 @@ async def test_the_hosts_are_leased_meanwhile(pond, fleet: Fleet):
 
 async def test_another_deploy_of_the_app_is_told_of(pond):
     await pond.app.leases.acquire("app:shop", "elsewhere/1/deploy of shop/x", 60)
-    with pytest.raises(Busy, match="app:shop is held by deploy of shop"):
+    with pytest.raises(Busy, match=r"app:shop is held by deploy of shop.*`millpond call-off shop` breaks it off"):
         await prepull(pond)
 
 

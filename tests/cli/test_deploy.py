@@ -12,7 +12,7 @@ from millpond.cli import deploy as module
 from millpond.cli import release as releases
 from millpond.cli import session
 from millpond.cli.main import app
-from millpond.errors import MillpondError
+from millpond.errors import MillpondError, NotFound
 
 ROW = {
     "app": "shop", "number": 3, "state": "active", "kind": "compose", "checksum": "x", "hosts": ["web1", "web2"],
@@ -141,3 +141,17 @@ def test_releases_are_listed_and_shown(monkeypatch):
     said = run(monkeypatch, shown, "release", "show", "shop", "--document")[1]
     assert json.loads(said) == shown["document"]
     assert "é" in said
+
+
+WITH_JSON = [("call-off", "shop"), ("release", "ls"), ("release", "show", "x"), ("host", "check", "x"), ("host", "ls")]
+
+
+@pytest.mark.parametrize("words", [*WITH_JSON, ("deploy", "shop"), ("prepull", "shop"), ("host", "prune"), ("gc",)])
+@pytest.mark.parametrize("fault", [NotFound("there is none"), OSError("the disk is gone")])
+def test_a_fault_is_json_too(monkeypatch, words: tuple[str, ...], fault: Exception):
+    async def faulty(*_: object) -> Any:
+        raise fault
+
+    monkeypatch.setattr(session, "_perform", faulty)
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (1, {"ok": False, "error": str(fault)})

@@ -95,6 +95,18 @@ def test_check_says_what_is_missing_and_what_to_do(pond: PondProcess):
     assert "sshd" in dead[0]["advice"]
     unknown = pond.command("host", "check", "nope", check=False)
     assert (unknown.returncode, "millpond host ls" in unknown.stderr) == (1, True)
+    assert "reload" not in unknown.stderr
+
+
+def test_what_was_added_to_the_file_is_told_to_be_reloaded(pond: PondProcess):
+    file = pond.folder / "millpond.toml"
+    file.write_text(file.read_text() + '[hosts.new1]\nssh = "local"\n[apps.shop]\npath = "shop"\nhosts = ["new1"]\n')
+    for words in (("host", "check", "new1"), ("prepull", "shop")):
+        asked = pond.command(*words, check=False)
+        assert asked.returncode == 1
+        assert "the file has it: `millpond reload` makes the daemon read it" in asked.stderr
+    pond.command("reload")
+    assert "there is no" not in pond.command("host", "check", "new1", check=False).stderr
 
 
 def test_prune_by_hand_and_its_plan(pond: PondProcess, machine: Path):

@@ -46,5 +46,7 @@ def test_commands_make_no_pond(command: str, tmp_path: Path):
     argv = [sys.executable, "-m", "millpond", *command.split(), "--data", str(tmp_path / "nothing")]
     told = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
     assert told.returncode == 2
-    assert told.stderr.startswith(f"there is no pond in {tmp_path / 'nothing'}; run this where the daemon runs")
+    assert told.stderr.startswith(
+        f"there is no pond in {tmp_path / 'nothing'}; start one: `millpond serve`, or give --data"
+    )
     assert list(tmp_path.iterdir()) == []

@@ -153,3 +153,26 @@ def test_tasks_that_fail_again_and_again_are_not_waited_for_but_those_of_before_
     assert "No such image" not in told(made.judge([SERVICE], failing(3), 1.0).waiting)
     assert "No such image" in told(made.judge([SERVICE], failing(5), 2.0).waiting)
     assert told(made.judge([SERVICE], failing(6), 3.0).failed).startswith("web: fails again and again: No such image")
+
+
+def test_an_update_that_should_begin_is_waited_for_before_old_tasks_are_believed():
+    """A service on each node: its one old task is as steady as ever, and only its version tells of the change."""
+    service = replace(SERVICE, wanted=None, version=7)
+    made = stack()
+    made.before([TASK], [service])
+    changed = replace(service, version=8, same=False)
+    made.judge([changed], [TASK], 0.0, nodes=1)
+    assert "0 of 1" in told(made.judge([changed], [TASK], 6.0, nodes=1).waiting)
+    new = [replace(TASK, id="t2")]
+    made.judge([replace(changed, version=10, update="completed")], new, 7.0, nodes=1)
+    assert made.judge([replace(changed, version=10, update="completed")], new, 12.0, nodes=1).there
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_where_none_begins_what_runs_is_believed_in_the_end(same: bool):
+    made = stack()
+    made.before([TASK], [replace(SERVICE, wanted=1, version=7)])
+    changed = replace(SERVICE, wanted=1, version=8, same=same)
+    made.judge([changed], [TASK], 0.0)
+    assert made.judge([changed], [TASK], 5.0).there is same
+    assert made.judge([changed], [TASK], 30.0).there

@@ -394,8 +394,8 @@ async def test_only_so_many_releases_are_kept_and_the_roots_are_current_and_prev
     for version in "12345":
         await deploy(made, version)
     assert await states(made) == {3: "superseded", 4: "superseded", 5: "active"}
-    assert await ReleaseRoots(db).protected("web1") == {reference("5"), reference("4")}
-    assert await ReleaseRoots(db).protected("other") == set()
+    assert await ReleaseRoots(db, ["shop"]).protected("web1") == {reference("5"), reference("4")}
+    assert await ReleaseRoots(db, ["shop"]).protected("other") == set()
 
 
 async def test_what_goes_wrong_holds_no_secret(made: World):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -101,14 +102,19 @@ def test_a_time_out_that_signals_the_shell_alone_ends_the_command(words: Words, 
     told = tmp_path / "pid"
     script = f'{ignoring}echo $$ >"$0"; echo at work; while :; do sleep 0.05; done'
     left = begun(words("sh", "-c", script, str(told)), tmp_path)
-    left.terminate()
-    if stubborn:
-        time.sleep(0.5)
-        assert is_there(int(told.read_text()))
-        assert run(words("echo", "me"), tmp_path).returncode == HELD
-    left.communicate(timeout=60)
+    pid = int(told.read_text())
+    try:
+        left.terminate()
+        if stubborn:
+            time.sleep(0.5)
+            assert is_there(pid)
+            assert run(words("echo", "me"), tmp_path).returncode == HELD
+        left.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(left.pid, signal.SIGKILL)
     assert left.returncode in {128 + signal.SIGTERM, 128 + signal.SIGKILL}
-    assert not is_there(int(told.read_text()))
+    assert not is_there(pid)
     assert run(words("echo", "me"), tmp_path).stdout == "me\n"
 
 

@@ -141,3 +141,9 @@ def test_why_compose_failed_is_what_it_says_beside_its_progress():
     assert orch.failure(Completed(1, "", err)).endswith("Error response from daemon: No such image: x")
     assert "Recreate" not in orch.failure(Completed(1, "", err))
     assert orch.failure(Completed(3)) == "rc=3, and it said nothing"
+
+
+def test_a_service_s_version_and_what_its_latest_change_was_are_read():
+    line = {"id": "s1", "name": "shop_web", "image": REFERENCE, "mode": {"Global": {}}, "update": None}
+    (found,) = orch.read_services(json.dumps(line | {"version": 8, "same": False}))
+    assert (found.version, found.same) == (8, False)

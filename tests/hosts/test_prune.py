@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.hosts.conftest import FakeNotifier, df
 
+from millpond.errors import Busy
 from millpond.hosts import prune
 from millpond.hosts.model import Completed, HostFailed, Kind, PruneOptions, Run
-from millpond.hosts.prune import BUILDING, LEASED, NO_HOST, Pruner, Watched, due, status, status_of
+from millpond.hosts.prune import BUILDING, LEASED, NO_HOST, TASK, Pruner, Watched, due, status, status_of
 from millpond.leases import host_lease
 from millpond.testing.clock import FakeClock
 from millpond.testing.hosts import FakeHost
@@ -287,3 +289,17 @@ async def test_fifty_hosts_of_which_some_hang_and_some_refuse(watch: Watch):
         expected = {"1": "timeout: ", "2": "rc=255: "}.get(name[-1], "")
         assert run.error.startswith(expected), name
         assert bool(run.error) == bool(expected), name
+
+
+async def test_a_lease_that_is_lost_during_a_prune_is_its_last_error(watch: Callable[..., Watched]):
+    watched = watch()
+
+    class Lost:
+        @asynccontextmanager
+        async def holding(self, *_: object) -> AsyncIterator[bool]:
+            yield True
+            raise Busy("the lease host:web1 was lost to somebody else")
+
+    run = await Pruner(replace(watched, leases=Lost())).prune()
+    assert "was lost" in run.error
+    assert "was lost" in (await watched.runs.of("web1", TASK)).error

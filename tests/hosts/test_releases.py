@@ -91,9 +91,10 @@ async def test_a_document_that_is_not_what_was_recorded_is_refused(releases: Rel
 
 
 async def test_what_is_under_way_and_what_runs_are_roots_on_their_hosts(releases: Releases, db: Database):
-    roots = ReleaseRoots(db)
+    roots = ReleaseRoots(db, ["shop"])
     made = await releases.begin(NEW, DOCUMENT)
     assert await roots.protected("web1") == {"i1"}
     assert await roots.protected("web3") == set()
+    assert await ReleaseRoots(db, ["other"]).protected("web1") == set(), "an app that is not configured keeps nothing"
     await releases.failed(made, "x")
     assert await roots.protected("web1") == set()

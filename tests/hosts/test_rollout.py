@@ -13,6 +13,7 @@ from tests.hosts.deploys import World, reference, world
 
 from millpond.db import Database
 from millpond.hosts import deploying, rollout
+from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppKind, Health
 from millpond.hosts.deploying import Order
 from millpond.hosts.model import Completed
@@ -128,3 +129,29 @@ async def test_a_document_is_read_once_for_all_hosts(made: World, monkeypatch: p
     monkeypatch.setattr(rollout, "wanted_of", lambda document: times.append(1) or read(document))
     assert (await made.deploying.deploy(made.app, Order(), lambda *_: None)).state is State.ACTIVE
     assert len(times) == 1
+
+
+async def test_of_much_that_a_container_wrote_only_what_is_told_is_masked(made: World, monkeypatch: pytest.MonkeyPatch):
+    lines: list[str] = []
+    brief = rollout.Mask.brief
+    monkeypatch.setattr(rollout.Mask, "brief", lambda mask, text: lines.append(text) or brief(mask, text))
+    made.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 3, "Health": None}
+    made.hosts["web1"].on("docker", "container", "logs", answer="\n".join(f"line {n}" for n in range(50_000)))
+    release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
+    assert release.details[-1].endswith("line 49999")
+    assert len([line for line in lines if line.startswith("line ")]) == orch.TAIL
+
+
+async def test_what_a_health_check_says_is_cut_and_masked_off_the_event_loop(
+    made: World, monkeypatch: pytest.MonkeyPatch
+):
+    threads = set()
+    brief = rollout.Mask.brief
+    noted = lambda mask, text: threads.add(threading.current_thread()) or brief(mask, text)  # noqa: E731
+    monkeypatch.setattr(rollout.Mask, "brief", noted)
+    monkeypatch.setattr(rollout.Mask, "__call__", lambda _, text: text if len(text) < 5000 else 1 / 0)
+    state = {"Health": {"Status": "unhealthy", "Log": [{"Output": "x" * 1_000_000}]}}
+    made.engines["web1"].breaks[reference("1")] = state
+    release = await made.deploying.deploy(made.app, Order(), lambda *_: None)
+    assert "is unhealthy: xxx" in release.error
+    assert threading.main_thread() not in threads

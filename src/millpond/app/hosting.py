@@ -54,7 +54,7 @@ class Hosting:
         self.runs = Runs(app.db)
         self._users, self._retired = 0, False
         self.releases = Releases(app.db, app.clock)
-        self.roots: Roots = ReleaseRoots(app.db)
+        self.roots: Roots = ReleaseRoots(app.db, config.apps)
         self.loops = Loops()
         self._watched: dict[str, Watched] = {}
         self.options = {name: host_options(name, one, config) for name, one in config.hosts.items()}

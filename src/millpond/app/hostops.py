@@ -13,6 +13,7 @@ from millpond.hosts.checking import check
 from millpond.hosts.commands import brief
 from millpond.hosts.model import HostFailed, HostOptions, Run
 from millpond.hosts.places import PondPlace
+from millpond.hosts.together import together
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -129,4 +130,4 @@ async def _each(
         progress(f"{what} {name}", done, len(names))
         return row
 
-    return list(await asyncio.gather(*(one(name) for name in names)))
+    return await together(one(name) for name in names)

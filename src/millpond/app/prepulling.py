@@ -16,7 +16,7 @@ from millpond.app.fleet import app_options
 from millpond.app.registry import PondRegistry
 from millpond.errors import MillpondError
 from millpond.hosts.address import LOCAL, Address
-from millpond.hosts.apps import AppOptions, HostPull, Prepulled, Resolved
+from millpond.hosts.apps import AppOptions, HostPull, Prepulled, PullFrom, Resolved
 from millpond.hosts.giving import Means, Told
 from millpond.hosts.holding import Holding
 from millpond.hosts.model import HostOptions, Limits
@@ -106,21 +106,27 @@ def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
                 async with holding.all(name, options.hosts, lambda text: progress(text, 0, None)) as held:
                     done = await prepulling.prepull(options, resolved, progress, refresh=refresh)
                     await held.check()
-        return told(name, resolved, done, dry_run=dry_run)
+        return told(options, resolved, done, dry_run=dry_run)
 
     return operation
 
 
-def told(name: str, resolved: Resolved, done: Prepulled, *, dry_run: bool) -> dict[str, Any]:
-    """Give a pre-pull as JSON values; what has no digest (yet) has none there."""
+def told(app: AppOptions, resolved: Resolved, done: Prepulled, *, dry_run: bool) -> dict[str, Any]:
+    """Give a pre-pull as JSON values; what has no digest (yet) has none there. `later`: only its pull tells it.
+
+    That is so where a host would pull it directly, and could be asked whether it has it.
+    """
     images = []
+    asked = any(not state.error for state in done.hosts.values())
+    failed = {failure.image for state in done.hosts.values() for failure in state.failures}
     for wanted in resolved.wanted:
         pin = done.pins.get(wanted)
         digest = {"pinned": pin.reference if pin else None, "digest": pin.digest if pin else None}
-        images.append({"image": wanted.reference, "platform": wanted.platform, **digest})
+        later = dry_run and pin is None and asked and app.pull is PullFrom.DIRECT and wanted.reference not in failed
+        images.append({"image": wanted.reference, "platform": wanted.platform, "later": later, **digest})
     hosts = {host: _host(state) for host, state in done.hosts.items()}
     sound = not any(state.error or state.failures for state in done.hosts.values())
-    return {"app": name, "dry_run": dry_run, "ok": sound if dry_run else done.ok, "images": images, "hosts": hosts}
+    return {"app": app.name, "dry_run": dry_run, "ok": sound if dry_run else done.ok, "images": images, "hosts": hosts}
 
 
 def _host(state: HostPull) -> dict[str, Any]:

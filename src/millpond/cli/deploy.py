@@ -61,7 +61,7 @@ def call_off(name: App, config: ConfigOption = None, data: DataOption = None, js
 
     What was changed stays changed; a release is noted as interrupted.
     """
-    found = perform("call_off", config, data, {"name": name})
+    found = perform("call_off", config, data, {"name": name}, json=json)
     if json:
         say_json(found)
     else:

@@ -18,7 +18,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be
 @app.command("ls", epilog="Example: millpond host ls")
 def list_(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """List the hosts with what was last seen of them; no host is asked."""
-    found = perform("host_ls", config, data, {})
+    found = perform("host_ls", config, data, {}, json=json)
     if json:
         say_json(found)
         return
@@ -38,7 +38,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Look at ssh, Docker, disk, compose and swarm of a host, and say what to do where something is missing."""
-    found = perform("host_check", config, data, {"name": name})
+    found = perform("host_check", config, data, {"name": name}, json=json)
     if json:
         say_json(found)
     else:
@@ -59,7 +59,7 @@ def prune(
     json: JsonOption = False,
 ) -> None:
     """Prune the build cache now, by the settings of [upkeep.build_cache]; never images, containers or volumes."""
-    found = perform("host_prune", config, data, {"name": name, "dry_run": dry_run})
+    found = perform("host_prune", config, data, {"name": name, "dry_run": dry_run}, json=json)
     if json:
         say_json(found)
     else:
@@ -93,7 +93,7 @@ def disk(
     json: JsonOption = False,
 ) -> None:
     """Measure the disks, and make room where one is above its mark: build cache, images that nothing needs."""
-    found = perform("host_disk", config, data, {"name": name, "dry_run": dry_run})
+    found = perform("host_disk", config, data, {"name": name, "dry_run": dry_run}, json=json)
     if json:
         say_json(found)
     else:

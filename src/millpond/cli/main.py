@@ -16,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # what stands in square brackets is a table of the configuration, or a default
     help="Keeps delivering when its upstreams fail: artifacts, hosts, and issues on their way to production.",
     epilog="Start here: millpond serve",
 )
@@ -23,7 +24,7 @@ app.command(epilog="Example: millpond serve --port 8080 --data /srv/millpond")(s
 app.command(epilog="Example: millpond init")(setup.init)
 app.command(epilog="Example: millpond check")(setup.check)
 app.command(epilog="Example: millpond connect pip --write")(setup.connect)
-app.command(epilog="Examples: millpond why http://127.0.0.1:8080/pypi/simple/six/; millpond why SH-12")(upkeep.why)
+app.command(epilog="Example: millpond why http://127.0.0.1:8080/pypi/simple/six/; millpond why SH-12")(upkeep.why)
 app.command(epilog="Example: millpond usage --artifact pypi/simple/six/")(upkeep.usage)
 app.command(epilog="Example: millpond gc --dry-run")(upkeep.gc)
 app.command(epilog="Example: millpond fsck --repair")(upkeep.fsck)

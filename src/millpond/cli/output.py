@@ -69,6 +69,8 @@ def failing(*, json_too: bool = False) -> Iterator[None]:
         err.print(f"millpond: {error}", markup=False)
         raise typer.Exit(NO) from None
     except OSError as error:
+        if json_too:
+            say_json({"ok": False, "error": str(error)})
         err.print(f"millpond: {error}", markup=False)
         raise typer.Exit(NO) from None
 

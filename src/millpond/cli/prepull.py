@@ -40,9 +40,7 @@ def _show(found: dict[str, Any]) -> None:
     if not found["hosts"] or not any(host["desired"] for host in found["hosts"].values()):
         out.print("its files name no image: there is nothing to pull")
         return
-    failed = {one["image"] for host in found["hosts"].values() for one in host["failures"]}
-    later = LATER if found["dry_run"] else "-"
-    pinned = [(one["image"], one["pinned"] or ("-" if one["image"] in failed else later)) for one in found["images"]]
+    pinned = [(one["image"], one["pinned"] or (LATER if one["later"] else "-")) for one in found["images"]]
     table(("IMAGE", "PINNED"), pinned)
     out.print()
     rows = [

@@ -24,7 +24,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List releases, newest first."""
-    found = perform("release_ls", config, data, {"name": name, "limit": limit})
+    found = perform("release_ls", config, data, {"name": name, "limit": limit}, json=json)
     if json:
         say_json(found)
         return
@@ -46,7 +46,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one release: images by content, hosts and how far each came, why it failed. Secrets are masked."""
-    found = perform("release_show", config, data, {"name": name, "number": number})
+    found = perform("release_show", config, data, {"name": name, "number": number}, json=json)
     if json:
         say_json(found)
         return

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at repositories, and empty th
 @app.command("ls", epilog="Example: millpond repo ls")
 def list_(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """List the repositories: package, type, upstream and where it was found, what they hold."""
-    found = perform("repo_ls", config, data, {})
+    found = perform("repo_ls", config, data, {}, json=json)
     if json:
         say_json(found)
         return
@@ -38,7 +38,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one repository: its settings, its upstream's state, its entries."""
-    found = perform("repo_show", config, data, {"name": name, "prefix": prefix, "limit": limit})
+    found = perform("repo_show", config, data, {"name": name, "prefix": prefix, "limit": limit}, json=json)
     if json:
         say_json(found)
         return
@@ -55,7 +55,7 @@ def flush(
     json: JsonOption = False,
 ) -> None:
     """Drop what is cached (never uploads), of one repository or of all."""
-    found = perform("repo_flush", config, data, {"name": name})
+    found = perform("repo_flush", config, data, {"name": name}, json=json)
     if json:
         say_json(found)
     else:

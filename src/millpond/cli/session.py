@@ -15,6 +15,7 @@ from millpond.server import control
 
 if TYPE_CHECKING:
     from millpond.app import Source
+    from millpond.config import Config
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="The configuration file. [default: ./millpond.toml, /etc/millpond]")
@@ -67,6 +68,13 @@ def listening(config: Path | None, data: Path | None) -> dict[str, Any]:
     return found
 
 
+def _unread(said: str, name: object, loaded: Config) -> str:
+    """Say what to do where the daemon knows no host or app of a name that stands in the file."""
+    tables = (("host", loaded.hosts), ("app", loaded.apps))
+    added = any(name in table and said.startswith(f"there is no {what} {name!r}") for what, table in tables)
+    return "; the file has it: `millpond reload` makes the daemon read it" if added else ""
+
+
 async def _perform(
     operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar
 ) -> Any:
@@ -74,6 +82,8 @@ async def _perform(
     loaded = where.load()
     try:
         return await control.call(loaded.server.data / SOCKET, operation, arguments, bar)
+    except NotFound as error:
+        raise NotFound(f"{error}{_unread(str(error), arguments.get('name'), loaded)}") from None
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         pass
     from millpond.app import App, DataLock, has_pond
@@ -82,7 +92,7 @@ async def _perform(
     configure("console", "warning")  # to standard error: what the command says may be read by a program
     data_folder = loaded.server.data
     if not has_pond(loaded):
-        raise ConfigError(f"there is no pond in {data_folder}; run this where the daemon runs, or give --data")
+        raise ConfigError(f"there is no pond in {data_folder}; start one: `millpond serve`, or give --data")
     if operation == "reload":
         raise NotFound(f"no daemon runs on {data_folder}: there is nothing to reload")
     lock = DataLock(data_folder)

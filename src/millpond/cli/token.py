@@ -22,7 +22,7 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Make a token and print it, once."""
-    found = perform("token_create", config, data, {"name": name, "scopes": scope, "expires": expires})
+    found = perform("token_create", config, data, {"name": name, "scopes": scope, "expires": expires}, json=json)
     if json:
         say_json(found)
     else:
@@ -32,7 +32,7 @@ def create(
 @app.command("ls", epilog="Example: millpond token ls --json")
 def list_(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """List the tokens; their secrets are not kept."""
-    found = perform("token_ls", config, data, {})
+    found = perform("token_ls", config, data, {}, json=json)
     if json:
         say_json(found)
     else:

@@ -17,7 +17,7 @@ def gc(
     json: JsonOption = False,
 ) -> None:
     """Collect what nothing refers to, in two phases with a grace period, and what exceeds max_size."""
-    found = perform("gc", config, data, {"dry_run": dry_run})
+    found = perform("gc", config, data, {"dry_run": dry_run}, json=json)
     if json:
         say_json(found)
     else:
@@ -31,7 +31,7 @@ def fsck(
     json: JsonOption = False,
 ) -> None:
     """Check every stored byte against its digest, and the catalog against the disk."""
-    found = perform("fsck", config, data, {"repair": repair})
+    found = perform("fsck", config, data, {"repair": repair}, json=json)
     if json:
         say_json(found)
     else:
@@ -49,7 +49,7 @@ def why(
     json: JsonOption = False,
 ) -> None:
     """Say why an artifact is served as it is (fresh, stale or refused, by which rule), or what an issue waits for."""
-    found = perform("why", config, data, {"ref": ref})
+    found = perform("why", config, data, {"ref": ref}, json=json)
     if json:
         say_json(found)
         return
@@ -67,7 +67,8 @@ def usage(
     json: JsonOption = False,
 ) -> None:
     """Say who got what, and when."""
-    found = perform("usage", config, data, {"artifact": artifact, "token": token, "task": task, "limit": limit})
+    asked = {"artifact": artifact, "token": token, "task": task, "limit": limit}
+    found = perform("usage", config, data, asked, json=json)
     if json:
         say_json(found)
     else:

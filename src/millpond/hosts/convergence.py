@@ -17,6 +17,8 @@ from millpond.hosts.orchestrators import Container, Service, Task
 
 LOOPING = 3
 """Restarts, or failed tasks, that were seen before it is called a failure."""
+NOT_BEGUN = 6
+"""So many times as long is waited for an update to begin that should."""
 _ENDED_BADLY = frozenset({"failed", "rejected", "orphaned"})
 _STUCK = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
 
@@ -156,13 +158,18 @@ class StackLooks:
         self._app, self._steady_s = app, steady_s
         self._since: dict[str, float] = {}
         self._before: frozenset[str] = frozenset()
+        self._old: frozenset[str] = frozenset()
+        self._versions: dict[str, int] = {}
 
-    def before(self, tasks: Iterable[Task]) -> None:
-        """Take note of what failed before the stack was handed over. How steady a task was before counts for nothing.
+    def before(self, tasks: Iterable[Task], services: Iterable[Service] = ()) -> None:
+        """Take note of what was there before the stack was handed over. How steady a task was counts for nothing.
 
         One of the same image may be about to be replaced, by an update that has not begun yet.
         """
-        self._before = frozenset(task.id for task in tasks if task.state in _ENDED_BADLY)
+        known = {task.id: task for task in tasks}
+        self._old = frozenset(known)
+        self._before = frozenset(name for name, task in known.items() if task.state in _ENDED_BADLY)
+        self._versions = {service.name: service.version for service in services}
 
     def judge(self, services: Iterable[Service], tasks: Sequence[Task], now: float, nodes: int = 0) -> Verdict:
         """Judge what is there now; `nodes`: how many take tasks."""
@@ -194,7 +201,7 @@ class StackLooks:
         state = "complete" if service.job else "running"
         right = [task for task in tasks if task.image == image and task.state == state]
         if not service.job:
-            right = [task for task in right if task.desired == "running" and self._steady(task, now)]
+            right = [task for task in right if task.desired == "running" and self._steady(task, service, now)]
         wanted = _wanted_tasks(service, tasks, nodes)
         if not wanted and service.wanted is None:
             return "", "no node has a task of it: do its constraints fit any?"
@@ -202,8 +209,15 @@ class StackLooks:
             return "", f"{len(right)} of {wanted} tasks are {state}{told}"
         return "", ""
 
-    def _steady(self, task: Task, now: float) -> bool:
-        return now - self._since.setdefault(task.id, now) >= self._steady_s
+    def _steady(self, task: Task, service: Service, now: float) -> bool:
+        """Whether a task runs for long enough; an old one for longer, where an update may not have begun yet.
+
+        The swarm forgets an earlier update's end with each change, and says nothing of one that has nothing to do.
+        """
+        changed = service.version != self._versions.get(service.name, service.version) and not service.same
+        about_to_go = task.id in self._old and changed and not service.update
+        enough_s = self._steady_s * (NOT_BEGUN if about_to_go else 1)
+        return now - self._since.setdefault(task.id, now) >= enough_s
 
 
 def _wanted_tasks(service: Service, tasks: Sequence[Task], nodes: int) -> int:

@@ -26,12 +26,17 @@ if command -v flock >/dev/null 2>&1 && [ -d "${HOME:-}" ] && [ -r "$HOME" ]; the
     left=$((left - 1)); sleep 1
   done
   exec 8<&0
-  "$@" <&8 8<&- 9<&- &
-  pid=$!; last=
-  trap '
+  pid=; last=; ending=
+  end() {
+    ending=1
+    [ -n "$pid" ] || return 0
     kill -TERM "$pid" 2>/dev/null
     [ -n "$last" ] || { (sleep 4; kill -KILL "$pid") </dev/null >/dev/null 2>&1 8<&- 9<&- & last=$!; }
-  ' HUP INT TERM
+  }
+  trap end HUP INT TERM
+  "$@" <&8 8<&- 9<&- &
+  pid=$!
+  [ -z "$ending" ] || end
   while wait "$pid"; rc=$?; kill -0 "$pid" 2>/dev/null; do :; done
   [ -z "$last" ] || kill "$last" 2>/dev/null
   exit "$rc"

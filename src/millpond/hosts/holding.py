@@ -25,12 +25,13 @@ WAIT_S = 180.0
 """How long upkeep that holds a host is waited for; a prune takes no longer as a rule."""
 LOOK_S = 0.5
 DEPLOY = "deploy"
+APP = "app:"
 log = structlog.get_logger(__name__)
 
 
 def app_lease(app: str) -> str:
     """Name the lease of an app: one deploy of it at a time."""
-    return f"app:{app}"
+    return f"{APP}{app}"
 
 
 async def _nothing() -> None:
@@ -102,7 +103,8 @@ class Holding:
             left = max(other.expires_at - self.clock.now(), 0)
             text = f"{name} is held by {_who(other.holder)}"
             if self.clock.monotonic() >= until:
-                raise Busy(f"{text}; if that is no more, it ends by itself in {left:.0f} s: try again then")
+                off = f"; `millpond call-off {name.removeprefix(APP)}` breaks it off" if name.startswith(APP) else ""
+                raise Busy(f"{text}{off}; if that is no more, it ends by itself in {left:.0f} s: try again then")
             told(f"waiting: {text}")
             await asyncio.sleep(LOOK_S)
 

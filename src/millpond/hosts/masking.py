@@ -7,7 +7,8 @@ lines of a container) passes through `Mask` first, and is made short only then: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from millpond.hosts.commands import MAX_TOLD, brief
@@ -52,12 +53,10 @@ class Mask:
 
     def __init__(self, *values: Any) -> None:
         found = {part for value in values for one in _secrets(value) for part in _parts(one)}
-        self._known = {one for one in found if len(one) >= MIN_SECRET}
-        lengths: dict[str, set[int]] = {}
-        for one in self._known:
-            lengths.setdefault(one[:MIN_SECRET], set()).add(len(one))
-        self._lengths = {start: sorted(each, reverse=True) for start, each in lengths.items()}
-        """The lengths of the secrets that begin with these characters, longest first."""
+        self._known = sorted(one for one in found if len(one) >= MIN_SECRET)
+        self._starts = {one[:MIN_SECRET] for one in self._known}
+        self._longest = max(map(len, self._known), default=0)
+        self._shorter = _beginnings(self._known)
 
     def __call__(self, text: str) -> str:
         """Mask one text."""
@@ -92,8 +91,27 @@ class Mask:
 
     def _at(self, text: str, at: int) -> int:
         """Give the length of the longest secret that stands at a place; 0: none does."""
-        lengths = self._lengths.get(text[at : at + MIN_SECRET], ())
-        return next((length for length in lengths if text[at : at + length] in self._known), 0)
+        if text[at : at + MIN_SECRET] not in self._starts:
+            return 0
+        found = bisect_right(self._known, text[at : at + self._longest]) - 1
+        while found >= 0 and not text.startswith(self._known[found], at):
+            found = self._shorter[found]
+        return len(self._known[found]) if found >= 0 else 0
+
+
+def _beginnings(known: Sequence[str]) -> list[int]:
+    """Give of each of some sorted texts the place of the longest other one that it begins with; -1: there is none.
+
+    Whatever of them stands at the beginning of a text is also at the beginning of the one that is sorted before it.
+    """
+    places: list[int] = []
+    open_: list[int] = []
+    for place, one in enumerate(known):
+        while open_ and not one.startswith(known[open_[-1]]):
+            open_.pop()
+        places.append(open_[-1] if open_ else -1)
+        open_.append(place)
+    return places
 
 
 def _parts(secret: str) -> Iterator[str]:

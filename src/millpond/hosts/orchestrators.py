@@ -149,7 +149,9 @@ _CONTAINER = (
 )
 _SERVICE = (
     '{"id":{{json .ID}},"name":{{json .Spec.Name}},"image":{{json .Spec.TaskTemplate.ContainerSpec.Image}},'
-    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}},"placement":{{json .Spec.TaskTemplate.Placement}}}'
+    '"mode":{{json .Spec.Mode}},"update":{{json .UpdateStatus}},"placement":{{json .Spec.TaskTemplate.Placement}},'
+    '"version":{{.Version.Index}},'
+    '"same":{{with .PreviousSpec}}{{eq (json .TaskTemplate) (json $.Spec.TaskTemplate)}}{{else}}true{{end}}}'
 )
 
 
@@ -191,6 +193,10 @@ class Service:
     """Its tasks come to an end: `wanted` of them have to."""
     constrained: bool = False
     """It does not run on every node."""
+    version: int = 0
+    """Higher after each change of it."""
+    same: bool = True
+    """Its latest change left alone what its tasks are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +275,8 @@ def _service(found: Mapping[str, Any]) -> Service:
         update=str(update.get("State") or ""),
         message=str(update.get("Message") or ""),
         job=kind.endswith("Job"),
+        version=int(found.get("version") or 0),
+        same=found.get("same") is not False,
         constrained=any((found.get("placement") or {}).get(key) for key in ("Constraints", "Platforms")),
     )
 

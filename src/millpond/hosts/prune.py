@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from millpond.clock import Clock
+from millpond.errors import Busy
 from millpond.hosts.commands import Docker, brief, failure_text, read_reclaimed
 from millpond.hosts.inspecting import cache_held_bytes, free_bytes, runs_build
 from millpond.hosts.model import HostFailed, HostOptions, Kind, PruneOptions, Reclaimed, Run
@@ -79,6 +80,17 @@ class Pruner:
         """Prune now, unless a lease or a running build forbids it; gives what is remembered of it."""
         watched, name = self._with, self._with.options.name
         before = await watched.runs.of(name, TASK)
+        try:
+            return await self._alone(before)
+        except Busy as error:  # the lease was lost in the middle
+            run = self._failed(before, brief(str(error)))
+            await watched.runs.note(name, TASK, run)
+            _tell_change(name, before.error, run.error)
+            return run
+
+    async def _alone(self, before: Run) -> Run:
+        """Prune under the host's lease. Raises `Busy`."""
+        watched, name = self._with, self._with.options.name
         async with watched.leases.holding(host_lease(name), f"{watched.holder}/{WHO}", LEASE_S) as mine:
             if not mine:
                 return await self._put_off(before, LEASED)

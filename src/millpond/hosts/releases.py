@@ -11,7 +11,7 @@ read, and leaves it only for the hosts; people are shown it masked.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -150,17 +150,19 @@ class Releases:
 
 
 class ReleaseRoots:
-    """The images that releases need on a host (`ports.Roots`): current, previous, and under way, of every app."""
+    """The images that releases need on a host (`ports.Roots`): current, previous, and under way, of every app.
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    `apps` are those that are configured. What is left of others keeps what its containers use, and nothing more.
+    """
+
+    def __init__(self, db: Database, apps: Iterable[str]) -> None:
+        self._db, self._apps = db, tuple(apps)
 
     async def protected(self, host: str) -> Collection[str]:
         """Give their references by content, and ids."""
 
         def read(connection: Connection) -> set[str]:
-            apps = connection.execute(sa.select(_C.app).distinct()).scalars()
-            stay = [one for app in apps for one in needed(_of(connection, app))]
+            stay = [one for app in self._apps for one in needed(_of(connection, app))]
             return {image for one in stay if host in one.hosts for image in one.images.values()}
 
         return await self._db.read(read)

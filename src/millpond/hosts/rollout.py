@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from millpond.hosts import orchestrators as orch
@@ -152,7 +152,8 @@ class Rollout:
             services, tasks = await self._stack(place)
             return looks.judge(services, tasks, time.monotonic(), sum(one.usable for one in await nodes(place)))
 
-        looks.before((await self._stack(place))[1])
+        services, tasks = await self._stack(place)
+        looks.before(tasks, services)
         done = await self._hand(place, orch.stack_up(place.docker, self.app.name), until)
         if not done.ok:
             raise RolloutFailed(orch.failure(done, self.mask.brief))
@@ -244,7 +245,12 @@ class Rollout:
             done = await place.host.run(argv, timeout_s=LOGS_S)
         except HostFailed:
             return []
-        return [self.mask.brief(line) for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-orch.TAIL :]
+        return await asyncio.to_thread(self._tail, done)
+
+    def _tail(self, done: Completed) -> list[str]:
+        """Give the last lines; only they are masked. There may be megabytes: to be called off the event loop."""
+        last = [line for line in f"{done.out}\n{done.err}".splitlines() if line.strip()][-orch.TAIL :]
+        return [self.mask.brief(line) for line in last]
 
     async def _containers(self, place: Place) -> tuple[orch.Container, ...]:
         """Look at its containers; what they say is masked before anything is made of it."""
@@ -254,15 +260,22 @@ class Rollout:
         for start in range(0, len(found), BATCH):
             argv = orch.inspect_containers(place.docker, found[start : start + BATCH])
             containers += await ask(place.host, argv, limits, orch.read_containers)
-        mask = self.mask
-        return tuple(replace(one, error=mask(one.error), health_said=mask(one.health_said)) for one in containers)
+        return await asyncio.to_thread(self._shown, containers)
+
+    def _shown(self, containers: Iterable[orch.Container]) -> tuple[orch.Container, ...]:
+        """Mask what they say, where it is told. It may be long: to be called off the event loop."""
+        brief = self.mask.brief
+        told = (replace(one, error=brief(one.error)) if one.error else one for one in containers)
+        return tuple(
+            replace(one, health_said="" if one.health == "healthy" else brief(one.health_said)) for one in told
+        )
 
     async def _stack(self, place: Place) -> tuple[tuple[orch.Service, ...], tuple[orch.Task, ...]]:
-        limits, app, mask = place.options.limits, self.app.name, self.mask
+        limits, app, brief = place.options.limits, self.app.name, self.mask.brief
         found = await ask(place.host, orch.services_of(place.docker, app), limits, orch.read_service_ids)
         if not found:
             return (), ()
         services = await ask(place.host, orch.inspect_services(place.docker, found), limits, orch.read_services)
         tasks = await ask(place.host, orch.tasks_of(place.docker, app), limits, orch.read_tasks)
-        told = tuple(replace(one, message=mask(one.message)) for one in services)
-        return told, tuple(replace(one, error=mask(one.error)) for one in tasks)
+        told = tuple(replace(one, message=brief(one.message)) for one in services)
+        return told, await asyncio.to_thread(lambda: tuple(replace(one, error=brief(one.error)) for one in tasks))
