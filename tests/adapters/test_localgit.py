@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,14 @@ async def test_replaced_objects_do_not_deceive(forge: LocalGit, clone: Clone):
     git("push", "-q", "origin", f"{good}:refs/replace/{bad}", cwd=clone.folder)
     told = await forge.observe(SHOP, BRANCH, ["review"])
     assert facts(told, "front-matter")["fields"] == {"verdict": "rejected"}
+
+
+async def test_a_git_that_is_too_old_says_so(forge: LocalGit, clone: Clone, tmp_path: Path, monkeypatch: Any):
+    clone.commit(BRANCH, file="x")
+    real, bin_ = shutil.which("git"), tmp_path / "bin"
+    bin_.mkdir()
+    (bin_ / "git").write_text(f'#!/bin/sh\ncase "$*" in *merge-tree*) exit 129;; esac\nexec {real} "$@"\n')
+    (bin_ / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    with pytest.raises(ForgeFailed, match=r"install 2\.38"):
+        await forge.observe(SHOP, BRANCH, [])

@@ -42,6 +42,8 @@ CONFLICT = 1
 """The exit code of `git merge-tree` for it."""
 _RACES = ("but expected", "reference already exists", "unable to resolve reference", "File exists")
 """What `git update-ref` says where somebody else was there first."""
+TOO_OLD = 129
+"""The exit code of git for an option that it does not know."""
 NOT_SO = 1
 """The exit code of `git merge-base --is-ancestor` for it."""
 
@@ -261,7 +263,9 @@ class _Repo(GitCommand):
     async def merged_tree(self, base: str, sha: str) -> str:
         """Merge two commits without a work tree; empty: they conflict. Needs git 2.38."""
         words = ("merge-tree", "--write-tree", "--name-only", base, sha)
-        told = await self.run(*words, fine=(0, CONFLICT), also_fine=("unrelated histories",))
+        told = await self.run(*words, fine=(0, CONFLICT, TOO_OLD), also_fine=("unrelated histories",))
+        if told.rc == TOO_OLD:
+            raise ForgeFailed("git here can't merge without a work tree: install 2.38 or newer")
         return told.out.split("\n", 1)[0] if told.rc == 0 else ""
 
     async def file(self, sha: str, path: str) -> list[tuple[str, dict[str, Json]]]:
