@@ -38,6 +38,13 @@ def test_what_may_begin_a_secret_is_held_back_until_it_is_known():
     assert mask.close() == b"secret"
 
 
+def test_the_end_of_a_secret_that_another_one_begins_with_is_not_shown():
+    mask = StreamMask([b"secretab", b"abcdefgh"])
+    assert mask.feed(b"x secretab") == b"x "
+    assert mask.feed(b" y") == MASK + b" y"
+    assert mask.feed(b"secretab") + mask.feed(b"cdefgh") + mask.close() == MASK
+
+
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(st.sampled_from([b"aaaaab", b"aabaaa", b"baaaaab"]), min_size=1, max_size=3),

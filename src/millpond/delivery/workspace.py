@@ -14,25 +14,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
-import re
 import shutil
-import stat
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from millpond.delivery.folders import delete, folder_name, size_of
 from millpond.delivery.gitargs import NETWORK, check_branch, check_sha
 from millpond.delivery.gitrun import Git, GitFailed
 from millpond.delivery.model import Project
 from millpond.delivery.naming import parse_key
 from millpond.errors import MillpondError
 
-_PLAIN = re.compile(r"[^A-Za-z0-9._-]+")
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 _LEFT = ("config.worktree", "info/attributes", "info/grafts", "objects/info/alternates", "shallow")
 """What a step may have put into the copy to change what git does there."""
@@ -102,8 +99,11 @@ class Workspaces:
         self._root, self._remote_of = root, remote_of
         self._options = options or WorkspaceOptions()
 
-    async def prepare(self, project: Project, key: str, branch: str) -> Workspace:
-        """Make a task's workspace anew, at its branch, or where there is none at the base. Raises `WorkspaceFailed`."""
+    async def prepare(self, project: Project, key: str, branch: str, sha: str = "") -> Workspace:
+        """Make a task's workspace anew, at its branch; where there is none (any more) at `sha`, or at the base.
+
+        Raises `WorkspaceFailed`.
+        """
         path, bare = self._places(project, key)
         await asyncio.to_thread(self._check_room)
         try:
@@ -117,7 +117,7 @@ class Workspaces:
                 raise WorkspaceFailed(f"{project.repo} has no branch {project.branch}", permanent=True)
             await self._fetch(project, bare, [name for name in heads if found.get(name)])
             await self._remove(path, bare)
-            start = found.get(branch) or found[project.branch]
+            start = found.get(branch) or await self._known(bare, sha) or found[project.branch]
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             add = ("worktree", "add", "--quiet", "--force", "-B", branch, "--", str(path), start)
             await self._git(bare)(*add)
@@ -132,7 +132,7 @@ class Workspaces:
 
     async def commit(self, workspace: Workspace, message: str) -> str:
         """Commit all that was left; gives the commit that the branch is to be at. Raises `WorkspaceFailed`."""
-        if await asyncio.to_thread(_size, workspace.path, self._options.max_bytes) > self._options.max_bytes:
+        if await asyncio.to_thread(size_of, workspace.path, self._options.max_bytes) > self._options.max_bytes:
             raise WorkspaceFailed(f"the workspace is larger than {self._options.max_bytes} bytes", permanent=True)
         async with self._locked(workspace.bare), _told():
             await self._copy(workspace.bare)
@@ -213,8 +213,8 @@ class Workspaces:
         """Give a worktree's path and its copy's. Raises `WorkspaceFailed` for a key that is none."""
         if parse_key(key) is None:
             raise WorkspaceFailed(f"{key!r} is no task's key", permanent=True)
-        path = self._root / "trees" / _folder(project.name) / key
-        bare = self._root / "repos" / f"{_folder(project.repo)}.git"
+        path = self._root / "trees" / folder_name(project.name) / key
+        bare = self._root / "repos" / f"{folder_name(project.repo)}.git"
         for place in (path, bare):
             if not place.resolve().is_relative_to(self._root.resolve()):
                 raise WorkspaceFailed(f"{place.name} leads out of the workspaces' folder", permanent=True)
@@ -270,8 +270,18 @@ class Workspaces:
         quiet = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         await self._git(bare, None, remote)(*quiet, "--", remote.url, *refs)
 
+    async def _known(self, bare: Path, sha: str) -> str:
+        """Give a commit back if the copy has it: one that was merged, and whose branch was removed since."""
+        if not sha:
+            return ""
+        try:
+            await self._git(bare)("cat-file", "-e", f"{check_sha(sha)}^{{commit}}")
+        except GitFailed:
+            return ""
+        return sha
+
     async def _remove(self, path: Path, bare: Path) -> None:
-        await asyncio.to_thread(_deleted, path)
+        await asyncio.to_thread(delete, path)
         await asyncio.to_thread(_notes(path).unlink, missing_ok=True)
         if (bare / "HEAD").exists():
             await asyncio.to_thread(_closed, bare)
@@ -307,12 +317,6 @@ def _scheme(url: str) -> str:
     if parts.scheme not in {*NETWORK, "file"} or parts.password or (parts.username and parts.scheme != "ssh"):
         raise WorkspaceFailed("a repository is at a path, or at a URL (https, ssh) without a password", permanent=True)
     return parts.scheme
-
-
-def _folder(name: str) -> str:
-    """Make a folder's name of any name, another one of each."""
-    plain = _PLAIN.sub("-", name).strip(".-")[:60]
-    return f"{plain or 'x'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @contextlib.asynccontextmanager
@@ -365,30 +369,3 @@ def _noted(path: Path) -> Workspace | None:
         return None
     paths = {name: Path(told[name]) for name in ("path", "bare", "admin")}
     return Workspace(**paths, branch=told["branch"], start=told["start"], remote_head=told["remote_head"])
-
-
-def _size(path: Path, enough: int) -> int:
-    """Add up the sizes of files, until there is more than enough."""
-    total, ahead = 0, [str(path)]
-    while ahead and total <= enough:
-        with contextlib.suppress(OSError), os.scandir(ahead.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    ahead.append(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
-
-
-def _deleted(path: Path) -> None:
-    """Remove a folder, whatever rights were left on what is in it; links are not followed."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    if not path.is_dir():
-        return
-    path.chmod(stat.S_IRWXU)
-    for folder, inner, _ in os.walk(path):
-        for one in inner:  # before it is gone into
-            if not Path(folder, one).is_symlink():
-                Path(folder, one).chmod(stat.S_IRWXU)
-    shutil.rmtree(path)

@@ -65,6 +65,19 @@ async def test_a_branch_that_moved_on_is_looked_at_again(given: Given):
     assert "by now" in outcome.reason
 
 
+async def test_where_the_branch_is_gone_after_the_merge_it_is_the_task_s_commit_that_is_tested(given: Given):
+    first = await run(given, sh("echo 1 > a", settings={"commit": True}))
+    assert isinstance(first, Done)
+    git("update-ref", "refs/heads/main", first.sha, cwd=given.forge)
+    git("branch", "-D", BRANCH, cwd=given.forge)
+    git("pull", "-q", "origin", "main", cwd=given.folder / "other")
+    (given.folder / "other" / "more").write_text("x")
+    for words in ("add .", "commit -qm more", "push -q origin main"):
+        git(*words.split(), cwd=given.folder / "other")
+    outcome = await run(given, sh("test -e a && test ! -e more", 2, sha=first.sha))
+    assert outcome == Done("", (Evidence("tests", {"passed": 1, "failed": 0}, first.sha),))
+
+
 async def test_somebody_s_push_meanwhile_is_not_overwritten(given: Given):
     other = given.folder / "other"
     push = f"cd {other} && git checkout -qb t main && echo x > theirs && git add . && git commit -qm t"

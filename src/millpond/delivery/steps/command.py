@@ -59,12 +59,11 @@ class CommandStep:
         counts = await asyncio.to_thread(_counts, ran.run)
         if ended.rc:
             passed, failed = (counts.passed, max(counts.failed, 1)) if counts else (0, 1)
-            told = fact("tests", work.job.sha or ran.workspace.start, passed=passed, failed=failed)
+            told = fact("tests", ran.workspace.start, passed=passed, failed=failed)
             return Failed(f"rc={ended.rc}: {said}", (told,))
         counts = counts or reports.Counts(1, 0)
         sha = await self._pushed(ran) if work.flag("commit", default=False) else ""
-        about = sha or work.job.sha or ran.workspace.start
-        return Done(sha, (fact("tests", about, passed=counts.passed, failed=counts.failed),))
+        return Done(sha, (fact("tests", sha or ran.workspace.start, passed=counts.passed, failed=counts.failed),))
 
     async def _pushed(self, ran: Ran) -> str:
         work = ran.work

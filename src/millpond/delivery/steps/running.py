@@ -92,7 +92,7 @@ async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Worksp
             await tools.runs.end(found)
             raise WorkspaceFailed("the workspace of a run that was taken up is gone")
         return found, workspace
-    workspace = await tools.workspaces.prepare(work.project, work.task.key, work.task.branch)
+    workspace = await tools.workspaces.prepare(work.project, work.task.key, work.task.branch, work.job.sha)
     if work.job.sha and workspace.remote_head and workspace.remote_head != work.job.sha:
         raise BranchMoved(f"{work.task.branch} is at {workspace.remote_head[:12]} by now, not {work.job.sha[:12]}")
     prepared = await tools.runs.prepared(name)
