@@ -270,9 +270,9 @@ class World:
             server = self.rng.choice((self.plane, self.gitea))
             how = self.rng.choice([Fails.TOO_MANY, Fails.ERROR, Fails.DROP, Fails.PAGE, Fails.HANG])
             lost = how is not Fails.TOO_MANY and self.rng.random() < 0.5
-            server.fail(how, self.rng.randint(1, 3), words="/api/v1/", lost=lost, after="0")
+            server.fail(how, self.rng.randint(1, 2), words="/api/v1/", lost=lost, after="0")
             server.faults[:] = [one for one in server.faults if one.times > 0]
-            await asyncio.sleep(self.rng.uniform(0.05, 0.4))
+            await asyncio.sleep(self.rng.uniform(0.2, 1.5))
 
     # the end
 
