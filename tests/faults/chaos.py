@@ -31,6 +31,8 @@ MORE = ("Monitoring after Deploy", "Approved", "Rejected", "Needs Input", "Block
 COLUMNS = [*((name, "started") for name in (*NAMES, *MORE)), ("Done", "completed"), ("Cancelled", "cancelled")]
 PROJECTS = ("shop", "till", "bank")
 CHEAP_USD, TASK_USD, DAY_USD = 0.2, 5.0, 1000.0
+CHEAP = 3
+"""Each seventh issue, from this one on, has a budget that does not suffice."""
 AGES_S = 400.0
 Post = tuple[str, dict[str, str], bytes, int]
 """Who sends, headers, body, and how it is to be answered."""
@@ -118,9 +120,12 @@ class World:
     process: subprocess.Popen[bytes] | None = None
     taken: int = 0
     """Deliveries that were looked at."""
+    made: int = 0
+    """Issues that were made."""
+    labels: dict[str, str] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """Make projects, repositories and issues."""
+        """Make projects and repositories."""
         self.folder.mkdir()
         for name in PROJECTS:
             self.states[name] = self.plane.project(name, COLUMNS)
@@ -137,11 +142,15 @@ class World:
             task=TASK_USD, day=DAY_USD, cheap=CHEAP_USD, token=TOKEN, key=KEY, workspace=WORKSPACE,
         )  # fmt: skip
         (self.folder / "millpond.toml").write_text(text)
-        cheap = {name: self.plane.label(name, "cheap") for name in PROJECTS}
-        for number in range(self.issues):
-            name = PROJECTS[number % len(PROJECTS)]
-            labels = [cheap[name]] if number % 7 == 3 else []
+        self.labels = {name: self.plane.label(name, "cheap") for name in PROJECTS}
+
+    def more(self, count: int = 1) -> None:
+        """Make issues, as long as some are left to make."""
+        for _ in range(min(count, self.issues - self.made)):
+            name, number = PROJECTS[self.made % len(PROJECTS)], self.made
+            labels = [self.labels[name]] if number % 7 == CHEAP else []
             self.plane.add(name, f"Issue {number}", self.states[name]["To Analyse"], labels=labels)
+            self.made += 1
 
     # the daemon
 
@@ -199,8 +208,13 @@ class World:
     def chatter(self) -> None:
         """Say something that means nothing, about some issue."""
         name = self.rng.choice(PROJECTS)
-        item = self.rng.choice(self.plane.projects[name]["items"])
-        self.plane.say(name, item["id"], self.rng.choice(["hm", "please /approve soon", "approved?", "see SH-1"]))
+        items = self.plane.projects[name]["items"]
+        if items:
+            self.plane.say(
+                name,
+                self.rng.choice(items)["id"],
+                self.rng.choice(["hm", "please /approve soon", "approved?", "see SH-1"]),
+            )
 
     # webhooks
 
@@ -256,9 +270,9 @@ class World:
             server = self.rng.choice((self.plane, self.gitea))
             how = self.rng.choice([Fails.TOO_MANY, Fails.ERROR, Fails.DROP, Fails.PAGE, Fails.HANG])
             lost = how is not Fails.TOO_MANY and self.rng.random() < 0.5
-            server.fail(how, self.rng.randint(1, 3), words="/api/v1/", lost=lost, after="0")
+            server.fail(how, self.rng.randint(1, 2), words="/api/v1/", lost=lost, after="0")
             server.faults[:] = [one for one in server.faults if one.times > 0]
-            await asyncio.sleep(self.rng.uniform(0.05, 0.4))
+            await asyncio.sleep(self.rng.uniform(0.2, 1.5))
 
     # the end
 

@@ -82,7 +82,8 @@ class DriftOperations:
 
     async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
         of, rows = self._app.delivering, list[Row]()
-        actions = await of.engine.why(project, issue.id, urgent=True)
+        rests = task is not None and not task.open and issue.state == task.shown
+        actions = (Wait("as it was left"),) if rests else await of.engine.why(project, issue.id, urgent=True)
         if not isinstance(actions[0], Wait):
             kind = "forge" if type(actions[0]).__name__ == "Push" else "board"
             rows.append(_row(project, task, issue, kind, told(actions)))
