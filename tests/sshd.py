@@ -36,7 +36,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
 AcceptEnv none
-{more}
+{environ}
 """
 
 
@@ -45,12 +45,13 @@ class Impossible(Exception):
 
 
 class Sshd:
-    """A context manager; `options` are those of a host behind it."""
+    """A context manager; `options` are those of a host behind it. `path`: where its commands are found."""
 
-    def __init__(self, more: str = "") -> None:
+    def __init__(self, path: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mp-sshd"))
         self.port = free_port()
-        self._more = more
+        # A home of its own: deploys of one user on one host wait for one another there, and tests run side by side.
+        self._environ = f"SetEnv HOME={self.folder}" + (f" PATH={path}" if path else "")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -85,7 +86,7 @@ class Sshd:
     def start(self) -> None:
         program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "sshd"
         config = self.folder / "sshd_config"
-        config.write_text(CONFIG.format(port=self.port, folder=self.folder, more=self._more))
+        config.write_text(CONFIG.format(port=self.port, folder=self.folder, environ=self._environ))
         with (self.folder / "log").open("ab") as log:
             argv = [program, "-D", "-e", "-f", str(config)]
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)

@@ -190,14 +190,17 @@ async def test_a_connection_that_breaks_amid_a_command_is_lost(sshd: Sshd, make:
     assert (told.kind, told.rc) == (Kind.TRANSIENT, 255)
 
 
-async def test_a_control_socket_that_is_dead_is_replaced(sshd: Sshd, make: Make, tmp_path: Path):
-    options = sshd.options()
-    path = Connections(tmp_path / "s").socket(options)
+async def test_a_control_socket_that_is_dead_is_replaced(sshd: Sshd, tmp_path: Path):
+    connections = Connections(tmp_path / "s")
+    path = connections.socket(sshd.options())
     path.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
-    assert (await make(options).run(["echo", "x"], timeout_s=60)).out == "x\n"
+    host = SshHost(sshd.options(), connections)
+    assert (await host.run(["echo", "x"], timeout_s=60)).out == "x\n"
     assert sshd.logins() == 1
+    await host.close()
+    assert not list(path.parent.iterdir())
 
 
 async def test_closing_ends_the_connection(sshd: Sshd, tmp_path: Path):

@@ -139,9 +139,10 @@ def test_a_wrong_setting_of_the_pruner_s_starts_all_the_same_and_check_tells(mak
 
 
 @pytest.fixture
-def sshd() -> Iterator[Sshd]:
+def sshd(machine: Path) -> Iterator[Sshd]:
+    """The far side's shell finds the script first, as if its engine were there."""
     try:
-        with Sshd() as made:
+        with Sshd(f"{machine}:/usr/bin:/bin") as made:
             yield made
     except Impossible as reason:
         pytest.skip(str(reason))
@@ -159,12 +160,8 @@ def processes_with(text: str) -> list[str]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_over_ssh_there_is_one_connection_and_nothing_is_left_of_it(
-    make_pond, machine: Path, sshd: Sshd, workers: int, tmp_path: Path
+    make_pond, sshd: Sshd, workers: int, tmp_path: Path
 ):
-    # The far side's shell finds the script first, as if its engine were there.
-    sshd.stop()
-    sshd._more = f"SetEnv PATH={machine}:/usr/bin:/bin"
-    sshd.start()
     config = CONFIG.partition("[hosts.here]")[0] + sshd.toml("web1")
     pond = make_pond(config, workers=workers)
     assert waited(pond, "web1")["last_error"] is None

@@ -140,7 +140,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     path, there = programs(folder / "here"), programs(folder / "there", "/usr/bin/docker")
     try:
         with (
-            Sshd(f"SetEnv PATH={there}") as sshd,
+            Sshd(there) as sshd,
             Engine(None, "127.0.0.0/8") as engine,
             RealRegistry(folder / "registry") as registry,
         ):

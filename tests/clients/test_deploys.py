@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.clients.deployed import COMPOSE, PASSWORD, STACK, World
-from tests.composing import stack_docker
+from tests.composing import compose, stack_docker
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(900)]
 
@@ -166,6 +167,22 @@ def test_hostile_values_reach_the_container_and_no_shell_or_argv(world: World):
     assert {f"H{number}={value}" for number, value in enumerate(HOSTILE)} <= set(world.container()["Config"]["Env"])
     assert not list(world.folder.rglob("pwned"))
     assert not Path.home().joinpath("pwned").exists()
+
+
+def test_compose_as_the_plug_in_of_docker_is_taken_first(world: World):
+    plugins = world.parts.sshd.folder / ".docker/cli-plugins"
+    plugins.mkdir(parents=True)
+    (plugins / "docker-compose").symlink_to(compose())
+    alone = world.folder / "alone"
+    world.hook(f"touch {alone}")
+    try:
+        assert world.deploy("1")["ok"]
+    finally:
+        shutil.rmtree(plugins)
+    assert world.version() == "1"
+    assert not alone.exists(), "the program that stands alone brought it out"
+    assert world.deploy("2")["ok"]
+    assert alone.exists()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ step, plain = sys.argv.pop(1), operations.deploying
 def die(reached):
     if reached == step:
         os.kill(os.getpid(), signal.SIGKILL)
-operations.deploying = lambda app: replace(plain(app), reached=die)
+operations.deploying = lambda *those: replace(plain(*those), reached=die)
 from millpond.cli.main import run
 run()
 """

@@ -301,7 +301,7 @@ async def test_a_move_in_the_outbox_keeps_what_the_confirmation_needs(ledger: Le
     assert item.payload == {
         "key": "analysis",
         "state": "analysis",
-        "seen": "to_analyse",
+        "seen": ["to_analyse"],
         "clears": ["start", "verdict"],
         "inputs": 1,
     }

@@ -37,7 +37,7 @@ async def states(db: Any) -> list[str]:
 async def test_of_an_issues_moves_only_the_newest_leaves(ledger: Ledger, db: Any):
     task = await do(ledger, await begun(ledger), ANALYSIS)
     task = await do(ledger, task, BLOCKED, Tell("why", "k"))
-    assert [item.payload.get("state") for item in await ledger.outbox.take(60, 9)] == ["blocked", None]
+    assert [item.payload.get("state") for item in await ledger.outbox.pending()] == ["blocked", None]
     assert await states(db) == ["dropped", "pending", "pending"]
     await do(ledger, task, Acknowledge("elsewhere"))
     assert await states(db) == ["dropped", "dropped", "pending"]
@@ -101,3 +101,43 @@ async def test_a_write_that_is_given_up_is_looked_at_again(ledger: Ledger, db: A
     assert await states(db) == ["dropped"]
     assert [one.urgent for one in await ledger.nudges.all()] == [True]
     assert "dropped" in await ledger.events(task.id)
+
+
+def shows(key: Key, seen: str) -> Show:
+    return Show(key, str(key), seen, frozenset())
+
+
+async def test_a_move_that_is_being_sent_ends_before_the_next_one_leaves(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), shows(Key.ANALYSIS, "to_analyse"))
+    (first,) = await ledger.outbox.take(60, 10)
+    await do(ledger, task, shows(Key.IN_PROGRESS, "to_analyse"))
+    assert await ledger.outbox.take(60, 10) == [], "the first could arrive after the second"
+    await ledger.outbox.confirm(first)
+    (second,) = await ledger.outbox.take(60, 10)
+    assert second.payload["state"] == "in_progress"
+    assert second.payload["seen"] == ["analysis", "to_analyse"], "what we moved ourselves is no person's doing"
+
+
+async def test_a_move_that_failed_gives_way_to_a_newer_one(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), shows(Key.ANALYSIS, "to_analyse"))
+    (first,) = await ledger.outbox.take(60, 10)
+    await do(ledger, task, shows(Key.IN_PROGRESS, "to_analyse"))
+    await ledger.outbox.retry(first, "500")
+    assert [item.payload["state"] for item in await ledger.outbox.pending()] == ["in_progress"]
+    (second,) = await ledger.outbox.take(60, 10)
+    assert second.payload["seen"] == ["analysis", "to_analyse"], "nobody knows whether the first took effect"
+
+
+async def test_where_the_board_stands_right_it_is_brought_back_from_a_move_that_is_being_sent(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), shows(Key.ANALYSIS, "to_analyse"))
+    (first,) = await ledger.outbox.take(60, 10)
+    await do(ledger, task, Acknowledge("to_analyse"))
+    await ledger.outbox.confirm(first)
+    (back,) = await ledger.outbox.take(60, 10)
+    assert (back.payload["state"], back.payload["seen"]) == ("to_analyse", ["analysis", "to_analyse"])
+
+
+async def test_where_the_board_stands_right_what_has_not_left_is_taken_back(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), shows(Key.ANALYSIS, "to_analyse"))
+    await do(ledger, task, Acknowledge("to_analyse"))
+    assert await ledger.outbox.pending() == []

@@ -49,7 +49,7 @@ class FakeEngine:
 
     def host(self) -> FakeHost:
         made = FakeHost(self.name, self.crowd)
-        made.on("sh", "-c", answer=lambda asked: made.run(asked.argv[5:], timeout_s=60, stdin=asked.stdin))
+        made.on("sh", "-c", answer=lambda asked: made.run(asked.argv[6:], timeout_s=60, stdin=asked.stdin))
         made.on("true", answer="")
         made.on("docker", "compose", "version", answer="2.40.3\n")
         made.on("docker", "compose", "--ansi", answer=self._up)

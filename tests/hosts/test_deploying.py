@@ -12,9 +12,10 @@ from tests.hosts.deploys import FAILURE, World, reference, world
 
 from millpond.db import Database
 from millpond.errors import BadRequest, Busy, MillpondError, NotFound
-from millpond.hosts import orchestrators as orch
 from millpond.hosts.apps import AppKind, Health
+from millpond.hosts.commands import Docker
 from millpond.hosts.deploying import BEFORE, NotDeployed, Order
+from millpond.hosts.exclusion import HELD, alone
 from millpond.hosts.holding import Held, app_lease
 from millpond.hosts.model import Completed, HostFailed, Kind
 from millpond.hosts.release import Release, State
@@ -433,13 +434,13 @@ async def test_what_an_ended_millpond_left_at_work_on_a_host_is_waited_for(made:
     """Its lease was taken over, but compose still brings out there what it was given."""
     heard: list[str] = []
     made.app = replace(made.app, hosts=("web1",))
-    made.hosts["web1"].on("sh", "-c", orch.alone((), 0)[2], "sh", "0", answer=Completed(orch.HELD))
+    made.hosts["web1"].on(*alone((), Docker(), "shop", 0), answer=Completed(HELD))
     release = await made.deploying.deploy(made.app, Order(), lambda text, *_: heard.append(text))
     assert release.state is State.ACTIVE
     assert "waiting: an earlier deploy is still at work on web1" in heard
-    waits = [argv[4] for argv in made.hosts["web1"].argvs if argv[-1] == "true" and len(argv) > 1]
+    waits = [argv[5] for argv in made.hosts["web1"].argvs if argv[-1] == "true" and len(argv) > 1]
     assert waits == ["0", "20"], "as long as that was given, and a little"
-    made.hosts["web1"].on("sh", "-c", answer=Completed(orch.HELD))
+    made.hosts["web1"].on("sh", "-c", answer=Completed(HELD))
     failed = await deploy(made, "2")
     assert failed.error.startswith("web1: an earlier deploy is still at work there, longer than it may")
     assert ups(made)["web1"] == 1
@@ -449,6 +450,7 @@ async def test_both_compose_and_stacks_are_brought_out_alone(made: World):
     await deploy(made)
     fenced = [argv for argv in made.hosts["web1"].argvs if argv[:2] == ("sh", "-c") and "up" in argv]
     assert len(fenced) == 1
+    assert int(fenced[0][5]) >= 3, "it waits for another one, as long as there is time"
     await swarm(made, {}, [{"CurrentState": "Running 3 seconds ago"}])
     assert [argv for argv in made.hosts["web2"].argvs if argv[:2] == ("sh", "-c") and "stack" in argv]
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -145,54 +141,3 @@ def test_why_compose_failed_is_what_it_says_beside_its_progress():
     assert orch.failure(Completed(1, "", err)).endswith("Error response from daemon: No such image: x")
     assert "Recreate" not in orch.failure(Completed(1, "", err))
     assert orch.failure(Completed(3)) == "rc=3, and it said nothing"
-
-
-SHELLS = [found for name in ("dash", "bash", "busybox") if (found := shutil.which(name))]
-needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="no flock(1) here")
-
-
-def alone(shell: str, *argv: str, wait_s: int = 0) -> list[str]:
-    _, *rest = orch.alone(argv, wait_s)
-    return [shell, *(["sh"] if shell.endswith("busybox") else []), *rest]
-
-
-@needs_flock
-@pytest.mark.parametrize("shell", SHELLS)
-def test_what_is_to_run_alone_waits_for_what_was_left_behind_and_goes_before_nobody(shell: str, tmp_path: Path):
-    """The first one is killed as a lost connection leaves it: what it runs goes on."""
-    env = {**os.environ, "HOME": str(tmp_path)}
-
-    def run(*argv: str, wait_s: int = 0) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            alone(shell, *argv, wait_s=wait_s), env=env, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    assert run("echo", "a b", "$HOME").stdout == "a b $HOME\n"
-    assert run("sh", "-c", "cat; exit 7").returncode == 7
-    go_on = tmp_path / "go on"
-    left = subprocess.Popen(
-        alone(shell, "sh", "-c", 'echo at work; while [ ! -e "$0" ]; do sleep 0.05; done', str(go_on)),
-        env=env, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert left.stdout is not None
-    assert left.stdout.readline() == "at work\n"
-    held = run("echo", "me")
-    assert (held.returncode, held.stdout) == (orch.HELD, "")
-    assert "an earlier deploy is still at work on this host" in held.stderr
-    waiting = subprocess.Popen(alone(shell, "echo", "me", wait_s=50), env=env, stdout=subprocess.PIPE, text=True)
-    go_on.touch()
-    assert waiting.communicate(timeout=60)[0] == "me\n"
-    left.communicate(timeout=60)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["go on"], "nothing is written"
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("lacks", ["flock", "a home", "HOME"])
-def test_without_a_lock_it_runs_all_the_same(shell: str, lacks: str, tmp_path: Path):
-    env = {"PATH": "/nowhere" if lacks == "flock" else os.environ["PATH"], "HOME": str(tmp_path / "gone")}
-    if lacks == "HOME":
-        del env["HOME"]
-    done = subprocess.run(
-        alone(shell, "/bin/echo", "me"), env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "me\n", "")

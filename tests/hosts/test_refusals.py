@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,7 +42,7 @@ SAID = [
         f"error while interpolating services.a.environment.A: required variable Y is missing a value: need {S}",
         "services.a.environment.A: required variable Y is missing a value",
     ),
-    (f"required variable Y is missing a value: need {S}", "required variable Y is missing a value"),
+    (f"required variable {S} is missing a value: need {S}", "a required variable is missing a value"),
     (f'service "a" refers to undefined volume {S}: invalid compose project', "service a refers to an undefined volume"),
     (f'service "a" depends on undefined service "{S}": invalid', "service a depends on an undefined service"),
     (f"env file /srv/{S} not found: stat /srv/{S}: no such file or directory", "a file, an env_file, is not there"),
@@ -62,6 +64,18 @@ SAID = [
     (
         "failed to parse /srv/compose.yml: yaml: line 1: did not find expected ',' or ']'",
         "compose.yml, line 1: did not find expected ',' or ']'",
+    ),
+    (
+        f"failed to parse /srv/compose.yml: yaml: line 1: did not find expected ',' or ']'{S} {S}",
+        "compose.yml, line 1: did not find expected ',' or ']'",
+    ),
+    (
+        f"yaml: line 4: found character that cannot start any token {S}",
+        "line 4: found character that cannot start any token",
+    ),
+    (
+        "yaml: line 2: mapping values are not allowed in this context",
+        "line 2: mapping values are not allowed in this context",
     ),
     (f"failed to parse /srv/compose.yml: yaml: unknown anchor '{S}' referenced", "an anchor is used that is not there"),
     (f"yaml: line 3: cannot unmarshal !!str `{S}` into int", "line 3: no YAML"),
@@ -98,3 +112,11 @@ def test_however_messages_are_put_together_no_value_is_told(said: list[str]):
 )  # fmt: skip
 def test_a_file_is_named_where_it_is_one(path: str, name: str):
     assert named(path) == name
+
+
+def test_long_texts_are_read_in_little_time():
+    long = "decoding failed" + " " * (16 * 1024)
+    began = time.process_time()
+    assert told(Completed(1, "", long)) == UNTOLD
+    assert told(Completed(1, "", "decoding failed " * 1000)) == UNTOLD
+    assert time.process_time() - began < 1.0

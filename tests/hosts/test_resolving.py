@@ -45,7 +45,7 @@ def write(folder: Path, **files: str) -> Path:
 async def refused(here: LocalHost, folder: Path, **options: object) -> str:
     with pytest.raises(AppFailed) as caught:
         await resolve(here, app(folder, **options))
-    assert CANARY not in str(caught.value)
+    assert "canary" not in str(caught.value)
     return caught.value.text
 
 
@@ -113,8 +113,9 @@ async def test_what_is_set_for_one_release_wins_over_the_env(here: LocalHost, fo
     [
         ("", "services: {a: {image: 'x:${VERSION}'}}", "not set: VERSION; set it in .env, or give it a default"),
         ("", "services: {a: {image: x, environment: {A: $B, C: $D}}}", "not set: B, D;"),
-        ("V=$W", "services: {a: {image: x}}", "not set: W"),
-        ('COMPOSE_FILE="$COMPOSE_FILE:compose.yml"', "services: {a: {image: x}}", "not set: COMPOSE_FILE"),
+        (f"V=pa${CANARY.partition('-')[0]}", "services: {a: {image: x}}", "a $ in a value: use single quotes"),
+        (f"P=pa${{{CANARY.partition('-')[0]}:?x}}", "services: {a: {image: x}}", "required variable is missing"),
+        ("V=$W", "services: {a: {image: 'x:$X', command: $Y}}", "not set: X, Y;"),
         ("", "services: {a: {image: '${V:?the tag}'}}", "services.a.image: required variable V is missing a value"),
         ("COMPOSE_FILE=nope.yml", "", "nope.yml: no such file"),
         ("", "services: [", "did not find expected node content"),
@@ -158,6 +159,29 @@ async def test_what_is_wrong_is_told_clearly(here: LocalHost, folder: Path, env:
     assert wrong in await refused(here, folder)
 
 
+async def test_an_older_compose_names_nothing_that_is_not_set():
+    host = FakeHost("there")
+    host.on("docker", "compose", "version", answer="2.20.0\n")
+    warned = 'time="t" level=warning msg="The \\"canary\\" variable is not set. Defaulting to a blank string."'
+    host.on("sh", "-c", answer=lambda asked: Completed("--variables" in asked.argv, "{}", warned))
+    with pytest.raises(AppFailed, match="uses a variable that is not set; a \\$ in a value") as caught:
+        await resolve(host, app(Path("/srv/shop"), on="there"))
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ['"a\ufffd"', '"a\\ufffd"'])
+async def test_what_is_not_utf_8_is_refused(here: LocalHost, folder: Path, said: str):
+    write(folder, compose="services: {a: {image: x, environment: {A: '$A'}}}")
+    (folder / ".env").write_bytes(b"A=caf\xe9\n")
+    assert "not text in UTF-8" in await refused(here, folder)
+    (folder / ".env").write_text(r"A='a\ufffd'", "utf-8")
+    assert (await resolve(here, app(folder))).document["services"]["a"]["environment"] == {"A": r"a\ufffd"}
+    host = FakeHost("there").on("docker", "compose", "version", answer="2.40.3\n")
+    host.on("sh", "-c", answer=f'{{"services": {{"a": {{"image": "x", "command": [{said}]}}}}}}')
+    with pytest.raises(AppFailed, match="not text in UTF-8"):
+        await resolve(host, app(folder, on="there"))
+
+
 async def test_a_folder_or_a_program_that_is_not_there_is_told(here: LocalHost, folder: Path, tmp_path, monkeypatch):
     assert "there is no folder" in await refused(here, folder / "not")
     assert "can't be" not in await refused(here, folder), "no file at all is compose's own refusal"
@@ -178,7 +202,7 @@ ELSEWHERE = "services: {a: {image: x, volumes: [%s]}}"
 @pytest.mark.parametrize(
     ("volume", "there"),
     [
-        ("'./conf:/c'", "./conf"), ("'../up:/c'", "../up"), ("{type: bind, source: r, target: /r}", "r"),
+        ("'./conf:/c'", "c"), ("'../up:/c'", "c"), ("{type: bind, source: r, target: /r}", "r"), ("'./canary:/c'", "c"),
         ("'/etc/x:/x'", ""), ("'data:/data'", ""), ("'~/x:/x'", ""),
     ],
 )  # fmt: skip
@@ -186,7 +210,7 @@ async def test_what_lies_beside_the_files_is_not_on_other_hosts(here: LocalHost,
     write(folder, compose=ELSEWHERE % volume + "\nvolumes: {data: {}}")
     if there:
         told = await refused(here, folder, in_place=False, hosts=("web1",))
-        assert f"service a: {there} lies beside its files on the pond's machine" in told
+        assert f"service a: what is mounted at /{there} lies beside its files on the pond's machine" in told
     else:
         await resolve(here, app(folder, in_place=False))
     await resolve(here, app(folder))
@@ -194,7 +218,7 @@ async def test_what_lies_beside_the_files_is_not_on_other_hosts(here: LocalHost,
 
 async def test_a_secret_s_file_beside_them_neither(here: LocalHost, folder: Path):
     write(folder, compose="services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: ./s.txt}}")
-    assert "secret s: ./s.txt lies beside" in await refused(here, folder, in_place=False)
+    assert "secret s: its file lies beside" in await refused(here, folder, in_place=False)
 
 
 def hostile(name: str) -> str:
@@ -213,7 +237,7 @@ async def test_a_folder_on_a_host_is_resolved_there_over_ssh(folder: Path, tmp_p
     (tmp_path / "there/docker-compose").symlink_to(compose())
     write(folder, env="V=1\nPW='a b'\n", compose="services: {a: {image: 'a:$V', environment: {PW: '$PW', X: '$X'}}}")
     try:
-        with Sshd(f"SetEnv PATH={tmp_path}/there:/usr/bin:/bin") as sshd:
+        with Sshd(f"{tmp_path}/there:/usr/bin:/bin") as sshd:
             host = SshHost(sshd.options(), Connections(tmp_path / "s"))
             found = await resolve(host, app(folder, on="web1"), over={"X": "it's $5"})
             await host.close()
@@ -266,12 +290,15 @@ async def test_a_usual_name_is_found(docker: LocalHost, folder: Path):
     ("env", "compose", "wrong"),
     [
         ("", "services: {a: {image: 'x:$V'}}", "not set: V"),
-        ("LD_PRELOAD=x\n", "services: {a: {image: 'x:$LD_PRELOAD'}}", "not set: LD_PRELOAD"),
-        ("V=$W\n", "services: {a: {image: x}}", ".env: line 1: W is not set"),
+        ("LD_PRELOAD=x\n", "services: {a: {image: 'x:$LD_PRELOAD'}}", "LD_PRELOAD would act on docker itself"),
+        ("DOCKER_TAG=1.2\n", "services: {a: {image: 'x:${DOCKER_TAG:-latest}'}}", "DOCKER_TAG would act on docker"),
+        ("HTTP_PROXY=x\n", "services: {a: {image: x, command: '$$B ${A:-${HTTP_PROXY}}'}}", "HTTP_PROXY would act on"),
+        ("X=1\nV=pa$canary\n", "services: {a: {image: x}}", ".env: line 2: the value of V uses a variable that is not"),
+        ("X=canary\nCOMPOSE_FILE=$X\n", "", "a file of COMPOSE_FILE can't be read"),
         ("A B\n", "services: {a: {image: x}}", ".env: line 1: not NAME=VALUE"),
         ("COMPOSE_FILE=nope.yml\n", "", "nope.yml can't be read on the pond's machine"),
         ("COMPOSE_FILE=-\n", "", "standard input"),
-        ("COMPOSE_FILE=--help\n", "", "--help can't be read"),
+        ("COMPOSE_FILE=--help\n", "", "a file of COMPOSE_FILE can't be read"),
         ("", "services: [", "compose.yml is no YAML: line 3"),
         ("", "services: {a: {build: .}}", "service a has no image, and a stack builds none"),
         ("", "services: {a: {image: --help}}", "service a: its image is no image reference"),

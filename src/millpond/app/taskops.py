@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,19 @@ from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
 from millpond.delivery.actions import Action, Wait
+from millpond.delivery.budget import used_for
 from millpond.delivery.model import Issue, Job, Project, Task
 from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.rates import Use
 from millpond.errors import NotFound
 
 if TYPE_CHECKING:
     from millpond.app.application import App
     from millpond.app.operations import Operation, Progress
+
+WHY_S = 5.0
+"""How long is waited for tracker and forge when somebody asks why."""
 
 
 class TaskOperations:
@@ -166,9 +172,13 @@ async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
 async def why_issue(app: App, project: Project, issue: str) -> str:
     """Say in words what an issue waits for, or what would be done about it now."""
     try:
-        actions = await app.delivering.engine.why(project, issue)
+        async with asyncio.timeout(WHY_S):
+            with used_for(Use.URGENT):
+                actions = await app.delivering.engine.why(project, issue)
     except (TrackerFailed, ForgeFailed) as error:
         return f"it can't be looked at: {error}"
+    except TimeoutError:
+        return f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s"
     return told(actions)
 
 

@@ -137,8 +137,8 @@ def _beside(connection: Connection, now: float, task: Task, action: Action) -> N
             _stop(connection, now, action)
         case UseVerdict():
             show(connection, now, task, verdict(task, action, now))
-        case Acknowledge():
-            outbox.forget_moves(connection, now, task)
+        case Acknowledge(state=state):
+            outbox.stay(connection, now, task, state)
         case Show() | Tell() | Alert():
             outbox.put(connection, now, task, action)
 

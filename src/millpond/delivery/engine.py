@@ -319,18 +319,10 @@ class Engine:
         await self._ledger.outbox.confirm(item)
 
     async def _move(self, project: Project, item: OutboxItem) -> None:
-        """Move an issue, unless a person has moved it since this was decided.
-
-        Where it stands may be news to who decided: an earlier move of ours may have left meanwhile. What people move
-        issues to is never taken for that.
-        """
+        """Move an issue, unless a person has moved it since this was decided."""
         issue = await self._read(project, item.issue)
-        state = str(item.payload["state"])
-        expected = {state, item.payload["seen"]}
-        if issue is not None and issue.state not in expected:
-            board = await self._around.states.board(project)
-            expected |= {one for one in await self._ledger.outbox.ours(item) if not board.said(one)}
-        if issue is None or issue.state not in expected:
+        state, seen = str(item.payload["state"]), item.payload["seen"]
+        if issue is None or issue.state not in {state, *(seen if isinstance(seen, list) else ())}:
             await self._ledger.outbox.drop(item, "the issue is gone" if issue is None else "a person moved the issue")
             return
         if issue.state != state:

@@ -1,13 +1,16 @@
 """What leaves for the tracker: durable, idempotent, retried; written in the transaction that decided it.
 
-Of an issue's moves only the newest is kept. A write that was sent and whose answer was lost is sent again: moving an
-issue to where it stands does nothing, a comment carries its key. `OutboxItem.payload` has for a move: ``state``,
-``seen`` (where the issue stood), ``clears``, ``inputs`` (see `folding.confirmed`); for the others ``text``.
+Of an issue's moves only the newest is kept, with one that is being sent just now: that one ends first, so that they
+arrive in their order. A write that was sent and whose answer was lost is sent again: moving an issue to where it stands
+does nothing, a comment carries its key. `OutboxItem.payload` has for a move: ``state``, ``seen`` (where the issue may
+stand if no person has moved it: where it was seen, and where our own moves bring it), ``clears``, ``inputs`` (see
+`folding.confirmed`); for the others ``text``.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,8 +29,9 @@ from millpond.delivery.tables import OUTBOX, TASKS
 BACKOFF = Backoff(2.0, 2.0, 300.0)
 MAX_TEXT = 20_000
 MAX_ERROR = 500
-MAX_TRIED = 50
 _C = OUTBOX.c
+_OLDER, _NEWER = OUTBOX.alias("older"), OUTBOX.alias("newer")
+NEWER = "a newer one holds"
 
 
 class Outbox:
@@ -42,9 +46,10 @@ class Outbox:
         def write(connection: Connection) -> list[OutboxItem]:
             now = self._books.now(connection)
             free = sa.or_(_C.lease_until <= now, _C.lease_until > now + lease_s + 5)
-            due = sa.and_(_C.state == "pending", _C.not_before <= now, free)
+            first = ~sa.and_(_C.kind == "move", _moves(_OLDER, _OLDER.c.id < _C.id))
+            due = sa.and_(_C.state == "pending", _C.not_before <= now, free, first)
             query = sa.select(OUTBOX).where(due).order_by(_C.not_before, _C.id).limit(limit)
-            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            rows = connection.execute(query.with_for_update(skip_locked=True, of=OUTBOX)).all()
             change = {"lease_until": now + lease_s, "fence": _C.fence + 1}
             connection.execute(sa.update(OUTBOX).where(_C.id.in_([row.id for row in rows])).values(**change))
             return [item_of(row) for row in rows]
@@ -65,14 +70,16 @@ class Outbox:
         """Send it again later: it failed, or nobody knows."""
 
         def write(connection: Connection) -> None:
-            wait_s = max(BACKOFF.after(item.attempts + 1), after_s or 0.0)
+            wait_s, now = max(BACKOFF.after(item.attempts + 1), after_s or 0.0), self._books.now(connection)
             change = {
                 "attempts": item.attempts + 1,
-                "not_before": self._books.now(connection) + wait_s,
+                "not_before": now + wait_s,
                 "lease_until": 0.0,
                 "error": error[:MAX_ERROR],
             }
             pending = sa.and_(_C.id == item.id, _C.state == "pending")
+            over = sa.and_(pending, _C.kind == "move", _moves(_NEWER, _NEWER.c.id > _C.id))
+            connection.execute(sa.update(OUTBOX).where(over).values(state="dropped", ended_at=now, error=NEWER))
             connection.execute(sa.update(OUTBOX).where(pending).values(**change))
 
         await self._books.write(Point.RETRY_OUTBOX, write)
@@ -88,21 +95,6 @@ class Outbox:
 
         await self._books.write(Point.DROP_OUTBOX, write)
 
-    async def ours(self, item: OutboxItem) -> frozenset[str]:
-        """Give the columns that we may have left an issue in: of the last move that left, and of those tried since.
-
-        One that was given up for a newer one may have taken effect all the same.
-        """
-        mine = sa.and_(_C.task == item.task, _C.kind == "move", _C.id < item.id, _C.fence > 0)
-        query = sa.select(_C.payload, _C.state).where(mine).order_by(_C.id.desc()).limit(MAX_TRIED)
-        rows = await self._books.read(lambda connection: connection.execute(query).all())
-        found = set[str]()
-        for row in rows:
-            found.add(str(json.loads(row.payload)["state"]))
-            if row.state == "sent":
-                break
-        return frozenset(found)
-
     async def pending(self, limit: int = 1000) -> list[OutboxItem]:
         """Give what has not left yet, the oldest first."""
         query = sa.select(OUTBOX).where(_C.state == "pending").order_by(_C.id).limit(limit)
@@ -113,11 +105,11 @@ class Outbox:
 def put(connection: Connection, now: float, task: Task, action: Show | Tell | Alert) -> None:
     """Add a write within the transaction that decided it; the same key again is nothing new."""
     if isinstance(action, Show):
-        forget_moves(connection, now, task)
+        _, ours = _forget(connection, now, task)
         payload: dict[str, Any] = {
             "key": str(action.key),
             "state": action.state,
-            "seen": action.seen,
+            "seen": sorted({action.seen, task.shown, *ours}),
             "clears": sorted(action.clears),
             "inputs": task.inputs,
         }
@@ -125,6 +117,10 @@ def put(connection: Connection, now: float, task: Task, action: Show | Tell | Al
     else:
         payload = {"text": action.text[:MAX_TEXT]}
         key, kind = action.key, "comment" if isinstance(action, Tell) else "alert"
+    _add(connection, now, task, key, kind, payload)
+
+
+def _add(connection: Connection, now: float, task: Task, key: str, kind: str, payload: Mapping[str, Any]) -> None:
     values = {
         "key": key,
         "kind": kind,
@@ -144,11 +140,37 @@ def put(connection: Connection, now: float, task: Task, action: Show | Tell | Al
     insert_new(connection, OUTBOX, values)
 
 
-def forget_moves(connection: Connection, now: float, task: Task) -> None:
-    """Take back the moves of an issue that have not left: a newer one holds."""
-    moves = sa.and_(_C.project == task.project, _C.issue == task.issue, _C.kind == "move", _C.state == "pending")
-    change = {"state": "dropped", "ended_at": now, "error": "a newer one holds"}
-    connection.execute(sa.update(OUTBOX).where(moves).values(**change))
+def stay(connection: Connection, now: float, task: Task, state: str) -> None:
+    """Leave an issue at a column where it stands: moves that have not left are taken back.
+
+    One that is being sent just now may yet bring it away; then it is brought back.
+    """
+    sending, ours = _forget(connection, now, task)
+    if sending:
+        payload = {"key": "", "state": state, "seen": sorted(ours), "clears": [], "inputs": task.inputs}
+        _add(connection, now, task, f"{task.id}:{task.version}:move", "move", payload)
+
+
+def _forget(connection: Connection, now: float, task: Task) -> tuple[bool, set[str]]:
+    """Take back an issue's moves that have not left.
+
+    Gives whether one is being sent just now, and where the issue may stand because of any of them.
+    """
+    mine = sa.and_(_C.project == task.project, _C.issue == task.issue, _C.kind == "move", _C.state == "pending")
+    items = [(row, item_of(row)) for row in connection.execute(sa.select(OUTBOX).where(mine)).all()]
+    change = {"state": "dropped", "ended_at": now, "error": NEWER}
+    connection.execute(sa.update(OUTBOX).where(mine, _C.lease_until <= now).values(**change))
+    ours: set[str] = set()
+    for _, item in items:
+        seen = item.payload.get("seen")
+        ours |= {str(item.payload.get("state")), *(map(str, seen) if isinstance(seen, list) else ())}
+    return any(row.lease_until > now for row, _ in items), ours
+
+
+def _moves(other: sa.FromClause, which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether another move of the same issue has not ended."""
+    same = sa.and_(other.c.project == _C.project, other.c.issue == _C.issue)
+    return sa.exists().where(same, other.c.kind == "move", other.c.state == "pending", which)
 
 
 def _end(connection: Connection, item: int, state: str, now: float, error: str = "") -> bool:

@@ -2,16 +2,16 @@
 
 Compose is asked for its JSON form (``config --format json``), in which every variable is filled in, files are merged,
 and what a service reads from ``env_file`` stands in it. The document may hold secrets: nothing here repeats a value of
-it but paths, masked, and images that are sound references; of what compose says there is told what `refusals` lets
-through. Compose tells of a variable that is not set by a warning only, and PyPI's launcher of it forgets the exit code:
-what was written to standard error decides too.
+it but where something is mounted, masked, and images that are sound references; of what compose says there is told
+what `refusals` lets through. Compose tells of a variable that is not set by a warning only, and PyPI's launcher of it
+forgets the exit code: what was written to standard error decides too.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from millpond.hosts.apps import AppFailed, AppOptions, Resolved, Wanted
@@ -41,6 +41,25 @@ def config(program: Argv, app: AppOptions) -> Argv:
     return (*program, "-p", app.name, *env_file, *options, "config", "--format", "json", *paths)
 
 
+def variables(program: Argv, app: AppOptions) -> Argv:
+    """Ask compose which variables an app's files use by themselves; older ones than 2.28 don't tell."""
+    return (*config(program, app), "--variables")
+
+
+def read_variables(done: Completed) -> frozenset[str]:
+    """Read the answer; nothing is known where it can't be read."""
+    try:
+        found = json.loads(done.out) if done.ok and not done.truncated and len(done.out) <= MAX_DOCUMENT else {}
+    except (ValueError, RecursionError):
+        return frozenset()
+    return frozenset(found) if isinstance(found, dict) else frozenset()
+
+
+def unset(done: Completed) -> frozenset[str]:
+    """Give what compose warns of as not set: variables' names, and what follows a $ in a value of the .env."""
+    return frozenset(_UNSET.findall(done.err))
+
+
 def check_version(said: str) -> None:
     """Refuse a compose that knows no JSON form. Raises `ValueError`."""
     found = _MAJOR.match(said.strip())
@@ -50,9 +69,14 @@ def check_version(said: str) -> None:
         )
 
 
-def read_config(done: Completed, app: AppOptions) -> Resolved:
-    """Read compose's answer. Raises `AppFailed`."""
-    refuse_unset(sorted(set(_UNSET.findall(done.err))), app)
+def read_config(done: Completed, app: AppOptions, named: Collection[str] = ()) -> Resolved:
+    """Read compose's answer. `named`: variables whose names stand in the files themselves. Raises `AppFailed`."""
+    missing = unset(done)
+    refuse_unset(sorted(missing.intersection(named)), app)
+    if missing:
+        text = f"a value in {app.env_file or '.env'}, or an env_file, uses a variable that is not set"
+        see = f"`docker compose config -q` in {app.path} tells its name"
+        raise AppFailed(app.name, f"{text}; a $ in a value: use single quotes ({see}, which may be part of a secret)")
     if not done.ok or not done.out.strip():
         raise AppFailed(app.name, f"compose refuses its files: {_refusal(done, app)}")
     if done.truncated or len(done.out) > MAX_DOCUMENT:
@@ -61,6 +85,9 @@ def read_config(done: Completed, app: AppOptions) -> Resolved:
         document = json.loads(done.out)
     except (ValueError, RecursionError):
         raise AppFailed(app.name, "compose gave no JSON: version 2.0 or later is needed") from None
+    if "\ufffd" in json.dumps(document, ensure_ascii=False):
+        where = app.env_file or ".env"
+        raise AppFailed(app.name, f"its files, {where} or an env_file are not text in UTF-8 (or have U+FFFD in them)")
     return resolved(document, app)
 
 
@@ -135,14 +162,14 @@ def _astray(document: Mapping[str, Any], app: AppOptions) -> Iterator[str]:
             if one.get("environment"):
                 yield f"{kind[:-1]} {name}: its value is a variable, which a release has not; write file: instead"
             if _stays_behind(one.get("file"), app):
-                yield f"{kind[:-1]} {name}: {_there(one['file'], app)}"
+                yield f"{kind[:-1]} {name}: its file {_there(app)}"
     for name, service in _tables(document.get("services")):
         volumes = service.get("volumes")
         for volume in volumes if isinstance(volumes, list) else ():
             if not isinstance(volume, dict):
                 continue
             if volume.get("type") == "bind" and _stays_behind(volume.get("source"), app):
-                yield f"service {name}: {_there(volume['source'], app)}"
+                yield f"service {name}: what is mounted at {brief(str(volume.get('target')))} {_there(app)}"
             if volume.get("type") == "image":
                 yield f"service {name}: a volume that is an image is not pulled ahead; put it into its own image"
 
@@ -160,8 +187,9 @@ def _stays_behind(path: object, app: AppOptions) -> bool:
     return not path.startswith("/") or path == app.path or path.startswith(f"{app.path.rstrip('/')}/")
 
 
-def _there(path: str, app: AppOptions) -> str:
+def _there(app: AppOptions) -> str:
+    """Say what is wrong with a path, without it: it is filled in, and may hold a secret."""
     where = f"on {app.on}" if app.on else "on the pond's machine"
     ways = "write a path that is absolute and there on the app's hosts, or put it into the image"
     only = " (or `on = HOST`, if the app runs on that host only and its folder lies there)"
-    return f"{brief(path)} lies beside its files {where}, and not on its hosts; {ways}{only}"
+    return f"lies beside its files {where}, and not on its hosts; {ways}{only}"

@@ -67,7 +67,7 @@ class _Variables:
         self._found, self._line, self._name, self._left = found, line, name, MAX_VALUE
 
     def __call__(self, used: re.Match[str]) -> str:
-        given = _looked_up(used, self._found, self._line)
+        given = _looked_up(used, self._found, self._line, self._name)
         self._left -= len(given)
         if self._left < 0:
             raise Wrong(_too_long(self._name, self._line))
@@ -116,8 +116,8 @@ def _piece(piece: re.Match[str], look_up: Callable[[re.Match[str]], str], line: 
     return meaning
 
 
-def _looked_up(used: re.Match[str], found: Mapping[str, str], line: int) -> str:
-    """Give what stands for one use of a variable."""
+def _looked_up(used: re.Match[str], found: Mapping[str, str], line: int, of: str) -> str:
+    """Give what stands for a use of a variable in the value `of` another. One that is not set may be part of it."""
     if used["twice"]:
         return "$"
     if used["wrong"] is not None:
@@ -131,7 +131,8 @@ def _looked_up(used: re.Match[str], found: Mapping[str, str], line: int) -> str:
         case "+":
             return what if given else ""
     if not given:
-        raise Wrong(f"line {line}: {name} is not set" + (f": {what}" if what else ""))
+        uses = f"the value of {of} uses a variable that is not set"
+        raise Wrong(f"line {line}: {uses}; a $ in a value: use single quotes")
     return value or ""
 
 

@@ -30,31 +30,6 @@ _PROGRESS = re.compile(
 )
 
 
-HELD = 75
-"""What `alone` ends with where something else is under way (EX_TEMPFAIL of sysexits.h)."""
-_ALONE = """\
-left=$1; shift
-if command -v flock >/dev/null 2>&1 && [ -d "${HOME:-}" ] && [ -r "$HOME" ]; then
-  exec 9<"$HOME"
-  while flock -n 9 2>/dev/null; [ $? -eq 1 ]; do
-    if [ "$left" -le 0 ]; then echo "an earlier deploy is still at work on this host" >&2; exit 75; fi
-    left=$((left - 1)); sleep 1
-  done
-fi
-exec "$@"
-"""
-
-
-def alone(argv: Argv, wait_s: int) -> Argv:
-    """Run a command once nothing else runs like this for the user there; ends with `HELD` after so many seconds.
-
-    A lease tells who may deploy, not what a Millpond that ended has left behind at work on a host. The lock is the
-    kernel's, on the user's home folder, so that nothing is written; it ends with the command, however that ends. Where
-    there is no flock(1) the command runs all the same.
-    """
-    return ("sh", "-c", _ALONE, "sh", str(wait_s), *argv)
-
-
 @dataclass(frozen=True, slots=True)
 class Compose:
     """The command lines of one app's project; `program` is docker with its plug-in, or docker-compose, as found."""

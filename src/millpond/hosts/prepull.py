@@ -97,8 +97,10 @@ class _Run:
 
     async def _give_all(self) -> None:
         """Give hosts what they lack, and see that all of it is there in the end."""
-        if self._means.away and self._app.pull is PullFrom.POND and self._lacks():
-            raise AppFailed(self._app.name, self._means.away)
+        lacks = self._lacks()
+        if self._means.away and self._app.pull is PullFrom.POND and lacks:
+            image, host = lacks[0].pins[0].wanted.reference, lacks[0].place.host.name
+            raise AppFailed(self._app.name, f"{image} is not on {host}, and can't be pulled: {self._means.away}")
         await self._warm_all()
         if not self._board.stopped:
             await Giver(self._app, self._board, self._means, self._told, self._layers).give(self._lacks())

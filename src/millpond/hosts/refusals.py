@@ -12,6 +12,7 @@ import re
 
 from millpond.hosts.model import Completed
 
+NO_NAME = "a file"
 UNTOLD = "its words may repeat a secret, and are not told here"
 _LOGGED = re.compile(r'time="[^"]*" level=warning msg="(?:[^"\\]|\\.)*"')
 _FILE = re.compile(r"(?:[^/\n]*/)*([A-Za-z0-9_.-]{0,64}(?:\.ya?ml|\.json|\.env)|\.env[A-Za-z0-9_.-]{0,32})")
@@ -20,7 +21,14 @@ _AT = rf"\b(?P<at>(?:{_TOP})(?:[.\[][A-Za-z0-9_.\[\]-]{{0,200}})?)"
 _PATH = r"(?P<file>[^\n]{0,1024}?)"
 _SERVICE = r'service "?(?P<service>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})"?'
 _BEGINS = "did not find|could not find|found|mapping values|block|control characters|unexpected"
-_YAML = rf"(?P<kind>(?:{_BEGINS})[a-z0-9 ',:<>{{}}\[\]-]*)"
+_WORDS = (
+    "a|alphabetic|allowed|an|and|any|are|block|cannot|character|characters|comment|content|context|directive|document|"
+    "duplicate|end|entries|escape|expected|find|flow|found|handle|in|incomplete|indentation|indicator|invalid|is|key|"
+    "keys|mapping|node|not|numeric|of|or|quoted|scalar|scanning|sequence|simple|start|stream|tab|tag|that|the|this|"
+    "token|undefined|unexpected|unknown|values|violates|while|whitespace"
+)
+"""Those of the YAML reader's sentences: whatever else stands there is the file's own."""
+_YAML = rf"(?P<kind>(?:{_BEGINS})(?: (?:(?:{_WORDS})\b|'[^\w\s']{{1,2}}'|<[a-z-]{{1,20}}>))*)"
 _KEY = r"(?P<name>[A-Za-z0-9_.-]{1,64})"
 _VALUES = "containerPort|hostPort|IP address|port|proto|mount config|volume specification|reference format"
 _NOT_READ = r"(?P<kind>no such file or directory|permission denied|is a directory|not a directory)"
@@ -42,10 +50,10 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         rf"interpolating {_AT}: required variable (?P<name>[A-Za-z_]\w*) is missing a value",
         "{at}: required variable {name} is missing a value",
     ),
-    (r"required variable (?P<name>[A-Za-z_]\w*) is missing a value", "required variable {name} is missing a value"),
+    (r"required variable \S{1,200} is missing a value", "a required variable is missing a value"),
     (rf"invalid interpolation format for {_AT}", f"{{at}}: {_NO_VARIABLE}"),
     (rf"interpolating {_AT}: failed to cast", "{at}: what it comes to is of the wrong type"),
-    (rf"decoding failed[^\n]*\s+'{_AT}'", "{at}: what it comes to can't be read"),
+    (rf"decoding failed[^\n]{{0,200}}\s{{1,8}}'{_AT}'", "{at}: what it comes to can't be read"),
     (rf"invalid (?P<kind>{_VALUES})\b", "invalid {kind}"),
     # The files by themselves.
     (
@@ -102,4 +110,4 @@ def told(done: Completed) -> str:
 def named(path: str) -> str:
     """Name a file, without its folder, where its name is one of a file."""
     found = _FILE.fullmatch(path)
-    return found[1] if found is not None else "a file"
+    return found[1] if found is not None else NO_NAME

@@ -17,11 +17,11 @@ from functools import partial
 from millpond.hosts import dotenv, stacks
 from millpond.hosts.apps import AppFailed, AppKind, AppOptions, Resolved
 from millpond.hosts.commands import Argv, Docker
-from millpond.hosts.compose import check_version, config, read_config
+from millpond.hosts.compose import check_version, config, read_config, read_variables, unset, variables
 from millpond.hosts.masking import Mask
 from millpond.hosts.model import Completed, Limits
 from millpond.hosts.ports import Host
-from millpond.hosts.refusals import told
+from millpond.hosts.refusals import NO_NAME, named, told
 
 NO_FOLDER = 66
 """What the script ends with where there is no such folder (sysexits.h: EX_NOINPUT)."""
@@ -71,6 +71,12 @@ class _Machine:
             raise AppFailed(self.app.name, f"there is no folder {self.app.path} on {self.where}")
         return done
 
+    def called(self, file: str) -> str:
+        """Name a file, for people; one of COMPOSE_FILE, which a variable may have named, only if it is like one."""
+        known = (*self.app.files, self.app.env_file, ".env", *stacks.USUAL)
+        name = file if file in known else named(file)
+        return "a file of COMPOSE_FILE" if name == NO_NAME else name
+
     @property
     def where(self) -> str:
         """The machine, for people."""
@@ -99,7 +105,11 @@ async def _compose(machine: _Machine) -> Resolved:
     if "-" in app.files:
         raise AppFailed(app.name, "a file that is called - would be standard input; write ./-")
     done = await machine.run(config(program, app), machine.over)
-    return await asyncio.to_thread(partial(read_config, done, app))
+    names: frozenset[str] = frozenset()
+    if unset(done):
+        asked = await machine.run(variables(program, app), machine.over)
+        names = await asyncio.to_thread(read_variables, asked)
+    return await asyncio.to_thread(partial(read_config, done, app, names))
 
 
 async def _stack(machine: _Machine) -> Resolved:
@@ -113,12 +123,11 @@ async def _stack(machine: _Machine) -> Resolved:
     files = stacks.stack_files(env, app)
     if not files:
         files = await _usual(machine)
-    handed = stacks.handed_on(env)
     for file in files:
         content = await _text(machine, file, needed=True)
-        await asyncio.to_thread(stacks.check_file, file, content or "", handed, app)
+        await asyncio.to_thread(stacks.check_file, machine.called(file), content or "", env, app)
     argv = ("docker", "stack", "config", *(f"--compose-file={file}" for file in files))
-    done = await machine.run(argv, handed)
+    done = await machine.run(argv, stacks.handed_on(env))
     return await asyncio.to_thread(stacks.read_stack, done, app)
 
 
@@ -133,6 +142,7 @@ async def _usual(machine: _Machine) -> tuple[str, ...]:
 async def _text(machine: _Machine, name: str, *, needed: bool) -> str | None:
     """Read one of the app's files; None: it is not there, and need not be. Raises `AppFailed`."""
     done = await machine.run(("cat", "--", name if name != "-" else "./-"), {})
+    name = machine.called(name)
     if done.truncated:
         raise AppFailed(machine.app.name, f"{name} is too long")
     if done.ok and "\ufffd" in done.out:

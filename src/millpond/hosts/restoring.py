@@ -54,11 +54,11 @@ async def restore(
 
     with means.underway.holding(board.hosts, images):
         lacks = [lack for lack in await together(map(look, places)) if lack is not None and lack.pins]
-        through = {parse_reference(pin.reference).domain for one in lacks for pin in one.pins}
-        away = means.away if app.pond in through else ""
-        if not away and all(not state.error and not state.failures for state in board.hosts.values()):
+        if means.away:
+            _give_up(app, board, lacks, means.away)
+        if all(not state.error and not state.failures for state in board.hosts.values()):
             await Giver(app, board, means, told, {}).give(lacks)
-    wrong = [*_wrong(board), *filter(None, [away])]
+    wrong = _wrong(board)
     if wrong:
         text = f"{app.name} can't be rolled back, and nothing was changed: {'; '.join(wrong)}"
         raise MillpondError(f"{text}. Start the pond or registry that has it, or choose another release with --to")
@@ -75,6 +75,14 @@ async def _facts(place: Place, images: Mapping[str, str]) -> Facts:
     if not platform.ok:
         raise Unreadable(f"rc={platform.rc}: {failure_text(platform)}")
     return read_facts(place.host.name, platform.out, await ask(place, place.docker.named_images(images)))
+
+
+def _give_up(app: AppOptions, board: Board, lacks: Sequence[Lack], why: str) -> None:
+    """Note what is missing, and only the pond could give."""
+    for one in lacks:
+        for pin in one.pins:
+            if parse_reference(pin.reference).domain == app.pond:
+                board.failed(one.place.host.name, pin.reference, Kind.PERMANENT, why)
 
 
 def _wrong(board: Board) -> list[str]:

@@ -19,6 +19,7 @@ from millpond.hosts.apps import AppKind, AppOptions
 from millpond.hosts.commands import Argv, Docker, brief, failure_text
 from millpond.hosts.commands import ids as read_ids
 from millpond.hosts.convergence import Looks, StackLooks, Trouble, Verdict, Wanted, wanted_of
+from millpond.hosts.exclusion import HELD, alone
 from millpond.hosts.inspecting import ask, engine
 from millpond.hosts.masking import Mask
 from millpond.hosts.model import Completed, HostFailed, HostOptions, Kind
@@ -30,7 +31,6 @@ EXPLAINED = 3
 """Services whose last words are told."""
 BATCH = 50
 MIN_S = 5.0
-ALONE_S = 2
 LEFT_BEHIND_S = 15
 """How long after its time-out the last of a command on a host has ended."""
 TIMED_OUT = 124
@@ -181,23 +181,27 @@ class Rollout:
         """
         for wait_s in (0, math.ceil(self.app.converge_timeout_s) + LEFT_BEHIND_S):
             timeout_s = wait_s + place.options.limits.command_timeout_s
-            done = await place.host.run(orch.alone(("true",), wait_s), timeout_s=timeout_s)
-            if done.rc != orch.HELD:
+            done = await place.host.run(self._alone(place, ("true",), wait_s), timeout_s=timeout_s)
+            if done.rc != HELD:
                 return
             self.told(f"waiting: an earlier deploy is still at work on {place.host.name}")
         raise RolloutFailed(
             "an earlier deploy is still at work there, longer than it may: look what it is, then deploy"
         )
 
+    def _alone(self, place: Place, argv: Argv, wait_s: int) -> Argv:
+        return alone(argv, place.docker, self.app.name, wait_s)
+
     async def _hand(self, place: Place, argv: Argv, until: float) -> Completed:
         """Hand the document over. One that takes too long has failed; why, the containers tell."""
         left_s = max(until - time.monotonic(), MIN_S)
         try:
-            return await place.host.run(orch.alone(argv, ALONE_S), timeout_s=left_s, stdin=self.document.encode())
+            words = self._alone(place, argv, int(left_s))
+            return await place.host.run(words, timeout_s=left_s, stdin=self.document.encode())
         except HostFailed as error:
             if error.reason != "timeout":
                 raise
-            return Completed(TIMED_OUT, "", error.text)
+            return Completed(TIMED_OUT, "", f"`{' '.join(argv[:2])}` did not end within {left_s:.0f} s and was ended")
 
     async def _converge(
         self, place: Place, look: Callable[[], Awaitable[Verdict]], done: Completed, until: float

@@ -7,6 +7,7 @@ the answer is one: it is doubled again, since a stack file's dollars are read on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ _NOT_HANDED_ON = frozenset({
 })  # fmt: skip
 _NOR_THOSE_OF = ("LD_", "DYLD_", "BASH", "DOCKER_", "SSL_CERT_", "OTEL_", "XDG_", "MALLOC_", "GCONV_")
 """Names, and how names begin, that mean something to the programs themselves."""
+_USED = re.compile(r"\$(?:\$|\{?([A-Za-z_][A-Za-z0-9_]*))")
+"""A use of a variable in any form, also within another's default."""
 _OF_SHELLS = frozenset({
     "UID", "EUID", "PPID", "GROUPS", "RANDOM", "SRANDOM", "SECONDS", "LINENO", "OPTIND", "OPTARG", "OPTERR", "FUNCNAME",
     "FUNCNEST", "DIRSTACK", "HISTCMD", "EPOCHSECONDS", "EPOCHREALTIME", "PIPESTATUS", "TMOUT", "ERRNO", "USER_ID",
@@ -61,13 +64,17 @@ def stack_files(env: Mapping[str, str], app: AppOptions) -> tuple[str, ...]:
 
 
 def check_file(name: str, text: str, env: Mapping[str, str], app: AppOptions) -> None:
-    """Refuse a file whose variables are not all set, or not handed on. Raises `AppFailed`."""
+    """Refuse a file whose variables are not all set, or are set and not handed on. Raises `AppFailed`."""
     if len(text) > MAX_YAML:
         raise AppFailed(app.name, f"{name} has more than {MAX_YAML} characters")
     try:
         scalars = [scalar for scalar in _scalars(text) if "$" in scalar]
     except (yaml.YAMLError, RecursionError) as error:
         raise AppFailed(app.name, f"{name} is no YAML{_at(error)}") from None
+    used = {one for scalar in scalars for one in _USED.findall(scalar)}
+    kept = sorted(one for one in used if one in env and reserved(one))
+    if kept:
+        raise AppFailed(app.name, f"{kept[0]} would act on docker itself; call it otherwise (it is used in {name})")
     refuse_unset(sorted({one for scalar in scalars for one in dotenv.missing(scalar, env)}), app)
 
 
