@@ -27,7 +27,7 @@ prefix = "SH"
 [[projects.shop.pipeline.stages]]
 name = "build"
 step = "command"
-settings = { argv = ["sh", "-c", "echo begun; until [ -e GO ]; do sleep 1; done; echo made >made.txt"], commit = true }
+settings = { argv = ["sh", "-c", "echo begun; until [ -e GO ]; do sleep .1; done; echo made >made.txt"], commit = true }
 gates = ["branch-pushed"]
 [[projects.shop.pipeline.stages]]
 name = "merge"
