@@ -31,7 +31,7 @@ from millpond.testing.planeserver import KEY, WORKSPACE
 SECRET = "chaos-secret"
 ANSWER_S = 1.0
 PRICE_USD = 0.3
-TAKES_S = 0.6
+TAKES_S = 1.2
 
 
 class Small:
@@ -46,7 +46,7 @@ class Small:
         if job.stage == "build":
             if job.task % 3 == 0 and job.attempt == 1:
                 return Retry(0.05, "the network was away", Spent(0.01))
-            await asyncio.sleep(TAKES_S if job.task % 5 == 0 else 0)
+            await asyncio.sleep(TAKES_S if job.task % 2 == 0 else 0)
             told = await self._post("push", {"repo": work.project.repo, "branch": work.task.branch})
             return Done(told["sha"], spent=spent)
         if job.step == "deploy":
