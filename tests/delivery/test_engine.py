@@ -353,3 +353,26 @@ async def test_our_own_earlier_move_is_not_taken_for_a_person_s(driven: Driven):
     while await driven.engine.send(10):
         pass
     assert driven.outside.tracker.issues["shop", "i1"].state == "backlog"
+
+
+async def test_a_board_that_could_not_be_read_is_told_the_end_all_the_same(driven: Driven):
+    """The columns are asked for again when the task has ended, until what it came to can be shown."""
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    tracker = driven.outside.tracker
+    columns, tracker.columns["shop"] = tracker.columns["shop"], []  # nothing is known of the board from now on
+    driven.engine._around.states.clear()
+    for _ in range(40):
+        await driven.round()
+        driven.outside.tracker.say(SHOP, "i1", "/approve")
+        await driven.ledger.nudges.add("shop", "i1", urgent=True)
+        if not [task for task in await driven.tasks() if task.open]:
+            break
+    assert [task.phase for task in await driven.tasks()] == [Phase.DONE]
+    assert column(driven) != "done"
+    tracker.columns["shop"] = columns
+    driven.engine._around.states.clear()
+    await driven.age(400)
+    await settle(driven)
+    assert column(driven) == "done"

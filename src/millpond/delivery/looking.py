@@ -12,6 +12,9 @@ from millpond.delivery.gates import HUMAN, Ruling, Word
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import GateRule, Pipeline, Stage
 
+UNSEEN_S = 30.0
+"""How soon one looks again at an issue whose board could not be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
@@ -103,8 +106,14 @@ def grace_left(issue: Issue, now: float, world: World) -> float:
 
 
 def rest(look: Look, reason: str, until: float | None = None) -> tuple[Action, ...]:
-    """Bring the board up to date if what it shows has changed; else wait."""
-    key = wanted(look)
+    """Bring the board up to date if what it shows has changed; else wait.
+
+    While its columns could not be read yet nothing can be shown: then one looks again, also at a task that has ended.
+    """
+    key, board = wanted(look), look.world.board
+    if key is not None and not (board.own or board.groups):
+        soon = look.now + UNSEEN_S
+        return (Wait(reason, soon if until is None else min(until, soon)),)
     state = look.world.board.writable(key) if key is not None else None
     if key is None or state is None or state == look.task.shown:
         return (Wait(reason, until),)
