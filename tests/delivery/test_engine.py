@@ -369,6 +369,7 @@ async def test_a_board_that_could_not_be_read_is_told_the_end_all_the_same(drive
         await driven.ledger.nudges.add("shop", "i1", urgent=True)
         if not [task for task in await driven.tasks() if task.open]:
             break
+    await settle(driven)  # nobody has a further reason to look
     assert [task.phase for task in await driven.tasks()] == [Phase.DONE]
     assert column(driven) != "done"
     tracker.columns["shop"] = columns

@@ -73,6 +73,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
 
 def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Action, ...]:
     """Look at an issue that has no open task, and begin one where its column says so."""
+    until: float | None = None
     if task is not None:
         look = Look(issue, task, (), (), now, world)
         if task.used and look.elsewhere:
@@ -80,8 +81,10 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         shown = rest(look, f"{task.key} is {task.phase}")
         if not isinstance(shown[0], Wait):
             return shown
+        until = shown[0].until
     if not world.board.starts(issue.state):
-        return (Wait(f"{task.key} is {task.phase}" if task else "it does not stand at To Analyse (or its alias)"),)
+        told = f"{task.key} is {task.phase}" if task else "it does not stand at To Analyse (or its alias)"
+        return (Wait(told, until),)
     if task is not None and task.used is Input.START:
         return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
     if (left_s := grace_left(issue, now, world)) > 0:
