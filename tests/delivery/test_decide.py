@@ -50,7 +50,7 @@ from millpond.delivery.model import (
     State,
     Task,
 )
-from millpond.delivery.pipeline import DEFAULT, Pipeline, Stage
+from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 
 NOW = 1_000_000.0
 SHA = "a" * 40
@@ -365,6 +365,45 @@ def test_a_commit_of_somebody_else_voids_what_was_judged():
     assert (after.phase, after.stage, after.sha, after.visit) == (Phase.READY, "review", "b" * 40, 2)
     assert run(replace(TASK, phase=Phase.GATED), world=world) == (Push("b" * 40),)  # before the review: only noted
     assert run(replace(TESTING, returns=MAX_RETURNS), world=world)[0].__class__ is ParkTask
+
+
+PLAINLY = Pipeline(
+    (
+        Stage("development", "agent", gates=(GateRule("commit-status"), GateRule("human-verdict"))),
+        Stage("testing", "command", gates=(GateRule("tests-passed"),)),
+        Stage("merge", "merge"),
+    )
+)
+
+
+@pytest.mark.parametrize("sha", [SHA, ""])
+def test_past_a_gate_no_commit_is_taken_in_that_did_not_pass_it(sha: str):
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (
+        replace(TASK, stage="testing", sha=sha),
+        replace(TASK, stage="testing", sha=sha, phase=Phase.GATED),
+        replace(TASK, stage="merge", sha=sha),
+        replace(TASK, stage="merge", sha=sha, attempts=1),
+    ):
+        assert run(task, world=world) == (Push("b" * 40, "development"),)
+
+
+def test_where_nothing_was_judged_a_commit_is_only_noted():
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (TASK, replace(TASK, attempts=1)):
+        assert run(task, world=world) == (Push("b" * 40),)
+    noted, asks = run(replace(TASK, phase=Phase.GATED), world=world)
+    assert (noted, asks.__class__) == (Push("b" * 40), Tell)
+
+
+def test_a_gate_that_takes_the_word_of_a_job_has_that_job_run_again():
+    world = replace(WORLD, pipeline=Pipeline(PLAINLY.stages[1:]), head="b" * 40)
+    assert run(replace(TESTING, shown=""), world=world) == (Push("b" * 40, "testing"),)
+
+
+def test_what_is_pushed_once_it_is_merged_changes_nothing():
+    merged = replace(TASK, stage="merge", phase=Phase.GATED)
+    assert isinstance(run(merged, world=replace(WORLD, head="b" * 40))[0], PassOn)
 
 
 def test_after_the_merge_the_branch_does_not_matter():

@@ -42,6 +42,10 @@ from millpond.delivery.pipeline import Stage
 Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
 MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
+SEES_ANEW = frozenset(
+    {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
+)
+"""Gates that judge a new commit without a new run: none of them takes a job's word, or a review's of an older one."""
 
 
 def decide(
@@ -167,21 +171,39 @@ def _unknown_stage(look: Look) -> tuple[Action, ...]:
 
 
 def _pushed(look: Look) -> tuple[Action, ...]:
+    """Take a commit of somebody else in: what was judged is void, so that none is merged that passed no gate."""
     task, head = look.task, look.world.head
-    if not head or head == task.sha or not look.world.pipeline.judges(task.stage):
+    if not head or head == task.sha or not look.world.pipeline.judges(task.stage) or _is_merged(look):
         return ()
-    again = look.world.pipeline.looks_again(task.stage)
-    fresh = task.phase is Phase.READY and task.stage == again and not task.attempts
+    again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
     column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
     if task.used is Input.VERDICT:
         column = ""
-    if not again or fresh or not task.sha:
+    if not again or (task.stage == again and _unjudged(look)):
         noted = Push(head, "", look.issue.mark, column)
         asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
         return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
     return (Push(head, again, look.issue.mark, column),)
+
+
+def _is_merged(look: Look) -> bool:
+    return look.task.phase is Phase.GATED and look.stage is not None and look.stage.step == "merge"
+
+
+def _unjudged(look: Look) -> bool:
+    """Whether a commit may come to the stage that looks again without that it begins anew.
+
+    Nothing was judged there yet; or the pipeline names no stage to look again (`on_push`), and each of its gates sees
+    the new commit for itself.
+    """
+    task = look.task
+    if not task.sha or (task.phase is Phase.READY and not task.attempts):
+        return True
+    if look.world.pipeline.on_push or look.stage is None:
+        return False
+    return task.phase is Phase.READY or all(rule.name in SEES_ANEW for rule in look.stage.gates)
 
 
 def _human(stage: Stage) -> bool:
