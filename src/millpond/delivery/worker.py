@@ -74,6 +74,11 @@ class Worker:
         """The jobs that it works on."""
         return tuple(sorted(self._active))
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that it knows; it claims no others."""
+        return sorted(self._steps)
+
     def wake(self) -> None:
         """Look for work now: something was queued."""
         self._wake.set()
@@ -102,7 +107,7 @@ class Worker:
             return 0
         options = self.options
         claiming = self._ledger.jobs.claim(
-            self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=sorted(self._steps)
+            self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=self.steps
         )
         jobs = await asyncio.shield(claiming)
         for job in jobs:
