@@ -29,7 +29,7 @@ MET = (
     Point.REAP, Point.RETAKE, Point.TAKE_OUTBOX, Point.CONFIRM, Point.RETRY_OUTBOX,
 )  # fmt: skip
 """Commits that this story makes; people's orders are commits of their own."""
-REACH_S = 10.0
+REACH_S = 20.0
 SETTLE_S = 180.0
 
 
@@ -61,7 +61,7 @@ async def with_faults(folder: Path) -> tuple[dict[str, Any], World, set[str]]:
         outages = asyncio.create_task(made.outages())
         killed: set[str] = set()
         try:
-            for _ in range(2):
+            for _ in range(3):
                 for kind in [f"{point}:{moment}" for point in MET for moment in ("before", "after")]:
                     if kind not in killed and await dies(made, f"{kind}:{made.rng.randint(1, 3)}"):
                         killed.add(kind)
