@@ -481,6 +481,16 @@ def test_a_command_cancels_too_and_then_the_board_shows_it():
     assert isinstance(run(replace(after, used=Input.NONE), issue(Key.CANCELLED))[0], Wait)
 
 
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.WORKING, Phase.GATED, Phase.PARKED])
+def test_a_command_cancels_a_task_whose_issue_is_gone(phase: Phase):
+    asked = replace(TASK, phase=phase, cancelling="ada")
+    assert decide(None, asked, (job(JobState.RUNNING),), (), NOW, WORLD) == (StopJob(7, "cancelled by ada"),)
+    assert "asked to stop" in reason(decide(None, asked, (job(JobState.RUNNING, stop=True),), (), NOW, WORLD))
+    (gone,) = decide(None, asked, (job(JobState.CANCELLED),), (), NOW, WORLD)
+    assert gone == CancelTask("cancelled by ada")
+    assert folded(asked, (gone,), NOW).phase is Phase.CANCELLED
+
+
 # whatever the state of things is
 
 KEYS = st.sampled_from([*(key.value for key in Key), "backlog", "unknown", ""])
@@ -658,6 +668,22 @@ def test_with_no_open_task_one_is_begun_only_from_a_column_that_says_so(at: Issu
     if any(isinstance(action, CreateTask) for action in actions):
         assert world.board.starts(at.state)
         assert task is None or task.used is not Input.START
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.none() | ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), WORLDS)
+def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_is_gone(
+    at: Issue | None, task: Task, jobs: list[Job], world: World
+):
+    task = replace(task, cancelling="ada")
+    for _ in range(2):
+        for _ in range(10):
+            actions = decide(at, task, jobs, (), NOW, world)
+            if not task.open or isinstance(actions[0], Wait):
+                break
+            task, jobs = folded(task, actions, NOW), carried(task, jobs, actions)
+        jobs = [replace(job, state=JobState.CANCELLED) if job.active else job for job in jobs]
+    assert not task.open
 
 
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():

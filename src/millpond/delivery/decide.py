@@ -68,6 +68,8 @@ def decide(
 def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
+    if task.cancelling:
+        return _taken_back(jobs, f"cancelled by {task.cancelling}", "")
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -109,10 +111,15 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
         return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
     reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
-    if running := [job for job in look.jobs if job.active]:
+    return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
+
+
+def _taken_back(jobs: Sequence[Job], reason: str, column: str) -> tuple[Action, ...]:
+    """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
+    if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
-    return (CancelTask(reason, look.issue.state if look.world.board.cancels(look.issue.state) else ""),)
+    return (CancelTask(reason, column),)
 
 
 def _active(look: Look) -> tuple[Action, ...]:
