@@ -151,7 +151,8 @@ def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
 
 def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     found = run(TASK, world=replace(WORLD, spend=Spend(22.0, 40.0, 3.0)))
-    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, 3.0, 200, 0),)
+    limits = (3.0, 200, 0, Budget())
+    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
 def test_what_is_promised_to_other_jobs_is_not_given_twice():
