@@ -169,6 +169,18 @@ def test_a_spent_budget_parks_and_only_a_person_releases():
     assert "parked: the task's budget" in reason(run(after, world=WORLD))
 
 
+@pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])
+def test_what_costs_nothing_is_held_up_by_no_budget_and_takes_nothing_of_it(name: str):
+    task = replace(shown(Key.IN_PROGRESS), stage=name)
+    for spend in (Spend(25.0, 100.0), Spend(0.0, 90.0, 10.0)):
+        (start,) = run(task, world=replace(WORLD, spend=spend))
+        assert isinstance(start, StartJob)
+        assert start.usd is None
+    stages = tuple(replace(one, run_usd=1.0) for one in DEFAULT.stages)
+    dear = replace(WORLD, spend=Spend(25.0, 100.0), pipeline=replace(DEFAULT, stages=stages))
+    assert isinstance(run(task, world=dear)[0], ParkTask)
+
+
 def test_an_active_job_is_let_alone_whatever_else_is_the_case():
     busy = shown(Key.IN_PROGRESS, phase=Phase.WORKING, attempts=1)
     for state in (JobState.QUEUED, JobState.RUNNING):

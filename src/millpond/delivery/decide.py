@@ -240,7 +240,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
-    if over := gates.overspent(task, world.pipeline.budget, world.spend):
+    if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
         return failing.park(look, over, Key.NEEDS_INPUT)
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from millpond.delivery.model import Budget, Spend, Task
+from millpond.delivery.model import NO_BUDGET, Budget, Spend, Task
 from millpond.delivery.pipeline import Stage
 
+COSTLY = frozenset({"agent"})
+"""The steps that cost money. Another one does where its stage has a `run_usd` of its own."""
 ROUNDING_USD = 1e-6
+
+
+def costs(stage: Stage) -> bool:
+    """Whether a stage's jobs can cost anything, so that budgets hold for them."""
+    return stage.step in COSTLY or stage.run_usd is not None
 
 
 def budget_of(task: Task, stage: Stage, budget: Budget) -> Budget:
     """Give the budgets that hold for a job: the stage's own and the task's own before the pipeline's."""
+    if not costs(stage):
+        return NO_BUDGET
     return Budget(
         stage.run_usd if stage.run_usd is not None else budget.run_usd,
         task.options.task_usd if task.options.task_usd is not None else budget.task_usd,
