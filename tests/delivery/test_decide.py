@@ -151,7 +151,8 @@ def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
 
 def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     found = run(TASK, world=replace(WORLD, spend=Spend(22.0, 40.0, 3.0)))
-    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, 3.0, 200, 0),)
+    limits = (3.0, 200, 0, Budget())
+    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
 def test_what_is_promised_to_other_jobs_is_not_given_twice():
@@ -166,6 +167,18 @@ def test_a_spent_budget_parks_and_only_a_person_releases():
     assert isinstance(told, Tell)
     after = replace(folded(TASK, (parked,), NOW), shown="needs_input")
     assert "parked: the task's budget" in reason(run(after, world=WORLD))
+
+
+@pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])
+def test_what_costs_nothing_is_held_up_by_no_budget_and_takes_nothing_of_it(name: str):
+    task = replace(shown(Key.IN_PROGRESS), stage=name)
+    for spend in (Spend(25.0, 100.0), Spend(0.0, 90.0, 10.0)):
+        (start,) = run(task, world=replace(WORLD, spend=spend))
+        assert isinstance(start, StartJob)
+        assert start.usd is None
+    stages = tuple(replace(one, run_usd=1.0) for one in DEFAULT.stages)
+    dear = replace(WORLD, spend=Spend(25.0, 100.0), pipeline=replace(DEFAULT, stages=stages))
+    assert isinstance(run(task, world=dear)[0], ParkTask)
 
 
 def test_an_active_job_is_let_alone_whatever_else_is_the_case():

@@ -272,18 +272,15 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
-    if over := gates.overspent(task, world.pipeline.budget, world.spend):
+    if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
         return failing.park(look, over, Key.NEEDS_INPUT)
-    usd = spending.grant(task, stage, world.pipeline.budget, world.spend)
+    budget = spending.budget_of(task, stage, world.pipeline.budget)
+    usd = spending.grant(budget, world.spend)
     if usd is not None and usd <= 0:
         return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active")
-    turns = stage.run_turns if stage.run_turns is not None else world.pipeline.budget.run_turns
     settings = {**stage.settings, **task.options.settings}
-    return (
-        StartJob(
-            stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, usd, turns, task.options.priority
-        ),
-    )
+    limits = (usd, budget.run_turns, task.options.priority, budget)
+    return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)
 
 
 def _depends(look: Look) -> tuple[Action, ...]:
