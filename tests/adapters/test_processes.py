@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,26 @@ async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path):
         await task
     for pid in pids.read_text().split():
         await gone(int(pid))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_one_who_is_cancelled_while_it_starts_leaves_nothing_running_either(turns: int):
+    name = f"{300 + turns}.{os.getpid()}"
+    task = asyncio.create_task(sh(f"sleep {name} & wait"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(60):
+        while any(name in text for text in command_lines()):
+            await asyncio.sleep(0.02)
+
+
+def command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_text(errors="replace")
 
 
 async def test_a_pipe_that_somebody_keeps_open_does_not_hold_it_up():

@@ -12,6 +12,10 @@ import yaml
 from tests.clients.deployed import COMPOSE, PASSWORD, STACK, World
 from tests.composing import compose, stack_docker
 
+from millpond.hosts import orchestrators
+from millpond.hosts.commands import Docker
+from millpond.hosts.orchestrators import Service
+
 pytestmark = [pytest.mark.client, pytest.mark.timeout(900)]
 
 
@@ -265,3 +269,25 @@ def test_a_stack_is_deployed_by_digest_told_when_it_fails_and_rolled_back(swarm:
     assert back["release"]["images"]["web"] == image
     assert running() == [image, image]
     assert PASSWORD not in "".join(swarm.said) + swarm.pond.log.read_text()
+
+
+def test_a_service_on_each_node_is_not_believed_before_its_update_has_begun(swarm: World):
+    """Only a variable changes: what runs before the update has the right image, and has run for long."""
+    everywhere = STACK.replace("replicas: 2, ", "mode: global, ")
+
+    def told() -> Service:
+        argv = orchestrators.inspect_services(Docker(), ["shop_web"])
+        ran = swarm.engine.docker(*argv[1:])
+        return orchestrators.read_services(ran.output.partition("\n")[2])[0]
+
+    swarm.write("1", everywhere)
+    assert swarm.told("deploy", "shop")["ok"]
+    first = told()
+    assert first.wanted is None
+    assert first.same
+    swarm.write("1", everywhere.replace('"5$$"', '"6$$"'))
+    assert swarm.told("deploy", "shop")["ok"]
+    runs = swarm.engine.docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop_web").output
+    assert "NOTE=6$" in swarm.inspect(runs.split()[-1])[0]["Config"]["Env"]
+    second = told()
+    assert (second.version > first.version, second.same, second.update) == (True, False, "completed")

@@ -50,7 +50,7 @@ from millpond.delivery.model import (
     State,
     Task,
 )
-from millpond.delivery.pipeline import DEFAULT, Pipeline, Stage
+from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 
 NOW = 1_000_000.0
 SHA = "a" * 40
@@ -151,7 +151,8 @@ def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
 
 def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     found = run(TASK, world=replace(WORLD, spend=Spend(22.0, 40.0, 3.0)))
-    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, 3.0, 200, 0),)
+    limits = (3.0, 200, 0, Budget())
+    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
 def test_what_is_promised_to_other_jobs_is_not_given_twice():
@@ -166,6 +167,18 @@ def test_a_spent_budget_parks_and_only_a_person_releases():
     assert isinstance(told, Tell)
     after = replace(folded(TASK, (parked,), NOW), shown="needs_input")
     assert "parked: the task's budget" in reason(run(after, world=WORLD))
+
+
+@pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])
+def test_what_costs_nothing_is_held_up_by_no_budget_and_takes_nothing_of_it(name: str):
+    task = replace(shown(Key.IN_PROGRESS), stage=name)
+    for spend in (Spend(25.0, 100.0), Spend(0.0, 90.0, 10.0)):
+        (start,) = run(task, world=replace(WORLD, spend=spend))
+        assert isinstance(start, StartJob)
+        assert start.usd is None
+    stages = tuple(replace(one, run_usd=1.0) for one in DEFAULT.stages)
+    dear = replace(WORLD, spend=Spend(25.0, 100.0), pipeline=replace(DEFAULT, stages=stages))
+    assert isinstance(run(task, world=dear)[0], ParkTask)
 
 
 def test_an_active_job_is_let_alone_whatever_else_is_the_case():
@@ -367,6 +380,45 @@ def test_a_commit_of_somebody_else_voids_what_was_judged():
     assert run(replace(TESTING, returns=MAX_RETURNS), world=world)[0].__class__ is ParkTask
 
 
+PLAINLY = Pipeline(
+    (
+        Stage("development", "agent", gates=(GateRule("commit-status"), GateRule("human-verdict"))),
+        Stage("testing", "command", gates=(GateRule("tests-passed"),)),
+        Stage("merge", "merge"),
+    )
+)
+
+
+@pytest.mark.parametrize("sha", [SHA, ""])
+def test_past_a_gate_no_commit_is_taken_in_that_did_not_pass_it(sha: str):
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (
+        replace(TASK, stage="testing", sha=sha),
+        replace(TASK, stage="testing", sha=sha, phase=Phase.GATED),
+        replace(TASK, stage="merge", sha=sha),
+        replace(TASK, stage="merge", sha=sha, attempts=1),
+    ):
+        assert run(task, world=world) == (Push("b" * 40, "development"),)
+
+
+def test_where_nothing_was_judged_a_commit_is_only_noted():
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (TASK, replace(TASK, attempts=1)):
+        assert run(task, world=world) == (Push("b" * 40),)
+    noted, asks = run(replace(TASK, phase=Phase.GATED), world=world)
+    assert (noted, asks.__class__) == (Push("b" * 40), Tell)
+
+
+def test_a_gate_that_takes_the_word_of_a_job_has_that_job_run_again():
+    world = replace(WORLD, pipeline=Pipeline(PLAINLY.stages[1:]), head="b" * 40)
+    assert run(replace(TESTING, shown=""), world=world) == (Push("b" * 40, "testing"),)
+
+
+def test_what_is_pushed_once_it_is_merged_changes_nothing():
+    merged = replace(TASK, stage="merge", phase=Phase.GATED)
+    assert isinstance(run(merged, world=replace(WORLD, head="b" * 40))[0], PassOn)
+
+
 def test_after_the_merge_the_branch_does_not_matter():
     merged = replace(TASK, stage="deploy")
     assert isinstance(run(merged, world=replace(WORLD, head="b" * 40))[0], StartJob)
@@ -440,6 +492,16 @@ def test_a_command_cancels_too_and_then_the_board_shows_it():
     after = folded(asked, (gone,), NOW)
     assert isinstance(run(replace(after, used=Input.NONE))[0], Show)
     assert isinstance(run(replace(after, used=Input.NONE), issue(Key.CANCELLED))[0], Wait)
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.WORKING, Phase.GATED, Phase.PARKED])
+def test_a_command_cancels_a_task_whose_issue_is_gone(phase: Phase):
+    asked = replace(TASK, phase=phase, cancelling="ada")
+    assert decide(None, asked, (job(JobState.RUNNING),), (), NOW, WORLD) == (StopJob(7, "cancelled by ada"),)
+    assert "asked to stop" in reason(decide(None, asked, (job(JobState.RUNNING, stop=True),), (), NOW, WORLD))
+    (gone,) = decide(None, asked, (job(JobState.CANCELLED),), (), NOW, WORLD)
+    assert gone == CancelTask("cancelled by ada")
+    assert folded(asked, (gone,), NOW).phase is Phase.CANCELLED
 
 
 # whatever the state of things is
@@ -619,6 +681,22 @@ def test_with_no_open_task_one_is_begun_only_from_a_column_that_says_so(at: Issu
     if any(isinstance(action, CreateTask) for action in actions):
         assert world.board.starts(at.state)
         assert task is None or task.used is not Input.START
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.none() | ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), WORLDS)
+def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_is_gone(
+    at: Issue | None, task: Task, jobs: list[Job], world: World
+):
+    task = replace(task, cancelling="ada")
+    for _ in range(2):
+        for _ in range(10):
+            actions = decide(at, task, jobs, (), NOW, world)
+            if not task.open or isinstance(actions[0], Wait):
+                break
+            task, jobs = folded(task, actions, NOW), carried(task, jobs, actions)
+        jobs = [replace(job, state=JobState.CANCELLED) if job.active else job for job in jobs]
+    assert not task.open
 
 
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():

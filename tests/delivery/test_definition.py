@@ -81,6 +81,9 @@ def test_everything_that_can_be_written_is_read():
 
 
 STAGE = '[[stages]]\nname = "a"\nstep = "agent"\n'
+GATED = 'gates = ["human-verdict"]\n'
+LAST = STAGE.replace('"a"', '"b"')
+MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,8 @@ STAGE = '[[stages]]\nname = "a"\nstep = "agent"\n'
         (STAGE + "backoff = { first_s = 9, most_s = 3 }", "stages[0].backoff.most_s: 3 is out of bounds"),
         (STAGE + "settings = { since = 2026-01-01 }", "stages[0].settings.since: "),
         ('on_push = "b"\n' + STAGE, 'on_push: there is no stage "b"'),
+        ('on_push = "m"\n' + STAGE + MERGE, 'on_push: "m" is not before the merge'),
+        ('on_push = "b"\n' + STAGE + GATED + LAST + MERGE, 'no gate lies between "b" and the merge'),
         ("[budget]\ntask_usd = -1\n" + STAGE, "budget.task_usd: -1 is out of bounds"),
         ('[labels.x]\nskip = ["q"]\n' + STAGE, "labels.x.skip[0]: there is no stage"),
         ("[labels.x]\n[labels.X]\n" + STAGE, "labels.X: this label is there already"),

@@ -31,7 +31,7 @@ from millpond.delivery.actions import (
 from millpond.delivery.books import Books
 from millpond.delivery.gates import Ruling, Word
 from millpond.delivery.ledger import Ledger
-from millpond.delivery.model import Done, Input, Issue, JobState, Key, Options, Phase, Project, Spent, Task
+from millpond.delivery.model import Budget, Done, Input, Issue, JobState, Key, Options, Phase, Project, Spent, Task
 from millpond.delivery.pipeline import GateRule
 from millpond.delivery.tables import GATES, JOBS, TASKS
 from millpond.errors import BadRequest, Conflict, NotFound
@@ -284,6 +284,19 @@ async def test_spending_counts_the_task_the_day_and_what_is_promised(ledger: Led
     assert await ledger.spend(task) == replace(await ledger.spend(other), task_usd=1.25)
     assert (await ledger.spend(other)).day_usd == 1.25
     assert (await ledger.spend(task)).promised_usd == 0
+
+
+async def test_looks_at_once_are_not_granted_the_same_money(ledger: Ledger):
+    tasks = [await begun(ledger, replace(ISSUE, id=f"b{number}", number=number)) for number in range(6)]
+    dear = replace(JOB, usd=10.0, budget=Budget(10.0, 25.0, 25.0))
+    found = await asyncio.gather(*(ledger.apply(SHOP, replace(ISSUE, id=one.issue), one, [dear]) for one in tasks))
+    assert sum(one.done for one in found) == 2
+    assert (await ledger.spend(tasks[0])).promised_usd == 20.0
+    assert [one.task for one in found if not one.done] == [
+        one for one, applied in zip(tasks, found, strict=True) if not applied.done
+    ], "nothing was done to the others"
+    rest = next(one for one, applied in zip(tasks, found, strict=True) if not applied.done)
+    assert (await ledger.apply(SHOP, replace(ISSUE, id=rest.issue), rest, [replace(dear, usd=5.0)])).done
 
 
 async def test_counts_name_every_state(ledger: Ledger):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from millpond.delivery.gates import GATES
 from millpond.delivery.model import OPEN, Key, Options, Phase, Project
-from millpond.delivery.pipeline import DEFAULT, TRANSITIONS, Backoff, Event, Label, Pipeline, Stage, follow
+from millpond.delivery.pipeline import DEFAULT, TRANSITIONS, Backoff, Event, GateRule, Label, Pipeline, Stage, follow
 
 SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 LIBRARY = Project("lib", "p2", "team/lib", "LI")
@@ -50,19 +51,34 @@ def test_a_project_without_an_app_ends_with_the_merge():
     assert DEFAULT.first(SHOP, Options(skip=frozenset(stage.name for stage in DEFAULT.stages))) == ""
 
 
+def again(pipeline: Pipeline, *skip: str) -> list[str]:
+    """Say for each stage where a commit of somebody else leads back to."""
+    return [pipeline.looks_again(one.name, SHOP, Options(skip=frozenset(skip))) for one in pipeline.stages]
+
+
 def test_a_push_leads_back_only_from_the_review_on_and_not_after_the_merge():
-    assert [DEFAULT.looks_again(stage.name) for stage in DEFAULT.stages] == [
-        "",
-        "",
-        "review",
-        "review",
-        "review",
-        "",
-        "",
-    ]
+    assert again(DEFAULT) == ["", "", "review", "review", "review", "", ""]
     assert [DEFAULT.judges(stage.name) for stage in DEFAULT.stages] == [True] * 5 + [False] * 2
-    assert Pipeline((Stage("a", "agent"),)).looks_again("a") == ""
-    assert DEFAULT.looks_again("gone") == ""
+    assert DEFAULT.looks_again("gone", SHOP, Options()) == ""
+
+
+GATE = (GateRule("human-verdict"),)
+BUILD, TEST, MERGE = Stage("build", "agent"), Stage("test", "command", gates=GATE), Stage("merge", "merge")
+
+
+def test_a_pipeline_that_does_not_say_where_a_push_leads_has_its_first_gated_stage_look_again():
+    assert again(Pipeline((BUILD, TEST, MERGE))) == ["", "test", "test"]
+    assert again(Pipeline((replace(BUILD, gates=GATE), TEST, MERGE))) == ["build", "build", "build"]
+    assert again(Pipeline((BUILD, MERGE))) == ["build", "build"]
+    assert again(Pipeline((BUILD, MERGE, replace(TEST, name="watch")))) == ["build", "build", ""]
+    assert again(Pipeline((MERGE,))) == [""]
+
+
+def test_a_push_never_leads_to_a_stage_that_the_task_skips():
+    assert again(DEFAULT, "review")[3:5] == ["testing", "testing"]
+    assert again(DEFAULT, "review", "testing")[4] == "development"
+    assert again(Pipeline((replace(BUILD, gates=GATE), TEST, MERGE)), "build")[1:] == ["test", "test"]
+    assert DEFAULT.looks_again("merge", LIBRARY, Options(skip=frozenset({"analysis", "development"}))) == "review"
 
 
 def test_waits_grow_to_a_limit():

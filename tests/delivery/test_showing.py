@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from tests.delivery.driven import COLUMNS, SHOP, Driven, Outside
+from tests.delivery.test_queue import queued
 
 from millpond.delivery.books import Books
-from millpond.delivery.model import Phase
+from millpond.delivery.model import Done, Park, Phase
 from millpond.delivery.pruning import prune
 from millpond.delivery.showing import Showing
 from millpond.errors import Conflict
@@ -31,7 +32,7 @@ async def begun(driven: Driven, *issues: str) -> None:
 
 async def test_an_empty_ledger_shows_empty_things(db: Any):
     shows = Showing(Books(db))
-    waiting = await shows.waiting()
+    waiting = await shows.waiting(4)
     assert (waiting.nudge, waiting.outbox, waiting.job) == (None, None, None)
     assert set((await shows.phases()).values()) == {0}
     assert await shows.backlog() == {"nudges": 0, "outbox": 0, "outbox_failing": 0}
@@ -42,7 +43,7 @@ async def test_an_empty_ledger_shows_empty_things(db: Any):
 async def test_what_is_queued_and_due_is_told(db: Any, driven: Driven):
     await begun(driven, "a", "b")
     shows = Showing(Books(db))
-    waiting = await shows.waiting()
+    waiting = await shows.waiting(4)
     assert waiting.job is not None
     assert waiting.job <= waiting.now
     assert waiting.outbox is not None
@@ -54,6 +55,38 @@ async def test_what_is_queued_and_due_is_told(db: Any, driven: Driven):
     events = await shows.events(tasks[1].id)
     assert events
     assert [one.id for one in await shows.events(tasks[1].id, after=events[0].id)] == [one.id for one in events[1:]]
+
+
+async def test_a_job_that_waits_for_its_repo_or_for_room_is_not_due(db: Any, driven: Driven):
+    await begun(driven, "a", "b")
+    shows = Showing(Books(db))
+    (job,) = await driven.ledger.jobs.claim("w", 60, most=4, limit=4)
+    assert (await shows.waiting(4)).job is None, "the other one is of the same repo"
+    await queued(driven.ledger, 77, "team/other")
+    assert (await shows.waiting(4)).job == 0.0
+    assert (await shows.waiting(4, ["nobody"])).job is None
+    assert (await shows.waiting(1)).job is None
+    await driven.ledger.jobs.finish(job, Done())
+    assert (await shows.waiting(1)).job == 0.0
+
+
+async def test_a_move_behind_one_that_is_being_sent_is_not_due(db: Any, driven: Driven):
+    await begun(driven, "a")
+    (sent,) = [one for one in await driven.ledger.outbox.take(60, 10) if one.kind == "move"]
+    (job,) = await driven.ledger.jobs.claim("w", 60, most=4)
+    await driven.ledger.jobs.finish(job, Park("what now?"))
+    await driven.engine.look(1)
+    assert [one.kind for one in await driven.ledger.outbox.pending()].count("move") == 2
+    for other in await driven.ledger.outbox.take(60, 10):
+        await driven.ledger.outbox.confirm(other)
+    shows = Showing(Books(db))
+    waiting = await shows.waiting(4)
+    assert waiting.outbox is not None
+    assert waiting.outbox > waiting.now + 30
+    await driven.ledger.outbox.confirm(sent)
+    waiting = await shows.waiting(4)
+    assert waiting.outbox is not None
+    assert waiting.outbox <= waiting.now
 
 
 async def test_ends_of_jobs_say_whether_they_may_pass(db: Any, driven: Driven):

@@ -85,6 +85,28 @@ async def test_a_push_between_look_and_merge_is_not_merged(w: Wired):
     assert task.phase is not Phase.DONE
 
 
+async def test_a_push_while_the_merge_waits_in_the_queue_is_judged_before_it_is_merged(w: Wired):
+    issue = await gated(w)
+    w.place(issue, "Approved")
+    await w.age(400)
+    await w.engine.poll()
+    while await w.engine.look(10):
+        pass
+    (task,) = await w.tasks()
+    assert (task.stage, task.phase) == ("merge", Phase.WORKING)
+    later = w.gitea.push(SHOP.repo, BRANCH, sneaked="in")
+    for _ in range(4):
+        await w.round()
+    (task,) = await w.tasks()
+    assert (task.stage, task.phase, merges(w)) == ("build", Phase.GATED, 0)
+    assert later in w.gitea.repos[SHOP.repo].history(task.sha)
+    w.place(issue, "Backlog")
+    await w.round()
+    w.place(issue, "Approved")
+    await w.round()
+    assert ((await w.tasks())[0].phase, merges(w)) == (Phase.DONE, 1)
+
+
 async def test_try_again_later_is_tried_again(w: Wired):
     issue = await gated(w)
     w.gitea.checking = 8

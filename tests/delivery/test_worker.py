@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,19 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     assert task
     assert (await ledger.spend(task)).task_usd == 3.0  # nobody heard what it cost
     assert (await state_of(ledger, lost.task))[0] is JobState.LOST
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+async def test_what_a_run_may_have_cost_counts_when_its_step_cannot_say_it(ledger: Ledger, tmp_path: Path, how: str):
+    task = await started(ledger, "i1")
+    runs = Runs(tmp_path / "runs")
+    worker = make_worker(ledger, runs, SlowStep(runs, tmp_path))
+    if how == "timed out":
+        worker.options = replace(worker.options, slack_s=-57.0)  # its job may take 60 s
+    await worker.tick()
+    await until((tmp_path / "began").exists)
+    if how == "cancelled":
+        await ledger.cancel(task.id, "me")
+    await worker.settled()
+    assert (await state_of(ledger, task.id))[0] is (JobState.CANCELLED if how == "cancelled" else JobState.RETRY)
+    assert (await ledger.spend(task)).task_usd == 3.0

@@ -19,10 +19,13 @@ from millpond.clock import SystemClock
 from millpond.delivery.books import Books
 from millpond.delivery.engine import Engine, Surroundings
 from millpond.delivery.ledger import Ledger
-from millpond.delivery.model import Done, Failed, Job, Outcome, Project, Retry, Task
+from millpond.delivery.model import Done, Issue, Job, Outcome, Project, Retry, Task
 from millpond.delivery.pipeline import GateRule, OnFail, Pipeline, Stage, Then
-from millpond.delivery.ports import ForgeFailed, Merge
+from millpond.delivery.ports import ForgeFailed
+from millpond.delivery.runfolder import Run
 from millpond.delivery.states import StatesCache
+from millpond.delivery.steps.base import Work
+from millpond.delivery.steps.merge import MergeStep
 from millpond.delivery.tables import TASKS
 from millpond.testing.clock import FakeClock
 from millpond.testing.giteaserver import TOKEN, GiteaServer
@@ -48,6 +51,23 @@ PIPELINE = Pipeline(
         Stage("merge", "merge", attempts=50),
     )
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Papers:
+    """A desk with one job's papers, which is all that the merge asks of it."""
+
+    task: Task
+    project: Project
+
+    async def work(self, job: Job) -> Work:
+        return Work(job, self.task, self.project)
+
+    async def issue(self, work: Work) -> Issue | None:
+        raise NotImplementedError
+
+    async def began(self, work: Work, run: Run) -> None:
+        raise NotImplementedError
 
 
 @dataclass
@@ -126,13 +146,9 @@ class Wired:
                 sha = self.gitea.push(project.repo, task.branch, work=f"{task.key} {task.visit}")
                 self.gitea.status(project.repo, sha, "ci", "success")
                 return Done(sha)
-            change = await self.forge.open_change(project, task.branch, task.title)
-            merged = await self.forge.merge(project, change.number, job.sha)
         except ForgeFailed as error:
             return Retry(1.0, str(error))
-        if merged is Merge.MERGED and await self.forge.contains(project, project.branch, job.sha):
-            return Done()
-        return Retry(1.0, str(merged)) if merged is Merge.LATER else Failed(str(merged))
+        return await MergeStep(_Papers(task, project), self.forge, look_s=0.01).run(job)
 
     async def tasks(self) -> list[Task]:
         query = sa.select(TASKS.c.id).order_by(TASKS.c.id)

@@ -66,9 +66,10 @@ budget = {{ run_usd = 1, task_usd = {task}, day_usd = {day} }}
 task_usd = {cheap}
 {stages}
 """
+COSTS = 'run_usd = 1\nsettings = { argv = ["x"] }'
 STAGES = (
-    ("build", "command", 'gates = ["branch-pushed"]\nsettings = { argv = ["x"] }'),
-    ("test", "command", 'gates = ["tests-passed", "no-conflict", "human-verdict"]\nsettings = { argv = ["x"] }'),
+    ("build", "command", f'gates = ["branch-pushed"]\n{COSTS}'),
+    ("test", "command", f'gates = ["tests-passed", "no-conflict", "human-verdict"]\n{COSTS}'),
     ("merge", "merge", 'shows = "in_progress"'),
     ("deploy", "deploy", 'gates = ["deploy-converged"]\nqueued = "awaiting_deploy"\nshows = "deploying"'),
     ("monitoring", "monitor", 'gates = ["health"]\nshows = "monitoring"'),

@@ -51,15 +51,7 @@ async def run_program(
 ) -> Ended:
     """Run a program to its end. Raises `TimeoutError`, `OSError` where it can't be started, what `heard` raises."""
     followed = _Followed(max_output_bytes, heard)
-    transport, _ = await asyncio.get_running_loop().subprocess_exec(
-        lambda: followed,
-        *argv,
-        stdin=DEVNULL if stdin is None else PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        env=environment() if environ is None else dict(environ),
-        start_new_session=True,
-    )
+    transport = await _start(argv, followed, environment() if environ is None else dict(environ), stdin is not None)
     try:
         async with asyncio.timeout(timeout_s):
             _feed(transport, stdin)
@@ -74,6 +66,33 @@ async def run_program(
         raise followed.fault
     out, err = followed.kept[1], followed.kept[2]
     return Ended(transport.get_returncode() or 0, out.text(), err.text(), bool(out.left_out or err.left_out))
+
+
+async def _start(
+    argv: Sequence[str], followed: _Followed, environ: Mapping[str, str], reads: bool
+) -> asyncio.SubprocessTransport:
+    """Start a program. Cancelled meanwhile, it may run already: then it is ended, with what it has started by then."""
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
+            lambda: followed,
+            *argv,
+            stdin=PIPE if reads else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=environ,
+            start_new_session=True,
+        )
+    )
+    try:
+        return (await asyncio.shield(starting))[0]
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            transport, _ = await starting
+            try:
+                await _end(transport.get_pid(), followed)
+            finally:
+                transport.close()
+        raise
 
 
 def _feed(transport: asyncio.SubprocessTransport, stdin: bytes | None) -> None:

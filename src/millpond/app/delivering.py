@@ -217,7 +217,7 @@ class Delivering:
 
     async def _idle(self, what: str) -> float:
         """Say how long nothing of a kind is due."""
-        waiting = await self.showing.waiting()
+        waiting = await self.showing.waiting(self.options.max_concurrency, self.working.worker.steps)
         due: float | None = getattr(waiting, what)
         return IDLE_S if due is None else min(max(due - waiting.now, 0.02), IDLE_S)
 

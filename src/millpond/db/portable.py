@@ -15,6 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+_WAITING = 0x6D696C6D
+"""The first half of the advisory locks' numbers; the other one is a hash, so that two things may share one."""
+
 
 class epoch(FunctionElement[float]):  # noqa: N801 - named as SQL functions are
     """The database's own clock: seconds since the epoch, milliseconds at least."""
@@ -32,6 +35,15 @@ def _sqlite_epoch(element: epoch, compiler: Any, **options: Any) -> str:  # noqa
 @compiles(epoch, "postgresql")
 def _postgresql_epoch(element: epoch, compiler: Any, **options: Any) -> str:  # noqa: ARG001 - as SQLAlchemy calls it
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def one_at_a_time(connection: Connection, what: str) -> None:
+    """Let nobody else past here for the same thing until the transaction ends; what they wrote before is seen.
+
+    SQLite's write transactions are one at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WAITING, sa.func.hashtext(what))))
 
 
 def insert(dialect: str, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from millpond.delivery.model import NO_MARK, Input, Json, Key, Mark, Options
+from millpond.delivery.model import NO_BUDGET, NO_MARK, Budget, Input, Json, Key, Mark, Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class StartJob:
     usd: float | None = None
     turns: int | None = None
     priority: int = 0
+    budget: Budget = NO_BUDGET
+    """What `usd` was granted from: it must still be there when the job is queued."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from millpond.db.portable import insert_new
-from millpond.delivery import outbox, queue
+from millpond.db.portable import insert_new, one_at_a_time
+from millpond.delivery import outbox, queue, spending
 from millpond.delivery.actions import (
     Acknowledge,
     Action,
@@ -31,14 +31,15 @@ from millpond.delivery.actions import (
 )
 from millpond.delivery.books import note
 from millpond.delivery.folding import fold, verdict
-from millpond.delivery.model import OPEN, Evidence, Issue, JobState, Project, Task
+from millpond.delivery.model import ACTIVE, NO_BUDGET, OPEN, Evidence, Issue, JobState, Project, Spend, Task
 from millpond.delivery.naming import branch_name, task_key
+from millpond.delivery.queue import DAY_S
 from millpond.delivery.rows import task_of, task_values
-from millpond.delivery.tables import EVIDENCE, JOBS, TASKS
+from millpond.delivery.tables import COSTS, EVIDENCE, JOBS, TASKS
 from millpond.errors import Conflict
 
 MAX_TITLE = 500
-_T = TASKS.c
+_T, _COST = TASKS.c, COSTS.c
 _CHANGE = sa.update(TASKS).where(_T.id == sa.bindparam("task_id"))
 
 
@@ -61,6 +62,8 @@ def apply(
     """Carry a decision out, if it was about what the ledger holds: `seen` is the issue's last task as it was read."""
     task = last_task(connection, project.name, issue.id, locked=True)
     if (task and (task.id, task.version)) != (seen and (seen.id, seen.version)):
+        return Applied(False, task)
+    if not _affordable(connection, now, project, task, actions):
         return Applied(False, task)
     for action in actions:
         if isinstance(action, CreateTask):
@@ -104,6 +107,35 @@ def create(connection: Connection, now: float, project: Project, issue: Issue, a
     if created:
         note(connection, now, (task.project, task.issue, task.id), "created", key=key, stage=task.stage)
     return task, created
+
+
+def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
+    """Give what a task and its project today have spent, and what the project's active jobs may still spend.
+
+    In one statement, so that a job which ends meanwhile is in neither sum twice, and missing from none.
+    """
+    usd = sa.func.coalesce(sa.func.sum(_COST.usd), 0.0)
+    today = sa.and_(_COST.project == project, _COST.day == int(now // DAY_S))
+    active = sa.and_(JOBS.c.project == project, JOBS.c.state.in_(sorted(ACTIVE)))
+    sums = (
+        sa.select(usd).where(_COST.task == task),
+        sa.select(usd).where(today),
+        sa.select(sa.func.coalesce(sa.func.sum(JOBS.c.usd), 0.0)).where(active),
+    )
+    return Spend(*connection.execute(sa.select(*(one.scalar_subquery() for one in sums))).one())
+
+
+def _affordable(
+    connection: Connection, now: float, project: Project, task: Task | None, actions: Sequence[Action]
+) -> bool:
+    """Whether what jobs were granted is still there; nobody else is granted of the project's day meanwhile."""
+    for action in actions:
+        if isinstance(action, StartJob) and action.budget != NO_BUDGET:
+            one_at_a_time(connection, f"delivery budget {project.name}")
+            spent = spend(connection, now, project.name, task.id if task else 0)
+            if not spending.holds(action.usd, action.budget, spent):
+                return False
+    return True
 
 
 def last_task(connection: Connection, project: str, issue: str, *, locked: bool = False) -> Task | None:

@@ -42,6 +42,10 @@ from millpond.delivery.pipeline import Stage
 Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
 MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
+SEES_ANEW = frozenset(
+    {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
+)
+"""Gates that judge a new commit without a new run: none of them takes a job's word, or a review's of an older one."""
 
 
 def decide(
@@ -64,6 +68,8 @@ def decide(
 def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
+    if task.cancelling:
+        return _taken_back(jobs, f"cancelled by {task.cancelling}", "")
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -105,10 +111,15 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
         return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
     reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
-    if running := [job for job in look.jobs if job.active]:
+    return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
+
+
+def _taken_back(jobs: Sequence[Job], reason: str, column: str) -> tuple[Action, ...]:
+    """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
+    if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
-    return (CancelTask(reason, look.issue.state if look.world.board.cancels(look.issue.state) else ""),)
+    return (CancelTask(reason, column),)
 
 
 def _active(look: Look) -> tuple[Action, ...]:
@@ -167,21 +178,39 @@ def _unknown_stage(look: Look) -> tuple[Action, ...]:
 
 
 def _pushed(look: Look) -> tuple[Action, ...]:
+    """Take a commit of somebody else in: what was judged is void, so that none is merged that passed no gate."""
     task, head = look.task, look.world.head
-    if not head or head == task.sha or not look.world.pipeline.judges(task.stage):
+    if not head or head == task.sha or not look.world.pipeline.judges(task.stage) or _is_merged(look):
         return ()
-    again = look.world.pipeline.looks_again(task.stage)
-    fresh = task.phase is Phase.READY and task.stage == again and not task.attempts
+    again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
     column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
     if task.used is Input.VERDICT:
         column = ""
-    if not again or fresh or not task.sha:
+    if not again or (task.stage == again and _unjudged(look)):
         noted = Push(head, "", look.issue.mark, column)
         asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
         return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
     return (Push(head, again, look.issue.mark, column),)
+
+
+def _is_merged(look: Look) -> bool:
+    return look.task.phase is Phase.GATED and look.stage is not None and look.stage.step == "merge"
+
+
+def _unjudged(look: Look) -> bool:
+    """Whether a commit may come to the stage that looks again without that it begins anew.
+
+    Nothing was judged there yet; or the pipeline names no stage to look again (`on_push`), and each of its gates sees
+    the new commit for itself.
+    """
+    task = look.task
+    if not task.sha or (task.phase is Phase.READY and not task.attempts):
+        return True
+    if look.world.pipeline.on_push or look.stage is None:
+        return False
+    return task.phase is Phase.READY or all(rule.name in SEES_ANEW for rule in look.stage.gates)
 
 
 def _human(stage: Stage) -> bool:
@@ -243,18 +272,15 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
-    if over := gates.overspent(task, world.pipeline.budget, world.spend):
+    if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
         return failing.park(look, over, Key.NEEDS_INPUT)
-    usd = spending.grant(task, stage, world.pipeline.budget, world.spend)
+    budget = spending.budget_of(task, stage, world.pipeline.budget)
+    usd = spending.grant(budget, world.spend)
     if usd is not None and usd <= 0:
         return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active")
-    turns = stage.run_turns if stage.run_turns is not None else world.pipeline.budget.run_turns
     settings = {**stage.settings, **task.options.settings}
-    return (
-        StartJob(
-            stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, usd, turns, task.options.priority
-        ),
-    )
+    limits = (usd, budget.run_turns, task.options.priority, budget)
+    return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)
 
 
 def _depends(look: Look) -> tuple[Action, ...]:

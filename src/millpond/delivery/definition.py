@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from millpond.delivery.gates import GATES, REQUIRED, SETTINGS
 from millpond.delivery.model import Budget, Json, Key
@@ -47,15 +47,31 @@ def from_table(values: Mapping[str, object], file: str, steps: Collection[str] =
     mistakes = Mistakes(file)
     top = Table(values, "", mistakes)
     stages = _stages(top, steps)
-    on_push = top.text("on_push")
-    if on_push and on_push not in {stage.name for stage in stages}:
-        top.wrong("on_push", f'there is no stage "{on_push}"', nearest(on_push, [one.name for one in stages]))
+    on_push = _on_push(top, stages)
     labels = _labels(top, stages)
     budget = _budget(top)
     top.close()
     if mistakes.found:
         raise ConfigError(*mistakes.found)
     return Pipeline(stages, budget, on_push, labels)
+
+
+def _on_push(top: Table, stages: Sequence[Stage]) -> str:
+    """Read which stage looks again: one before the merge, with a gate between, where there is any."""
+    name, names = top.text("on_push"), [stage.name for stage in stages]
+    if name and name not in names:
+        top.wrong("on_push", f'there is no stage "{name}"', nearest(name, names))
+    elif name:
+        merge = next((index for index, stage in enumerate(stages) if stage.step == "merge"), len(stages))
+        here = names.index(name)
+        if here >= merge:
+            top.wrong(
+                "on_push", f'"{name}" is not before the merge', "name a stage whose gates a new commit is to pass"
+            )
+        elif any(one.gates for one in stages[:here]) and not any(one.gates for one in stages[here:merge]):
+            text = f'no gate lies between "{name}" and the merge, so a new commit would pass none'
+            top.wrong("on_push", text, "name an earlier stage")
+    return name
 
 
 def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:

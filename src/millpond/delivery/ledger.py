@@ -34,10 +34,10 @@ from millpond.delivery.model import (
 from millpond.delivery.nudging import Nudges, nudge
 from millpond.delivery.outbox import Outbox
 from millpond.delivery.pipeline import GateRule
-from millpond.delivery.queue import DAY_S, JobQueue
+from millpond.delivery.queue import JobQueue
 from millpond.delivery.rows import evidence_of, task_of, task_values
 from millpond.delivery.runrecords import RunRecords
-from millpond.delivery.tables import COSTS, EVENTS, EVIDENCE, GATES, JOBS, TASKS
+from millpond.delivery.tables import EVENTS, EVIDENCE, GATES, JOBS, TASKS
 from millpond.errors import BadRequest, Conflict, NotFound
 
 MAX_EVIDENCE = 1000
@@ -67,20 +67,9 @@ class Ledger:
 
     async def spend(self, task: Task) -> Spend:
         """Give what a task and its project today have spent, and what active jobs may still spend."""
-
-        def read(connection: Connection) -> Spend:
-            day = int(self._books.now(connection) // DAY_S)
-            usd = sa.func.coalesce(sa.func.sum(COSTS.c.usd), 0.0)
-            promised = sa.func.coalesce(sa.func.sum(JOBS.c.usd), 0.0)
-            active = sa.and_(JOBS.c.project == task.project, JOBS.c.state.in_(sorted(ACTIVE)))
-            today = sa.and_(COSTS.c.project == task.project, COSTS.c.day == day)
-            return Spend(
-                connection.execute(sa.select(usd).where(COSTS.c.task == task.id)).scalar_one(),
-                connection.execute(sa.select(usd).where(today)).scalar_one(),
-                connection.execute(sa.select(promised).where(active)).scalar_one(),
-            )
-
-        return await self._books.read(read)
+        return await self._books.read(
+            lambda connection: applying.spend(connection, self._books.now(connection), task.project, task.id)
+        )
 
     async def now(self) -> float:
         """Read the database's clock."""

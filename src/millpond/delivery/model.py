@@ -150,6 +150,9 @@ class Budget:
     run_turns: int | None = 200
 
 
+NO_BUDGET = Budget(None, None, None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Spend:
     """What was spent so far, by the task and by its project today."""

@@ -46,8 +46,7 @@ class Outbox:
         def write(connection: Connection) -> list[OutboxItem]:
             now = self._books.now(connection)
             free = sa.or_(_C.lease_until <= now, _C.lease_until > now + lease_s + 5)
-            first = ~sa.and_(_C.kind == "move", _moves(_OLDER, _OLDER.c.id < _C.id))
-            due = sa.and_(_C.state == "pending", _C.not_before <= now, free, first)
+            due = sa.and_(_C.state == "pending", _C.not_before <= now, free, first())
             query = sa.select(OUTBOX).where(due).order_by(_C.not_before, _C.id).limit(limit)
             rows = connection.execute(query.with_for_update(skip_locked=True, of=OUTBOX)).all()
             change = {"lease_until": now + lease_s, "fence": _C.fence + 1}
@@ -165,6 +164,11 @@ def _forget(connection: Connection, now: float, task: Task) -> tuple[bool, set[s
         seen = item.payload.get("seen")
         ours |= {str(item.payload.get("state")), *(map(str, seen) if isinstance(seen, list) else ())}
     return any(row.lease_until > now for row, _ in items), ours
+
+
+def first() -> sa.ColumnElement[bool]:
+    """Whether no older move of the same issue is to end before this write."""
+    return ~sa.and_(_C.kind == "move", _moves(_OLDER, _OLDER.c.id < _C.id))
 
 
 def _moves(other: sa.FromClause, which: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

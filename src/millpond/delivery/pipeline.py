@@ -164,7 +164,7 @@ class Pipeline:
     stages: tuple[Stage, ...]
     budget: Budget = field(default_factory=Budget)
     on_push: str = ""
-    """The stage that looks again when somebody else's commit came after it began; empty: none does."""
+    """The stage that looks again when somebody else's commit came after it began; empty: the first with gates."""
     labels: Mapping[str, Label] = field(default_factory=dict)
 
     def stage(self, name: str) -> Stage | None:
@@ -183,14 +183,22 @@ class Pipeline:
         """Name the stage that follows one; empty: it was the last."""
         return self._from(self.index(after) + 1, project, options)
 
-    def looks_again(self, stage: str) -> str:
-        """Name the stage that a commit of somebody else leads back to from `stage`; empty: it goes on as it is.
+    def looks_again(self, stage: str, project: Project, options: Options) -> str:
+        """Name the stage that a commit of somebody else leads back to from `stage`; empty: nothing judged it yet.
 
-        After the merge a branch may do what it likes.
+        Without `on_push` that is the first stage with gates, or the first of all. What the task skips is no way back:
+        the next stage that it has is, or where no gate would follow, the last one with gates before. After the merge a
+        branch may do what it likes.
         """
-        start, here = self.index(self.on_push), self.index(stage)
-        merged = any(one.step == "merge" for one in self.stages[: max(here, 0)])
-        return self.on_push if self.on_push and 0 <= start <= here and not merged else ""
+        own = [one for one in self.stages if self.judges(one.name) and one.step != "merge"]
+        own = [one for one in own if self._has(one, project, options)]
+        gated = [one for one in own if one.gates]
+        begun = self.index(self.on_push) if self.on_push else self.index(gated[0].name) if gated else 0
+        later = [one for one in own if self.index(one.name) >= begun]
+        back = later if not gated or any(one.gates for one in later) else gated[-1:]
+        here = self.index(stage)
+        reached = bool(back) and self.index(back[0].name) <= here and self.judges(stage)
+        return back[0].name if reached else ""
 
     def judges(self, stage: str) -> bool:
         """Whether the task's branch still matters at a stage: no merge lies before it."""
@@ -215,9 +223,14 @@ class Pipeline:
 
     def _from(self, index: int, project: Project, options: Options) -> str:
         for stage in self.stages[index:]:
-            if stage.name not in options.skip and (project.app or not stage.only_with_app):
+            if self._has(stage, project, options):
                 return stage.name
         return ""
+
+    @staticmethod
+    def _has(stage: Stage, project: Project, options: Options) -> bool:
+        """Whether a task goes through a stage."""
+        return stage.name not in options.skip and bool(project.app or not stage.only_with_app)
 
 
 def _gates(*names: str) -> tuple[GateRule, ...]:

@@ -192,10 +192,15 @@ def keep(connection: Connection, job: Job, evidence: Collection[Evidence], now: 
         connection.execute(sa.insert(EVIDENCE).values(task=job.task, visit=job.visit, at=now, **values))
 
 
+def _alone() -> sa.ColumnElement[bool]:
+    """Whether a job is queued, and nobody works on its repo."""
+    busy = sa.exists().where(_RUNNING.c.repo == _C.repo, _RUNNING.c.state == sa.literal_column("'running'"))
+    return sa.and_(_C.state == sa.literal_column("'queued'"), ~busy)
+
+
 def _in_line() -> sa.Select[Any]:
     """Find the first in line whose repo nobody works on; locked, where there are locks."""
-    busy = sa.exists().where(_RUNNING.c.repo == _C.repo, _RUNNING.c.state == sa.literal_column("'running'"))
-    due = sa.and_(_C.state == sa.literal_column("'queued'"), _C.not_before <= sa.bindparam("now"), ~busy)
+    due = sa.and_(_alone(), _C.not_before <= sa.bindparam("now"))
     query = sa.select(JOBS).where(due).order_by(_C.rank, _C.not_before, _C.id).limit(sa.bindparam("limit"))
     return query.with_for_update(skip_locked=True, of=JOBS)
 
@@ -205,6 +210,16 @@ _LINE = _in_line()
 _OPEN_RUN = sa.insert(RUNS)
 _CLAIM = sa.update(JOBS).where(_C.id == sa.bindparam("job_id"))
 _RUN = sa.select(sa.func.count()).select_from(JOBS).where(_C.state == sa.literal_column("'running'"))
+_NEXT = sa.select(sa.func.min(_C.not_before)).where(_alone())
+
+
+def next_due(connection: Connection, most: int, steps: Collection[str] | None = None) -> float | None:
+    """Say from when on a job may be claimed; None: there is none, or no room, and a job's end will tell."""
+    if connection.execute(_RUN).scalar_one() >= most:
+        return None
+    query = _NEXT if steps is None else _NEXT.where(_C.step.in_(steps))
+    due: float | None = connection.execute(query).scalar_one()
+    return due
 
 
 def _candidates(steps: Collection[str] | None) -> sa.Select[Any]:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from millpond.delivery.books import Books
 from millpond.delivery.breaker import Ended
 from millpond.delivery.model import ACTIVE, OPEN, JobState, Json, Phase, Task
-from millpond.delivery.queue import DAY_S
+from millpond.delivery.outbox import first
+from millpond.delivery.queue import DAY_S, next_due
 from millpond.delivery.rows import facts_of, task_of
 from millpond.delivery.tables import COSTS, EVENTS, GATES, JOBS, NUDGES, OUTBOX, RUNS, TASKS
 
@@ -84,8 +85,12 @@ class Showing:
 
         return await self._books.read(read)
 
-    async def waiting(self) -> Waiting:
-        """Say when what is due next."""
+    async def waiting(self, most: int, steps: Collection[str] | None = None) -> Waiting:
+        """Say when what may be taken next.
+
+        `most` and `steps`: as in `JobQueue.claim`. What is held up by another (a job by its repo's, a move by an older
+        one) is not due: the other's end, or its lease's, tells.
+        """
 
         def read(connection: Connection) -> Waiting:
             held = sa.case(
@@ -94,12 +99,12 @@ class Showing:
             kept = sa.case(
                 (OUTBOX.c.lease_until > OUTBOX.c.not_before, OUTBOX.c.lease_until), else_=OUTBOX.c.not_before
             )
-            queued = sa.select(sa.func.min(JOBS.c.not_before)).where(JOBS.c.state == JobState.QUEUED)
+            sendable = sa.and_(OUTBOX.c.state == "pending", first())
             return Waiting(
                 self._books.now(connection),
                 connection.execute(sa.select(sa.func.min(held))).scalar_one(),
-                connection.execute(sa.select(sa.func.min(kept)).where(OUTBOX.c.state == "pending")).scalar_one(),
-                connection.execute(queued).scalar_one(),
+                connection.execute(sa.select(sa.func.min(kept)).where(sendable)).scalar_one(),
+                next_due(connection, most, steps),
             )
 
         return await self._books.read(read)

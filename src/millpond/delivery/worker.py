@@ -74,6 +74,11 @@ class Worker:
         """The jobs that it works on."""
         return tuple(sorted(self._active))
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that it knows; it claims no others."""
+        return sorted(self._steps)
+
     def wake(self) -> None:
         """Look for work now: something was queued."""
         self._wake.set()
@@ -102,7 +107,7 @@ class Worker:
             return 0
         options = self.options
         claiming = self._ledger.jobs.claim(
-            self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=sorted(self._steps)
+            self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=self.steps
         )
         jobs = await asyncio.shield(claiming)
         for job in jobs:
@@ -173,7 +178,8 @@ class Worker:
         if held.lost:
             return None
         if doing.cancelled():
-            return Stopped() if held.stop else Retry(self.options.retry_s, "it was cancelled")
+            spent = await self._at_worst(name_of(job.id))
+            return Stopped(spent) if held.stop else Retry(self.options.retry_s, "it was cancelled", spent)
         outcome = doing.result()
         if isinstance(outcome, Done) and not held.stop:
             return await self._witnessed(job, outcome)
@@ -187,10 +193,11 @@ class Worker:
             async with asyncio.timeout(job.timeout_s + self.options.slack_s):
                 return await step.run(job)
         except TimeoutError:
-            return Retry(self.options.retry_s, f"it took longer than {job.timeout_s:.0f} s")
+            reason = f"it took longer than {job.timeout_s:.0f} s"
         except Exception as error:
             log.exception("a step failed", job=job.id, step=job.step, error=str(error))
-            return Retry(self.options.retry_s, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+        return Retry(self.options.retry_s, reason, await self._at_worst(name_of(job.id)))
 
     async def _witnessed(self, job: Job, outcome: Done) -> Outcome:
         """Add what the stage's gates want to know beside; a witness that fails is silent, and its gate waits."""
@@ -222,14 +229,25 @@ class Worker:
 
     async def _count(self, name: str) -> None:
         """Count what a run that was given up may have cost. What came of it is refused: its claim is named as none."""
+        spent = await self._at_worst(name)
+        if not spent.usd:
+            return
         try:
-            run = await self._runs.find(name)
-            job = await self._ledger.jobs.one(job_of(name)) if run is not None else None
-            usd = run.notes().get(AT_WORST) if run is not None else None
-            if job is not None and isinstance(usd, int | float) and usd > 0:
-                await self._ledger.jobs.finish(replace(job, fence=-job.fence), Stopped(Spent(float(usd))))
+            job = await self._ledger.jobs.one(job_of(name))
+            if job is not None:
+                await self._ledger.jobs.finish(replace(job, fence=-job.fence), Stopped(spent))
         except Exception as error:
             log.exception("the cost of a run that was given up could not be counted", run=name, error=str(error))
+
+    async def _at_worst(self, name: str) -> Spent:
+        """Give what a run may have cost when its step could not say it: what was noted at its start."""
+        try:
+            run = await self._runs.find(name)
+            usd = run.notes().get(AT_WORST) if run is not None else None
+        except Exception as error:
+            log.exception("what a run may have cost could not be read", run=name, error=str(error))
+            return Spent()
+        return Spent(float(usd)) if isinstance(usd, int | float) and usd > 0 else Spent()
 
     async def _leave(self, job: Job) -> None:
         """Keep a job for the next process."""

@@ -17,8 +17,11 @@ from millpond.hosts.orchestrators import Container, Service, Task
 
 LOOPING = 3
 """Restarts, or failed tasks, that were seen before it is called a failure."""
-NOT_BEGUN = 6
-"""So many times as long is waited for an update to begin that should."""
+NOT_BEGUN = 2
+"""So many times as long is waited for an update to begin that should.
+
+Not longer: an engine may tell a change where there is none (20.10 gives an empty DNSConfig in one of two equal specs).
+"""
 _ENDED_BADLY = frozenset({"failed", "rejected", "orphaned"})
 _STUCK = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
 
