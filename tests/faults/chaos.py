@@ -273,7 +273,7 @@ class World:
             lost = how is not Fails.TOO_MANY and self.rng.random() < 0.5
             server.fail(how, self.rng.randint(1, 2), words=self._words(server), lost=lost, after="0")
             server.faults[:] = [one for one in server.faults if one.times > 0]
-            await asyncio.sleep(self.rng.uniform(0.2, 1.5))
+            await asyncio.sleep(self.rng.uniform(0.5, 2.5))
 
     def _words(self, server: PlaneServer | Forge) -> str:
         """Say which requests fail; seldom those for columns, without which a daemon just begun has nothing to do."""
