@@ -118,6 +118,12 @@ def test_a_poll_waits_for_the_grace_period_and_a_webhook_does_not():
     assert isinstance(run(None, issue(Key.TO_ANALYSE), world=replace(WORLD, urgent=False))[0], CreateTask)
 
 
+def test_the_grace_period_begins_anew_with_each_change():
+    again = issue(Key.TO_ANALYSE, updated_at=NOW - 31)
+    seen = replace(WORLD, urgent=False, seen_at=NOW - 121)
+    assert run(None, again, world=seen) == (Wait("grace period, 89 s left", NOW + 89),)
+
+
 def test_a_tracker_whose_clock_is_ahead_does_not_hold_an_issue_for_ever():
     ahead = issue(Key.TO_ANALYSE, updated_at=NOW + 86400)
     assert "grace" in reason(run(None, ahead, world=replace(WORLD, urgent=False)))
