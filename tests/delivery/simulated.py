@@ -312,7 +312,7 @@ class Simulated:
             case "monitoring":
                 branch.monitored += 1
                 if branch.monitored == 1:
-                    return {"state": JobState.RETRY, "reason": "not long enough yet", "after_s": 30.0}
+                    return {"state": JobState.LATER, "reason": "not long enough yet", "after_s": 30.0}
                 self.show(job, "health", {"state": "HEALTHY"})
         return good
 

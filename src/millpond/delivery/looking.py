@@ -76,6 +76,12 @@ class Look:
         return gates.judge(self.task, self.stage, self.evidence, self.world.pipeline.budget, self.world.spend)
 
     @property
+    def tried(self) -> int:
+        """How many attempts this visit has used up: its jobs, but for those whose time had not come."""
+        later = [job for job in self.jobs if job.visit == self.task.visit and job.state is JobState.LATER]
+        return max(self.task.attempts - len(later), 0)
+
+    @property
     def waits_for_person(self) -> bool:
         """Whether a person's verdict is awaited."""
         return any(rule.name == HUMAN and ruling.word is Word.WAITING for rule, ruling in self.rulings)
