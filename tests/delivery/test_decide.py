@@ -363,6 +363,13 @@ def test_what_fails_leads_back_a_limited_number_of_times():
     assert "sent back 3 times" in parked.reason
 
 
+def test_what_fails_never_leads_back_to_a_stage_that_the_task_skips():
+    red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
+    for skip, back_to in (({"development"}, "review"), ({"development", "review"}, "testing"), (set(), "development")):
+        task = replace(TESTING, options=Options(skip=frozenset(skip)))
+        assert run(task, evidence=red) == (SendBack(back_to, "2 of 3 tests failed at aaaaaaaaaaaa"),)
+
+
 def test_gates_that_wait_for_no_person_have_a_limit():
     gated = replace(TASK, phase=Phase.GATED, shown="in_progress")
     assert run(gated) == (Wait("development: aaaaaaaaaaaa was not seen there", NOW + 86400),)
@@ -586,7 +593,7 @@ TASKS = st.builds(
     used=st.sampled_from(Input),
     mark=st.tuples(TIMES, st.sampled_from(["", "2"])),
     shown=KEYS,
-    options=st.builds(Options, task_usd=st.none() | USD),
+    options=st.builds(Options, skip=st.frozensets(STAGES, max_size=3), task_usd=st.none() | USD),
 )
 KINDS = ["human-verdict", "file", "head", "statuses", "front-matter", "tests", "mergeable", "deploy", "health"]
 FACTS = st.fixed_dictionaries(
@@ -649,6 +656,8 @@ def checked(
                 assert action.column or action.mark > task.mark
             case PassOn() | Finish():
                 assert task.phase is Phase.GATED
+        if isinstance(action, PassOn | SendBack | Push) and task.stage not in task.options.skip:
+            assert action.stage not in task.options.skip
     folded(task, actions, NOW)  # whatever is ordered may happen
 
 

@@ -54,8 +54,9 @@ def failed(look: Look, reason: str, job: int | None = None) -> tuple[Action, ...
         text = f"{look.task.key}: {reason}. This Millpond was deployed by itself, so nothing is touched."
         return (ParkTask(reason, None, job), Alert(text, f"{look.task.id}:{look.task.visit}:own"))
     rule = stage.on_fail if stage is not None else OnFail()
-    if rule.then is Then.BACK and look.task.returns < rule.times:
-        return (SendBack(rule.back_to, reason, job),)
+    back_to = look.world.pipeline.back_to(rule.back_to, look.world.project, look.task.options)
+    if rule.then is Then.BACK and back_to and look.task.returns < rule.times:
+        return (SendBack(back_to, reason, job),)
     if rule.then is Then.BACK:
         reason = f"{reason} (sent back {look.task.returns} times)"
     return park(look, reason, Key.BLOCKED if rule.then is Then.BLOCK else Key.NEEDS_INPUT, job)
