@@ -254,17 +254,28 @@ async def test_cancelled_by_a_command_shows_on_the_board(driven: Driven):
     assert column(driven) == "cancelled"
 
 
-async def test_a_task_waits_for_those_it_depends_on_and_a_circle_is_told(driven: Driven):
-    issue(driven, "i1", labels=frozenset({"after:SH-2"}))
+@pytest.mark.parametrize(("prefix", "written"), [("SH", "SH"), ("SH", "sh"), ("Shop", "Shop"), ("Shop", "SHOP")])
+async def test_a_task_waits_for_those_it_depends_on_and_a_circle_is_told(driven: Driven, prefix: str, written: str):
+    shop = driven.projects["shop"] = replace(SHOP, prefix=prefix)
+    issue(driven, "i1", labels=frozenset({f"after:{written}-2"}))
     issue(driven, "i2", "backlog")
     await driven.ledger.nudges.add("shop", "i1", urgent=True)
     await settle(driven)
-    assert "waits for SH-2 (not begun)" in reason(await driven.engine.why(SHOP, "i1"))
-    issue(driven, "i2", labels=frozenset({"after:SH-1"}), state="to-analyse")
+    assert f"waits for {prefix}-2 (not begun)" in reason(await driven.engine.why(shop, "i1"))
+    issue(driven, "i2", labels=frozenset({f"after:{written}-1"}), state="to-analyse")
     await driven.ledger.nudges.add("shop", "i2", urgent=True)
     await settle(driven)
     tasks = {task.key: task for task in await driven.tasks()}
-    assert "waits for it in turn" in tasks["SH-2"].reason
+    assert "waits for it in turn" in tasks[f"{prefix}-2"].reason
+
+
+@pytest.mark.parametrize("prefix", ["SH", "Shop"])
+async def test_a_task_goes_on_once_what_it_waits_for_is_done(driven: Driven, prefix: str):
+    driven.projects["shop"] = replace(SHOP, prefix=prefix)
+    issue(driven, "i1", labels=frozenset({f"after:{prefix}-2"}))
+    issue(driven, "i2")
+    await driven.drive()
+    assert [task.phase for task in await driven.tasks()] == [Phase.DONE] * 2
 
 
 def reason(actions: tuple[Any, ...]) -> str:

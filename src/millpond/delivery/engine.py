@@ -252,7 +252,13 @@ class Engine:
             or task.phase is not Phase.READY
         ):
             return ()
-        return tuple([await self._dependency(key, task.key) for key in task.options.after])
+        return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
+
+    def _written(self, key: str) -> str:
+        """Write a task's key, in which case does not count, as its project does."""
+        prefix, hyphen, number = key.rpartition("-")
+        known = {project.prefix.casefold(): project.prefix for project in self._around.projects.values()}
+        return f"{known.get(prefix.casefold(), prefix)}{hyphen}{number}"
 
     async def _dependency(self, key: str, own: str) -> Dependency:
         found = await self._ledger.by_key(key)
@@ -270,7 +276,7 @@ class Engine:
         """Whether a chain of dependencies comes back."""
         seen, ahead = set[str](), [task.key, *task.options.after]
         while ahead and len(seen) < MAX_CHAIN:
-            key = ahead.pop()
+            key = self._written(ahead.pop())
             if key == own:
                 return True
             if key not in seen:
