@@ -59,6 +59,7 @@ async def test_faults_say_whether_they_may_pass(stage: Stage, deployer: AppDeplo
         with pytest.raises(StepFailed) as failed:
             await deployer.deploy(work(), {})
     assert failed.value.after_s
+    assert failed.value.not_yet
     stranger = replace(work(), project=replace(work().project, app="no-such"))
     with pytest.raises(StepFailed, match="no-such") as failed:
         await deployer.deploy(stranger, {})

@@ -14,6 +14,7 @@ from millpond.delivery.actions import (
     Alert,
     CreateTask,
     ParkTask,
+    PassOn,
     SendBack,
     Show,
     StartJob,
@@ -40,13 +41,23 @@ from millpond.delivery.model import (
     State,
     Task,
 )
-from millpond.delivery.pipeline import DEFAULT, Pipeline
+from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline
 
 GRACE_S = 120.0
 FULL = board([State("backlog", "Backlog"), *(State(key.value, name) for key, name in NAMES.items())], NAMES, {})
 PLAIN = board([State(name, name) for name in ("Backlog", "In Progress", "Approved", "Rejected", "Done")], NAMES, {})
 BARE = board([State(name, name) for name in ("Backlog", "In Progress", "Done")], NAMES, {})
 PATIENT = replace(DEFAULT, stages=tuple(replace(stage, attempts=500) for stage in DEFAULT.stages))
+UNTOLD = replace(PATIENT, on_push="")
+"""It does not say which stage looks again."""
+PLAINLY = Pipeline(
+    tuple(
+        replace(one, gates=(GateRule("branch-pushed"), GateRule("human-verdict"))) if one.name == "development" else one
+        for one in PATIENT.stages
+        if one.name not in {"analysis", "review"}
+    )
+)
+"""What people write by hand."""
 SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 
 
@@ -104,6 +115,7 @@ class Simulated:
         self.told: dict[str, str] = {}  # keys of comments that were delivered -> the issue
         self.answered: set[str] = set()
         self.branches: dict[int, Branch] = {}
+        self.judged: dict[int, str] = {}  # each task's commit as the last gates passed it
         self.reminded = 0
         self.verdicts_given = self.verdicts_used = self.alerts = self.moves = self.ids = 0
         self.reasons: dict[str, str] = {}
@@ -173,6 +185,9 @@ class Simulated:
                 self.tasks[issue.id].append(made)
                 return None
         assert task is not None
+        stage = self.pipeline.stage(task.stage)
+        if isinstance(action, PassOn) and stage is not None and stage.gates and self.pipeline.judges(stage.name):
+            self.judged[task.id] = task.sha
         self.beside(task, action, decision.issue)
         return fold(task, action, self.now)
 
@@ -288,9 +303,11 @@ class Simulated:
         good: dict[str, object] = {"state": JobState.SUCCEEDED}
         match job.stage:
             case "analysis" | "development":
-                branch.commits += 1
-                branch.head = f"{job.task}-commit-{branch.commits}"
-                if job.stage == "development" and job.attempt == 1:
+                fails = job.stage == "development" and job.attempt == 1
+                if not fails or self.pipeline.on_push:  # else its own commit would lead back, every time
+                    branch.commits += 1
+                    branch.head = f"{job.task}-commit-{branch.commits}"
+                if fails:
                     return {"state": JobState.RETRY, "reason": "the network was away"}
                 return {**good, "sha": branch.head}
             case "review":
@@ -304,6 +321,7 @@ class Simulated:
                 if branch.merged != job.sha:
                     if branch.head != job.sha:
                         return {"state": JobState.RETRY, "reason": "head out of date"}
+                    assert job.sha == self.judged[job.task], "a commit is merged that the last gates did not pass"
                     branch.merged, branch.merges = job.sha, branch.merges + 1
             case "deploy":
                 if job.sha not in branch.deploys:
@@ -312,7 +330,7 @@ class Simulated:
             case "monitoring":
                 branch.monitored += 1
                 if branch.monitored == 1:
-                    return {"state": JobState.RETRY, "reason": "not long enough yet", "after_s": 30.0}
+                    return {"state": JobState.LATER, "reason": "not long enough yet", "after_s": 30.0}
                 self.show(job, "health", {"state": "HEALTHY"})
         return good
 

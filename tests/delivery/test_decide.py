@@ -32,6 +32,7 @@ from millpond.delivery.actions import (
 )
 from millpond.delivery.board import NAMES, Board, board
 from millpond.delivery.decide import MAX_RETURNS, decide
+from millpond.delivery.failing import PATIENCE_S
 from millpond.delivery.folding import confirmed, folded, verdict
 from millpond.delivery.looking import Dependency, World
 from millpond.delivery.model import (
@@ -68,7 +69,8 @@ def issue(state: Key | str = "backlog", **more: object) -> Issue:
 
 def job(state: JobState, **more: object) -> Job:
     values: dict[str, object] = {"state": state, "sha": SHA, **more}
-    return Job(7, 1, "shop", "i1", "team/shop", TASK.stage, "agent", **values)  # type: ignore[arg-type]
+    step = str(values.pop("step", "agent"))
+    return Job(7, 1, "shop", "i1", "team/shop", TASK.stage, step, **values)  # type: ignore[arg-type]
 
 
 def run(
@@ -116,6 +118,12 @@ def test_a_poll_waits_for_the_grace_period_and_a_webhook_does_not():
     assert found == (Wait("grace period, 90 s left", NOW + 90),)
     assert isinstance(run(None, fresh)[0], CreateTask)
     assert isinstance(run(None, issue(Key.TO_ANALYSE), world=replace(WORLD, urgent=False))[0], CreateTask)
+
+
+def test_the_grace_period_begins_anew_with_each_change():
+    again = issue(Key.TO_ANALYSE, updated_at=NOW - 31)
+    seen = replace(WORLD, urgent=False, seen_at=NOW - 121)
+    assert run(None, again, world=seen) == (Wait("grace period, 89 s left", NOW + 89),)
 
 
 def test_a_tracker_whose_clock_is_ahead_does_not_hold_an_issue_for_ever():
@@ -214,6 +222,38 @@ def test_outcomes_are_taken_in():
     assert working(JobState.FAILED, reason="no")[0] == ParkTask("no", Key.NEEDS_INPUT, 7)
     assert working(JobState.ASKED, reason="which one?")[0] == ParkTask("which one?", Key.NEEDS_INPUT, 7)
     assert isinstance(working(JobState.CANCELLED)[0], ParkTask)
+
+
+def later(count: int, ago_s: float = 600.0, **more: object) -> tuple[Action, ...]:
+    """Decide about a stage whose last job's time had not come, as that of so many before had not."""
+    ends: dict[str, object] = {"started_at": NOW - ago_s, "reason": "not ready", "after_s": 10.0, **more}
+    jobs = tuple(replace(job(JobState.LATER, **ends), id=number, settled=number < count) for number in range(count + 1))
+    return run(replace(TASK, phase=Phase.WORKING, attempts=count + 1), jobs=jobs)
+
+
+def test_what_is_not_yet_to_be_done_uses_up_no_attempt():
+    assert later(0) == (TryAgain(0, NOW + 30, "not ready"),)
+    assert later(50) == (TryAgain(50, NOW + 30, "not ready"),)
+    assert later(0, ago_s=0.0) == (TryAgain(0, NOW + 10, "not ready"),)
+    looks = tuple(replace(job(JobState.LATER), id=number, settled=True) for number in range(9))
+    failed = replace(job(JobState.RETRY, reason="429"), id=9)
+    again = run(replace(TASK, phase=Phase.WORKING, attempts=10), jobs=(*looks, failed))
+    assert again == (TryAgain(9, NOW + 10, "429"),)
+    waiting = replace(shown(Key.IN_PROGRESS, not_before=NOW + 40, reason="429"), attempts=10)
+    assert "1 of 3 attempts" in reason(run(waiting, jobs=(*looks, replace(failed, settled=True))))
+
+
+def test_what_is_not_yet_to_be_done_is_waited_for_for_a_day_at_most():
+    (parked, _) = later(3, ago_s=PATIENCE_S)
+    assert parked == ParkTask("not ready (24 h long)", Key.NEEDS_INPUT, 3)
+    assert isinstance(later(3, ago_s=PATIENCE_S - 1)[0], TryAgain)
+
+
+def test_a_monitor_looks_as_often_and_for_as_long_as_it_is_told_to():
+    two_days: dict[str, object] = {"step": "monitor", "settings": {"for_s": 172800}}
+    assert later(3, ago_s=PATIENCE_S * 2, **two_days) == (TryAgain(3, NOW + 10, "not ready"),)
+    assert isinstance(later(3, ago_s=PATIENCE_S * 3, **two_days)[0], ParkTask)
+    assert later(3, **two_days, after_s=0.0) == (TryAgain(3, NOW + 1, "not ready"),)
 
 
 def test_an_outcome_counts_once_and_a_job_that_is_gone_is_tried_again():
@@ -334,6 +374,13 @@ def test_what_fails_leads_back_a_limited_number_of_times():
     parked = run(replace(TESTING, returns=3), evidence=red)[0]
     assert isinstance(parked, ParkTask)
     assert "sent back 3 times" in parked.reason
+
+
+def test_what_fails_never_leads_back_to_a_stage_that_the_task_skips():
+    red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
+    for skip, back_to in (({"development"}, "review"), ({"development", "review"}, "testing"), (set(), "development")):
+        task = replace(TESTING, options=Options(skip=frozenset(skip)))
+        assert run(task, evidence=red) == (SendBack(back_to, "2 of 3 tests failed at aaaaaaaaaaaa"),)
 
 
 def test_gates_that_wait_for_no_person_have_a_limit():
@@ -559,7 +606,7 @@ TASKS = st.builds(
     used=st.sampled_from(Input),
     mark=st.tuples(TIMES, st.sampled_from(["", "2"])),
     shown=KEYS,
-    options=st.builds(Options, task_usd=st.none() | USD),
+    options=st.builds(Options, skip=st.frozensets(STAGES, max_size=3), task_usd=st.none() | USD),
 )
 KINDS = ["human-verdict", "file", "head", "statuses", "front-matter", "tests", "mergeable", "deploy", "health"]
 FACTS = st.fixed_dictionaries(
@@ -622,6 +669,8 @@ def checked(
                 assert action.column or action.mark > task.mark
             case PassOn() | Finish():
                 assert task.phase is Phase.GATED
+        if isinstance(action, PassOn | SendBack | Push) and task.stage not in task.options.skip:
+            assert action.stage not in task.options.skip
     folded(task, actions, NOW)  # whatever is ordered may happen
 
 

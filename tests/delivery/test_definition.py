@@ -82,6 +82,7 @@ def test_everything_that_can_be_written_is_read():
 
 STAGE = '[[stages]]\nname = "a"\nstep = "agent"\n'
 GATED = 'gates = ["human-verdict"]\n'
+RUN = '[[stages]]\nname = "b"\nstep = "command"\n'
 LAST = STAGE.replace('"a"', '"b"')
 MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
 
@@ -131,6 +132,27 @@ def test_a_bad_definition_is_refused_with_the_place(text: str, told: str):
     found = problems(text)
     assert any(told in one for one in found), found
     assert all(one.startswith(".millpond/pipeline.toml: ") for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (STAGE + GATED + LAST + MERGE, 'stages[1].gates: "b" commits, and no gate judges that before the merge'),
+        (STAGE + GATED + RUN + "settings = { argv = ['x'], commit = true }\n" + MERGE, 'stages[1].gates: "b" commits'),
+        (STAGE + GATED + RUN + "settings = { argv = ['x'] }\n" + MERGE, ""),
+        (STAGE + GATED + LAST + "settings = { commit = false }\n" + MERGE, ""),
+        (STAGE + GATED + LAST + GATED + MERGE, ""),
+        (STAGE + LAST + MERGE, ""),
+        (STAGE + GATED + MERGE + LAST, ""),
+    ],
+)
+def test_nothing_is_committed_between_the_last_gate_and_the_merge(text: str, told: str):
+    if not told:
+        assert read(text).stage("m")
+        return
+    with pytest.raises(ConfigError) as refused:
+        read(text)
+    assert told in str(refused.value)
 
 
 def test_a_label_can_not_skip_what_another_stage_needs():

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from tests.delivery.driven import SHOP, Driven, Outside
 
 from millpond.delivery.actions import CreateTask, Show, Wait
-from millpond.delivery.model import Comment, Key, Phase, Project, State
+from millpond.delivery.model import Comment, Job, Key, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
-from millpond.delivery.tables import TASKS
+from millpond.delivery.tables import NUDGES, TASKS
 from millpond.testing.tracker import FakeTracker
 
 
@@ -89,6 +89,36 @@ async def test_a_poll_costs_no_look_at_what_no_task_waits_for(driven: Driven):
     driven.outside.tracker.put(SHOP, "i3", state="cancelled")
     await driven.engine.poll()
     assert [one.issue for one in await driven.ledger.nudges.all()] == [task.issue]
+
+
+async def begun(driven: Driven) -> Job:
+    """Bring an issue to where a worker has its first job."""
+    issue(driven)
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    (job,) = await driven.ledger.jobs.claim("w0", 60, most=4)
+    await settle(driven)
+    return job
+
+
+async def test_a_job_that_ended_while_its_project_was_not_configured_is_taken_in_later(driven: Driven):
+    job = await begun(driven)
+    del driven.projects["shop"]
+    await driven.ledger.jobs.finish(job, await driven.work(job))
+    await settle(driven)
+    (kept,) = await driven.ledger.nudges.all()
+    assert kept.not_before > await driven.ledger.now() + 60
+    driven.projects["shop"] = SHOP
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+async def test_a_poll_looks_at_a_task_whose_job_ended_and_nobody_told(driven: Driven):
+    job = await begun(driven)
+    await driven.ledger.jobs.finish(job, await driven.work(job))
+    await driven.db.write(lambda connection: connection.execute(sa.delete(NUDGES)))
+    await driven.drive()
+    assert column(driven) == "done"
 
 
 async def test_a_tracker_that_is_down_never_reads_as_no_work(driven: Driven):
@@ -224,17 +254,28 @@ async def test_cancelled_by_a_command_shows_on_the_board(driven: Driven):
     assert column(driven) == "cancelled"
 
 
-async def test_a_task_waits_for_those_it_depends_on_and_a_circle_is_told(driven: Driven):
-    issue(driven, "i1", labels=frozenset({"after:SH-2"}))
+@pytest.mark.parametrize(("prefix", "written"), [("SH", "SH"), ("SH", "sh"), ("Shop", "Shop"), ("Shop", "SHOP")])
+async def test_a_task_waits_for_those_it_depends_on_and_a_circle_is_told(driven: Driven, prefix: str, written: str):
+    shop = driven.projects["shop"] = replace(SHOP, prefix=prefix)
+    issue(driven, "i1", labels=frozenset({f"after:{written}-2"}))
     issue(driven, "i2", "backlog")
     await driven.ledger.nudges.add("shop", "i1", urgent=True)
     await settle(driven)
-    assert "waits for SH-2 (not begun)" in reason(await driven.engine.why(SHOP, "i1"))
-    issue(driven, "i2", labels=frozenset({"after:SH-1"}), state="to-analyse")
+    assert f"waits for {prefix}-2 (not begun)" in reason(await driven.engine.why(shop, "i1"))
+    issue(driven, "i2", labels=frozenset({f"after:{written}-1"}), state="to-analyse")
     await driven.ledger.nudges.add("shop", "i2", urgent=True)
     await settle(driven)
     tasks = {task.key: task for task in await driven.tasks()}
-    assert "waits for it in turn" in tasks["SH-2"].reason
+    assert "waits for it in turn" in tasks[f"{prefix}-2"].reason
+
+
+@pytest.mark.parametrize("prefix", ["SH", "Shop"])
+async def test_a_task_goes_on_once_what_it_waits_for_is_done(driven: Driven, prefix: str):
+    driven.projects["shop"] = replace(SHOP, prefix=prefix)
+    issue(driven, "i1", labels=frozenset({f"after:{prefix}-2"}))
+    issue(driven, "i2")
+    await driven.drive()
+    assert [task.phase for task in await driven.tasks()] == [Phase.DONE] * 2
 
 
 def reason(actions: tuple[Any, ...]) -> str:
@@ -319,7 +360,8 @@ async def test_one_issue_whose_look_fails_does_not_stop_the_others(driven: Drive
 async def test_a_project_that_is_not_configured_any_more_is_left_alone(driven: Driven):
     await driven.ledger.nudges.add("gone", "i1", urgent=True)
     await settle(driven)
-    assert await driven.ledger.nudges.all() == []
+    (kept,) = await driven.ledger.nudges.all()
+    assert kept.not_before > await driven.ledger.now() + 60
 
 
 async def test_a_board_with_other_names_gives_nothing_to_start_from_and_says_so(driven: Driven):

@@ -172,6 +172,7 @@ async def test_a_lease_beyond_what_was_granted_is_over(ledger: Ledger, age: Agin
     [
         (Done(sha="c" * 40), JobState.SUCCEEDED, ""),
         (Retry(30.0, "429"), JobState.RETRY, "429"),
+        (Retry(30.0, "well so far", not_yet=True), JobState.LATER, "well so far"),
         (Failed("no"), JobState.FAILED, "no"),
         (Park("which?"), JobState.ASKED, "which?"),
         (Stopped(), JobState.CANCELLED, "stopped"),

@@ -8,15 +8,19 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.delivery.simulated import BARE, FULL, PLAIN, Simulated
+from tests.delivery.simulated import BARE, FULL, PATIENT, PLAIN, PLAINLY, UNTOLD, Simulated
 
 from millpond.delivery.model import Phase
+from millpond.delivery.pipeline import Pipeline
 
 BOARDS = {"full": FULL, "plain": PLAIN, "bare": BARE}
 STEPS = (
     *("look", "look", "poll", "decide", "apply", "apply-again", "claim", "finish", "finish", "die-before", "die-after"),
     *("send", "send", "send-fails", "send-lost", "send-late", "late", "person", "push", "time"),
 )
+
+
+ROUND = ("look", "look", "look", "claim", "finish", "look", "look", "send", "send", "person", "time")
 
 
 def step(world: Simulated, what: str, which: int) -> None:  # noqa: C901 - one case for each thing that can happen
@@ -81,6 +85,31 @@ def test_whatever_gets_lost_the_end_is_the_same(board: str, script: list[tuple[s
     world.settle()
     world.check()
     assert world.summary() == without_faults_summary(board)
+
+
+@pytest.mark.parametrize("pipeline", [PATIENT, UNTOLD, PLAINLY], ids=["default", "untold", "plainly"])
+def test_whenever_somebody_pushes_what_is_merged_is_what_the_last_gates_passed(pipeline: Pipeline):
+    """`Simulated.work` asserts it at each merge."""
+    moments = pushed(pipeline, None)
+    assert moments > 40
+    steps = [pushed(pipeline, at) for at in range(moments)]
+    assert sum(taken > moments for taken in steps) > 10  # what was judged is judged again
+
+
+def pushed(pipeline: Pipeline, at: int | None) -> int:
+    """Take an issue to Done, with a push before one of the steps there; gives how many steps there were."""
+    world, count = Simulated(FULL, 1, pipeline), 0
+    while (task := world.task("i0")) is None or task.open:
+        for what in ROUND:
+            if count == at:
+                world.push()
+            step(world, what, 3)
+            count += 1
+        assert count < 1000, task
+    branch = world.branches[task.id]
+    assert (task.phase, branch.merges, len(branch.deploys)) == (Phase.DONE, 1, 1)
+    assert world.judged[task.id] == branch.merged
+    return count
 
 
 SUMMARIES: dict[str, list[tuple[object, ...]]] = {}

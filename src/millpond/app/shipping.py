@@ -90,7 +90,7 @@ class AppDeployer:
         try:
             told: dict[str, Any] = await self._app.operations[what](_no_progress, **given)
         except Busy as error:
-            raise StepFailed(str(error), after_s=AGAIN_S) from error
+            raise StepFailed(str(error), after_s=AGAIN_S, not_yet=True) from error
         except (BadRequest, NotFound, ConfigError) as error:
             raise StepFailed(str(error)) from error
         except HostFailed as error:

@@ -148,6 +148,8 @@ def _ended(look: Look) -> tuple[Action, ...]:
             return failing.park(look, job.reason or "it has a question", Key.NEEDS_INPUT, job.id)
         case JobState.CANCELLED:
             return failing.park(look, "its job was stopped", Key.NEEDS_INPUT, job.id)
+        case JobState.LATER:
+            return failing.not_yet(look, job)
     return failing.retry(look, job.id, job.reason or f"job {job.id} was {job.state}", job.after_s)
 
 
@@ -266,7 +268,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return (Wait(f"{task.key} is {task.phase}"),)
     if task.not_before > look.now:
         left_s = task.not_before - look.now
-        tries = f"{task.attempts} of {stage.attempts} attempts made"
+        tries = f"{look.tried} of {stage.attempts} attempts made"
         return rest(look, f"{stage.name}: tried again in {left_s:.0f} s ({tries}): {task.reason}", task.not_before)
     if held := _depends(look):
         return held

@@ -86,7 +86,19 @@ def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:
         table.close()
     if any(stage.step == "monitor" for stage in made) and not any(stage.step == "deploy" for stage in made):
         top.wrong("stages", "a monitor watches what a deploy stage brought out, and there is none")
+    _judged(top, made)
     return tuple(made)
+
+
+def _judged(top: Table, stages: Sequence[Stage]) -> None:
+    """See that where there are gates at all, nothing is committed between the last of them and the merge."""
+    merge = next((index for index, stage in enumerate(stages) if stage.step == "merge"), 0)
+    last = max((index for index, stage in enumerate(stages[:merge]) if stage.gates), default=merge)
+    for index in range(last + 1, merge):
+        stage = stages[index]
+        if stage.settings.get("commit", stage.step == "agent") is not False and stage.step in {"agent", "command"}:
+            text = f'"{stage.name}" commits, and no gate judges that before the merge'
+            top.wrong(f"stages[{index}].gates", text, "give it a gate, or write commit = false into its settings")
 
 
 def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Stage:

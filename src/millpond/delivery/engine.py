@@ -26,6 +26,8 @@ from millpond.delivery.states import StatesCache
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""
 MAX_CHAIN = 200
+UNKNOWN_S = 300.0
+"""How long a nudge is put off while its project is not configured."""
 OVERLAP_S = 60.0
 log = structlog.get_logger(__name__)
 
@@ -154,8 +156,8 @@ class Engine:
 
     async def _look(self, nudge: Nudge) -> None:
         project = self._around.projects.get(nudge.project)
-        if project is None:  # it was taken out of the configuration
-            await self._ledger.nudges.done(nudge)
+        if project is None:  # it was taken out of the configuration, perhaps for a moment
+            await self._ledger.nudges.done(nudge, until=await self._ledger.now() + UNKNOWN_S)
             return
         try:
             with used_for(Use.URGENT if nudge.urgent else Use.READ):
@@ -250,7 +252,13 @@ class Engine:
             or task.phase is not Phase.READY
         ):
             return ()
-        return tuple([await self._dependency(key, task.key) for key in task.options.after])
+        return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
+
+    def _written(self, key: str) -> str:
+        """Write a task's key, in which case does not count, as its project does."""
+        prefix, hyphen, number = key.rpartition("-")
+        known = {project.prefix.casefold(): project.prefix for project in self._around.projects.values()}
+        return f"{known.get(prefix.casefold(), prefix)}{hyphen}{number}"
 
     async def _dependency(self, key: str, own: str) -> Dependency:
         found = await self._ledger.by_key(key)
@@ -268,7 +276,7 @@ class Engine:
         """Whether a chain of dependencies comes back."""
         seen, ahead = set[str](), [task.key, *task.options.after]
         while ahead and len(seen) < MAX_CHAIN:
-            key = ahead.pop()
+            key = self._written(ahead.pop())
             if key == own:
                 return True
             if key not in seen:
@@ -293,7 +301,8 @@ class Engine:
         ours = {task.issue for task in tasks}
         # A verdict on an issue without an open task is nobody's.
         found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
-        quiet = [task.issue for task in tasks if _may_have_changed(task)]
+        busy = await self._busy(tasks)
+        quiet = [task.issue for task in tasks if _may_have_changed(task, busy=task.id in busy)]
         wake = tuple(dict.fromkeys([*found, *quiet]))
         if not dry_run:
             await self._ledger.nudges.add_all(project.name, list(wake))
@@ -301,6 +310,12 @@ class Engine:
             polled.mark = max(polled.mark, listing.mark)
             polled.swept_at, polled.wanted = (now if sweep else polled.swept_at), wanted
         return Found(project.name, wake, listing.complete)
+
+    async def _busy(self, tasks: Sequence[Task]) -> frozenset[int]:
+        """Find the tasks that have an active job."""
+        if not any(task.phase is Phase.WORKING for task in tasks):
+            return frozenset()
+        return frozenset(job.task for job in await self._ledger.jobs.active())
 
     async def _send(self, item: OutboxItem) -> None:
         project = self._around.projects.get(item.project)
@@ -330,13 +345,18 @@ class Engine:
         await self._ledger.outbox.confirm(item)
 
 
-def _may_have_changed(task: Task) -> bool:
+def _may_have_changed(task: Task, *, busy: bool) -> bool:
     """Whether a task is to be looked at though its issue is not listed.
 
-    Its gates, its back-off, or where the board stands that has to be seen elsewhere. What is parked waits for a person,
-    whose move is listed; each look costs a request.
+    Its gates, its back-off, where the board stands that has to be seen elsewhere, or a job that ended while nobody
+    looked. What is parked waits for a person, whose move is listed; each look costs a request.
     """
-    return task.phase in {Phase.READY, Phase.GATED} or (task.phase is Phase.PARKED and bool(task.used))
+    match task.phase:
+        case Phase.WORKING:
+            return not busy
+        case Phase.PARKED:
+            return bool(task.used or task.cancelling)
+    return True
 
 
 def _paths(task: Task, pipeline: Pipeline) -> list[str]:

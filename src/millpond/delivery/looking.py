@@ -79,6 +79,12 @@ class Look:
         return gates.judge(self.task, self.stage, self.evidence, self.world.pipeline.budget, self.world.spend)
 
     @property
+    def tried(self) -> int:
+        """How many attempts this visit has used up: its jobs, but for those whose time had not come."""
+        later = [job for job in self.jobs if job.visit == self.task.visit and job.state is JobState.LATER]
+        return max(self.task.attempts - len(later), 0)
+
+    @property
     def waits_for_person(self) -> bool:
         """Whether a person's verdict is awaited."""
         return any(rule.name == HUMAN and ruling.word is Word.WAITING for rule, ruling in self.rulings)
@@ -96,13 +102,15 @@ class Look:
 def grace_left(issue: Issue, now: float, world: World) -> float:
     """Give the seconds that a poll has to wait before it acts on what it found; 0: none.
 
-    The tracker's clock may be ahead of ours: then what counts is how long we have seen it.
+    They run from the issue's last change. Only where the tracker's clock is ahead of ours, what counts is how long we
+    have seen it.
     """
     if world.urgent:
         return 0.0
-    ends = [issue.updated_at + world.grace_s] if issue.updated_at <= now else []
-    ends += [world.seen_at + world.grace_s] if 0 < world.seen_at <= now else []
-    return max(0.0, min(ends, default=now + world.grace_s) - now)
+    since = issue.updated_at
+    if since > now:
+        since = world.seen_at if 0 < world.seen_at <= now else now
+    return max(0.0, since + world.grace_s - now)
 
 
 def rest(look: Look, reason: str, until: float | None = None) -> tuple[Action, ...]:

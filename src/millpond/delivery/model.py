@@ -66,6 +66,8 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     RETRY = "retry"
     """It failed in a way that may pass."""
+    LATER = "later"
+    """It can't be done yet, and nothing failed: that uses up no attempt."""
     FAILED = "failed"
     ASKED = "asked"
     """It has a question for a person."""
@@ -304,11 +306,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It failed in a way that may pass."""
+    """It failed in a way that may pass; or `not_yet`: nothing failed, its time has not come."""
 
     after_s: float
     reason: str = ""
     spent: Spent = Spent()
+    not_yet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

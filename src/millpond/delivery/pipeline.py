@@ -183,6 +183,10 @@ class Pipeline:
         """Name the stage that follows one; empty: it was the last."""
         return self._from(self.index(after) + 1, project, options)
 
+    def back_to(self, stage: str, project: Project, options: Options) -> str:
+        """Name the stage that a task does again when it is sent back to `stage`: that, or the next one that it has."""
+        return self._from(max(self.index(stage), 0), project, options)
+
     def looks_again(self, stage: str, project: Project, options: Options) -> str:
         """Name the stage that a commit of somebody else leads back to from `stage`; empty: nothing judged it yet.
 

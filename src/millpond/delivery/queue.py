@@ -267,8 +267,9 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Done(sha=sha):
             return {"state": str(JobState.SUCCEEDED), "reason": "", **({"sha": sha} if sha else {})}
-        case Retry(after_s=after_s, reason=reason):
-            return {"state": str(JobState.RETRY), "reason": reason[:MAX_REASON], "after_s": after_s}
+        case Retry(after_s=after_s, reason=reason, not_yet=not_yet):
+            state = JobState.LATER if not_yet else JobState.RETRY
+            return {"state": str(state), "reason": reason[:MAX_REASON], "after_s": after_s}
         case Failed(reason=reason):
             return {"state": str(JobState.FAILED), "reason": reason[:MAX_REASON]}
         case Park(question=question):

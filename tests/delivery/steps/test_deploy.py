@@ -76,5 +76,9 @@ async def test_what_may_pass_is_tried_again_and_the_rest_fails():
     outcome = await run(FakeDeployer(StepFailed("h1 is leased", after_s=30)))
     assert isinstance(outcome, Retry)
     assert outcome.after_s == 30
+    assert not outcome.not_yet
+    outcome = await run(FakeDeployer(StepFailed("somebody deploys it", after_s=30, not_yet=True)))
+    assert isinstance(outcome, Retry)
+    assert outcome.not_yet
     assert isinstance(await run(FakeDeployer(StepFailed("there is no app"))), Failed)
     assert isinstance(await run(FakeDeployer(Deployed(True)), sha=""), Failed)

@@ -77,6 +77,14 @@ async def test_each_other_answer(forge: Answering, answer: Merge, kind: type, te
     assert text in outcome.reason  # type: ignore[union-attr]
 
 
+async def test_a_forge_that_is_not_ready_uses_up_no_attempt_and_a_branch_that_moved_does(forge: Answering):
+    for answer, free in ((Merge.LATER, True), (Merge.MOVED, False)):
+        forge.answer = answer
+        outcome = await run(forge, merging())
+        assert isinstance(outcome, Retry)
+        assert outcome.not_yet is free
+
+
 async def test_without_a_commit_there_is_nothing_to_merge(forge: Answering):
     assert isinstance(await run(forge, merging(sha="")), Failed)
 

@@ -38,6 +38,7 @@ async def test_well_for_long_enough_is_done_with_evidence():
 async def test_well_so_far_is_looked_at_again():
     outcome = await run(FakeDeployer(replace(WELL, since_s=590.0)))
     assert isinstance(outcome, Retry)
+    assert outcome.not_yet
     assert outcome.after_s == pytest.approx(10)
     outcome = await run(FakeDeployer(replace(WELL, since_s=60.0)), settings={"every_s": 15})
     assert isinstance(outcome, Retry)
@@ -61,6 +62,7 @@ async def test_one_bad_look_is_not_yet_degraded():
 async def test_what_is_not_known_is_no_verdict():
     outcome = await run(FakeDeployer(Watch(Wellness.UNKNOWN, "h1 does not answer")))
     assert isinstance(outcome, Retry)
+    assert not outcome.not_yet
     assert isinstance(await run(FakeDeployer(StepFailed("busy", after_s=5))), Retry)
 
 

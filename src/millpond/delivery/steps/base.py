@@ -20,11 +20,14 @@ from millpond.errors import MillpondError
 
 
 class StepFailed(MillpondError):
-    """A step can't do its work. `after_s`: it may pass, and this is how long to wait; None: it will not."""
+    """A step can't do its work. `after_s`: it may pass, and this is how long to wait; None: it will not.
 
-    def __init__(self, message: str, *, after_s: float | None = None) -> None:
+    `not_yet`: nothing failed, somebody else is at work there.
+    """
+
+    def __init__(self, message: str, *, after_s: float | None = None, not_yet: bool = False) -> None:
         super().__init__(message)
-        self.after_s = after_s
+        self.after_s, self.not_yet = after_s, not_yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class MergeStep:
             case Merge.MERGED:
                 return await self._verified(work) if work.flag("verify", default=True) else _done(work)
             case Merge.LATER:
-                return Retry(LATER_S, "the forge is not ready to merge yet")
+                return Retry(LATER_S, "the forge is not ready to merge yet", not_yet=True)
             case Merge.MOVED:
                 return Retry(LATER_S, f"{work.task.branch} has moved on from {sha[:12]}")
             case Merge.CONFLICT:

@@ -57,7 +57,7 @@ class MonitorStep:
         out_s = watch.since_s if watch.since_s is not None else (work.job.attempt - 1) * every_s
         left_s = work.number("for_s", FOR_S) - out_s
         if left_s > 0:
-            return Retry(min(every_s, left_s), f"well so far; watched for {left_s:.0f} s more")
+            return Retry(min(every_s, left_s), f"well so far; watched for {left_s:.0f} s more", not_yet=True)
         return Done(evidence=told)
 
     async def _degraded(self, work: Work, watch: Watch) -> str:

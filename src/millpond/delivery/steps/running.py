@@ -186,4 +186,6 @@ def last_words(run: Run, lines: int = 5) -> str:
 
 def as_outcome(error: StepFailed, spent: Spent = NOTHING) -> Outcome:
     """Give what becomes of a job that can't go on."""
-    return Failed(str(error), spent=spent) if error.after_s is None else Retry(error.after_s, str(error), spent)
+    if error.after_s is None:
+        return Failed(str(error), spent=spent)
+    return Retry(error.after_s, str(error), spent, error.not_yet)
