@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import uvloop
 
 from millpond.errors import BadRequest, Busy, ConfigError, Conflict, MillpondError, NotFound, OutOfSpace
-from millpond.server.control import MAX_REQUEST_BYTES, ControlServer, Progress, call
+from millpond.server.control import MAX_ADDRESS_BYTES, MAX_REQUEST_BYTES, ControlServer, Progress, call
 
 FAULTS = {kind.__name__: kind for kind in (BadRequest, Busy, Conflict, NotFound, OutOfSpace)}
 
@@ -203,6 +205,32 @@ async def test_a_socket_that_a_dead_daemon_left_is_replaced(tmp_path: Path):
     assert not path.exists()
     with pytest.raises(FileNotFoundError):
         await call(path, "add", {"a": 1, "b": 1}, silent)
+
+
+@pytest.mark.parametrize("length", [MAX_ADDRESS_BYTES, MAX_ADDRESS_BYTES + 1, 200, 1000])
+def test_a_data_directory_may_have_any_length(tmp_path: Path, length: int):
+    """The kernel has room for 107 bytes of a socket's path, a test runner's or a company's folders are longer."""
+    folder = tmp_path
+    while (left := length - len(str(folder / "c.sock"))) > 0:
+        folder /= "d" * min(left - 1, 200)
+    folder.mkdir(parents=True)
+    path = folder / "c.sock"
+    assert len(str(path)) == length
+
+    async def asked() -> None:
+        server = ControlServer(path, {"add": add})
+        await server.start()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert await call(path, "add", {"a": 1, "b": 1}, silent) == {"sum": 2}
+        await server.close()
+        assert not path.exists()
+        with pytest.raises(FileNotFoundError):
+            await call(path, "add", {"a": 1, "b": 1}, silent)
+
+    before = len(os.listdir("/proc/self/fd"))
+    asyncio.run(asked())
+    uvloop.run(asked())
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 async def test_a_daemon_that_stops_amid_an_operation_is_no_result(tmp_path: Path):

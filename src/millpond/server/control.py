@@ -14,7 +14,8 @@ import contextlib
 import inspect
 import json
 import os
-from collections.abc import Awaitable, Callable, Mapping
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from millpond.errors import MillpondError
 Progress = Callable[[str, int, int | None], None]
 Operation = Callable[..., Awaitable[Any]]
 MAX_REQUEST_BYTES = 1 << 20
+MAX_ADDRESS_BYTES = 107
+"""What a Unix socket's address has room for (unix(7): sun_path, less the NUL)."""
 log = structlog.get_logger(__name__)
 
 
@@ -40,11 +43,17 @@ class ControlServer:
     async def start(self) -> None:
         """Listen; a socket that a dead daemon left is replaced."""
         self._path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX)
         before = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=MAX_REQUEST_BYTES)
+            with _address(self._path) as address:
+                sock.bind(address)
+        except BaseException:
+            sock.close()
+            raise
         finally:
             os.umask(before)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=MAX_REQUEST_BYTES)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -94,9 +103,34 @@ def _write(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
     writer.write(json.dumps(message).encode() + b"\n")
 
 
+async def _connected(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        with _address(path) as address:
+            await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The path as a socket's address: one that is too long for it goes by way of its opened folder (proc(5))."""
+    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 async def call(path: Path, operation: str, arguments: Mapping[str, Any], progress: Progress) -> Any:
     """Ask the daemon behind the socket. Raises its error, or `ConnectionError` when nobody listens."""
-    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 28)
+    reader, writer = await asyncio.open_unix_connection(sock=await _connected(path), limit=1 << 28)
     try:
         _write(writer, {"operation": operation, "arguments": dict(arguments)})
         await writer.drain()
