@@ -331,7 +331,6 @@ def test_of_a_form_the_json_is_signed():
     body = urlencode({"payload": BODY.decode()}).encode()
     kind = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
     assert forge.parse({**kind, "X-Gitea-Signature": signed(BODY)}, body).repo == "team/shop"
-    with pytest.raises(Denied):
-        forge.parse({**kind, "X-Gitea-Signature": signed(body)}, body)
-    with pytest.raises(BadRequest):
-        forge.parse({**kind, "X-Gitea-Signature": signed(body)}, b"payload=\xff")
+    for unsigned in (body, b"payload=\xff"):
+        with pytest.raises(Denied):
+            forge.parse({**kind, "X-Gitea-Signature": signed(unsigned)}, unsigned)
