@@ -15,6 +15,8 @@ from millpond.app import App
 
 FOLLOW_S = 0.3
 FOLLOW_LIMIT_S = 3600.0
+DRIFT_S, DRIFT_FRESH_S = 60.0, 30.0
+"""How long a comparison may take that a mere reader asked for, and how old it may be."""
 MOST = 2**63 - 1
 """The largest number that a database can be asked about."""
 Number = Annotated[int, Path(ge=1, le=MOST)]
@@ -189,8 +191,8 @@ def _people(api: FastAPI, app: App, changes: Any) -> None:
 def _drift(api: FastAPI, app: App, may_read: Any, changes: Any) -> None:
     @api.get("/api/v1/drift", dependencies=[may_read])
     async def drift() -> Any:
-        """Tell where board, engine and forge differ."""
-        return await run(app, "drift")
+        """Tell where board, engine and forge differ, as of half a minute ago at most."""
+        return await run(app, "drift", within_s=DRIFT_S, fresh_s=DRIFT_FRESH_S)
 
     @api.post("/api/v1/drift", dependencies=[changes])
     async def mend() -> Any:

@@ -135,7 +135,7 @@ class TaskOperations:
         project = self._app.delivering.projects.get(task.project)
         if project is None:
             return "its project is not configured any more"
-        return await why_issue(self._app, project, task.issue)
+        return await why_issue(self._app, project, task.issue, Use.READ)
 
 
 async def find_task(app: App, name: str) -> Task:
@@ -169,11 +169,11 @@ async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
     return {"verdict": await why_issue(app, project, issue_id), "facts": facts}
 
 
-async def why_issue(app: App, project: Project, issue: str) -> str:
-    """Say in words what an issue waits for, or what would be done about it now."""
+async def why_issue(app: App, project: Project, issue: str, use: Use = Use.URGENT) -> str:
+    """Say in words what an issue waits for, or what would be done about it now. `use`: what asking for it is worth."""
     try:
         async with asyncio.timeout(WHY_S):
-            with used_for(Use.URGENT):
+            with used_for(use):
                 actions = await app.delivering.engine.why(project, issue)
     except (TrackerFailed, ForgeFailed) as error:
         return f"it can't be looked at: {error}"

@@ -149,7 +149,8 @@ class Engine:
         """
         known = await self._known(project, issue_id)
         issue = await self._read(project, issue_id)
-        actions, _ = await self._decide(project, issue, known, Nudge(project.name, issue_id, urgent=urgent))
+        nudge = Nudge(project.name, issue_id, urgent=urgent)
+        actions, _ = await self._decide(project, issue, known, nudge, peek=True)
         return actions
 
     async def _look(self, nudge: Nudge) -> None:
@@ -203,12 +204,13 @@ class Engine:
         return next((one for one in found if one.id == issue), None)
 
     async def _decide(
-        self, project: Project, issue: Issue | None, known: _Known, nudge: Nudge
+        self, project: Project, issue: Issue | None, known: _Known, nudge: Nudge, *, peek: bool = False
     ) -> tuple[tuple[Action, ...], Look | None]:
         pipeline = await self._around.pipeline(project)
         task, observed = known.task, list[Evidence]()
         if task is not None and task.open and not any(job.active for job in known.jobs):
-            observed = list(await self._around.forge.observe(project, task.branch, _paths(task, pipeline)))
+            paths = _paths(task, pipeline)
+            observed = list(await self._around.forge.observe(project, task.branch, paths, peek=peek))
         ready = task is not None and task.phase is Phase.READY
         paused_until, paused = await self._around.paused() if ready else (0.0, "")
         world = World(
