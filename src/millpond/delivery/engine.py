@@ -129,18 +129,30 @@ class Engine:
             return Found(project.name, error=f"{type(error).__name__}: {error}")
 
     async def send(self, limit: int = 1) -> int:
-        """Send writes of the outbox that are due; gives how many there were."""
-        taken = await self._ledger.outbox.take(self._options.lease_s, limit)
-        for item in taken:
-            try:
-                with used_for(Use.WRITE):
-                    await self._send(item)
-            except TrackerFailed as error:
-                if error.permanent:
-                    await self._ledger.outbox.drop(item, str(error))
-                else:
-                    await self._ledger.outbox.retry(item, str(error), error.after_s)
-        return len(taken)
+        """Send writes of the outbox that are due; gives how many there were.
+
+        Each is taken when it is its turn, so that its lease is fresh, and none is sent that was taken back meanwhile.
+        """
+        for count in range(limit):
+            taken = await self._ledger.outbox.take(self._options.lease_s)
+            if not taken:
+                return count
+            await self._send_one(taken[0])
+        return limit
+
+    async def _send_one(self, item: OutboxItem) -> None:
+        outbox = self._ledger.outbox
+        try:
+            with used_for(Use.WRITE):
+                await self._send(item)
+        except TrackerFailed as error:
+            if error.permanent:
+                await outbox.drop(item, str(error))
+            else:
+                await outbox.retry(item, str(error), error.after_s)
+        except Exception as error:  # one write's trouble is not the others'
+            log.exception("a write could not be sent", project=item.project, issue=item.issue, error=str(error))
+            await outbox.retry(item, f"{type(error).__name__}: {error}")
 
     async def why(self, project: Project, issue_id: str, *, urgent: bool = False) -> tuple[Action, ...]:
         """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`.
