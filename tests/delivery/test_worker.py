@@ -186,6 +186,34 @@ async def test_leaving_keeps_the_job_and_the_next_process_takes_it_up(ledger: Le
     assert [one.ended for one in await ledger.runs.of(task.id)] == ["taken-up", "succeeded"]
 
 
+async def test_what_is_claimed_while_it_begins_to_leave_is_not_begun_and_kept_for_the_next_process(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging
+):
+    task = await started(ledger, "i1")
+    step = Played(forever)
+    worker = worker_of(ledger, tmp_path, step)
+    claim, claimed = ledger.jobs.claim, asyncio.Event()
+
+    async def slow(*about: Any, **more: Any) -> list[Job]:
+        jobs = await claim(*about, **more)
+        claimed.set()
+        await asyncio.sleep(0.1)
+        return jobs
+
+    monkeypatch.setattr(ledger.jobs, "claim", slow)
+    ticking = asyncio.create_task(worker.tick())
+    await claimed.wait()
+    await worker.close()
+    ticking.cancel()
+    assert (step.began, worker.working) == ([], ())
+    assert (await state_of(ledger, task.id))[0] is JobState.RUNNING
+    await age(300)  # the ordinary lease would be over
+    assert not await ledger.jobs.reap()
+    again = worker_of(ledger, tmp_path, Played(lambda _: Done()))
+    assert len(await again.take_up()) == 1
+    await again.settled()
+
+
 async def test_what_an_earlier_process_still_says_is_refused(ledger: Ledger, tmp_path: Path):
     task = await started(ledger, "i1")
     (old,) = await ledger.jobs.claim("n1", 30, most=4)

@@ -65,6 +65,7 @@ class Worker:
         self._active: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._taken_up = False
+        self._claiming: asyncio.Future[int] | None = None
         self.closing = False
         self.done = 0
         """Jobs that were brought to an end."""
@@ -105,13 +106,20 @@ class Worker:
         free = self.options.max_concurrency - len(self._active)
         if free <= 0 or self.closing:
             return 0
+        self._claiming = asyncio.ensure_future(self._claim(free))
+        return await asyncio.shield(self._claiming)
+
+    async def _claim(self, free: int) -> int:
+        """Claim, and begin; what was claimed while this process began to leave is kept for the next one."""
         options = self.options
-        claiming = self._ledger.jobs.claim(
+        jobs = await self._ledger.jobs.claim(
             self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=self.steps
         )
-        jobs = await asyncio.shield(claiming)
         for job in jobs:
-            self._begin(job)
+            if self.closing:
+                await self._leave(job)
+            else:
+                self._begin(job)
         return len(jobs)
 
     async def run(self) -> None:
@@ -133,6 +141,8 @@ class Worker:
         self.closing = True
         self._runs.leave()
         self.wake()
+        if self._claiming is not None:
+            await asyncio.gather(self._claiming, return_exceptions=True)
         for task in self._active.values():
             task.cancel()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
