@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, until
 
+from millpond.app import delivering, taskops
 from millpond.delivery.budget import _USE
 from millpond.delivery.model import JobState, Park
 from millpond.delivery.rates import Use
@@ -288,6 +289,64 @@ async def test_looking_at_a_task_only_peeks(open_pond: Any, outer: Outer):
     assert all(peeks)
     assert (uses[0], uses[-1]) == (Use.READ, Use.URGENT)
     assert set(uses[1:-1]) <= {Use.LISTING}
+
+
+async def test_a_reload_that_cannot_make_the_new_delivery_leaves_the_old_one_at_work(
+    open_pond: Any, outer: Outer, tmp_path: Path
+):
+    def counterparts(app: Any, config: Any) -> Any:
+        if "till" in config.projects:
+            raise OSError("no more files")
+        return outer(app, config)
+
+    app = (await open_pond(FAKED + off("worker", "reconcile"), counterparts=counterparts)).app
+    await app.started()
+    before, more = app.delivering, '[projects.till]\nprefix = "TI"\n'
+    (tmp_path / "0.toml").write_text(FAKED + off("worker", "reconcile") + more)
+    with pytest.raises(OSError, match="no more files"):
+        await app.reload_everywhere()
+    assert app.delivering is before
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app))
+
+
+async def test_jobs_of_the_dead_are_reaped_though_our_own_cannot_be_taken_up(
+    open_pond: Any, outer: Outer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(delivering, "TAKE_UP_S", 0.05)
+    monkeypatch.setattr(delivering, "REAP_S", 0.05)
+    app = (await open_pond(FAKED + off("reconcile"), counterparts=outer)).app
+
+    async def broken(*_: object) -> None:
+        raise OSError("the folder of runs is gone")
+
+    monkeypatch.setattr(app.delivering.working.worker, "take_up", broken)
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    while await app.delivering.engine.look(10):
+        pass
+    assert await app.delivering.ledger.jobs.claim("dead", -1, most=4)
+    await app.started()
+
+    async def reaped() -> Any:
+        return (await ask(app, "queue"))["reaper"]["reaped"]
+
+    assert await until(reaped) == 1
+
+
+async def test_a_board_that_takes_too_long_to_list_is_not_waited_for(
+    open_pond: Any, outer: Outer, monkeypatch: pytest.MonkeyPatch
+):
+    app = (await open_pond(FAKED, counterparts=outer)).app
+
+    async def endless(*_: object) -> None:
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(taskops, "FIND_S", 0.05)
+    monkeypatch.setattr(FakeTracker, "changed", endless)
+    with pytest.raises(NotFound, match="took more than"):
+        await ask(app, "why", ref="SH-9")
 
 
 async def test_a_data_directory_without_projects_runs_no_loops(open_pond: Any):

@@ -320,8 +320,9 @@ class App:
         if all(getattr(old, table) == getattr(config, table) for table in TABLES):
             self.delivering.forget_boards()
             return
+        made = self._delivering_of(config)  # where that fails the old one goes on
         await self.delivering.close()
-        self.delivering = self._delivering_of(config)
+        self.delivering = made
         self._start_delivery()
 
     async def _retire_hosting(self) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
+FIND_S = 20.0
+"""How long a board is listed to find an issue that has no task."""
 
 
 class TaskOperations:
@@ -202,7 +204,11 @@ async def _issue_id(app: App, project: Project, number: int) -> str:
     of = app.delivering
     columns = frozenset((await of.states.board(project)).groups)
     try:
-        listing = await of.tracker.changed(project, columns, 0.0)
+        async with asyncio.timeout(FIND_S):
+            listing = await of.tracker.changed(project, columns, 0.0)
+    except TimeoutError as error:
+        text = f"{project.prefix}-{number} has no task, and the board took more than {FIND_S:g} s to be listed"
+        raise NotFound(f"{text}: ask again in a minute") from error
     except TrackerFailed as error:
         raise NotFound(f"{project.prefix}-{number} has no task, and the board can't be asked: {error}") from error
     found: list[Issue] = [one for one in listing.issues if one.number == number]
