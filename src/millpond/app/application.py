@@ -84,7 +84,7 @@ class App:
         self.skipped: tuple[str, ...] = ()
         self.new_admin_token: str | None = None
         self.loops = Loops()
-        self.on_reload: list[Callable[[], None]] = []
+        self.on_reload: list[Callable[[], object]] = []
         """Called when a reload has changed the configuration."""
         self.ask_all: Callable[[], Awaitable[None]] | None = None
         """Has the supervisor reload every worker; None: this process is the only one."""
