@@ -63,6 +63,18 @@ async def test_reading_takes_a_reader(open_pond: Any, path: str):
     assert (await pond.get(path, **pond.admin)).status == 200
 
 
+@pytest.mark.parametrize("number", [10**30, 2**63])
+async def test_a_number_that_no_database_takes_is_no_fault_of_ours(pond: Any, number: int):
+    await begun(pond)
+    for path in (
+        *(f"tasks/SH-1/events?after={number}", f"tasks/SH-1/log?job={number}", f"tasks/{number}", f"tasks/SH-{number}"),
+        *(f"board/shop?below={number}", f"board/shop/{number}"),
+    ):
+        assert (await pond.get(f"/api/v1/{path}")).status in {404, 422}, path
+    assert (await post(pond, f"/api/v1/board/shop/{number}/move", {"column": "Done"})).status in {404, 422}
+    assert (await pond.get(f"/api/v1/tasks/SH-1/events?after={2**63 - 1}")).json() == []
+
+
 async def test_the_board_from_a_new_issue_to_a_comment(pond: Any):
     await begun(pond)
     listed = (await pond.get("/api/v1/board/shop")).json()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, until
 
-from millpond.delivery.model import JobState
+from millpond.app import delivering, taskops
+from millpond.delivery.budget import _USE
+from millpond.delivery.model import JobState, Park
+from millpond.delivery.rates import Use
 from millpond.errors import BadRequest, Conflict, NotFound
+from millpond.testing.forge import FakeForge
+from millpond.testing.tracker import FakeTracker
 
 BLOCKS = {
     "counts", "resilience", "reconcile", "reaper", "post_deploy", "merge_verify", "task_deps", "serial_gate",
@@ -229,6 +235,118 @@ async def test_drift_names_what_differs_and_mends_it_on_request(open_pond: Any, 
     assert "no such issue any more" in found["drift"][0]["told"]
     outer.tracker.down = True
     assert (await ask(app, "drift"))["failed"] == {"shop": "the tracker is down"}
+
+
+async def test_one_drift_at_a_time_bounded_in_time_and_told_again_while_it_is_fresh(
+    open_pond: Any, outer: Outer, monkeypatch: pytest.MonkeyPatch
+):
+    app = (await open_pond(FAKED + off("worker", "reconcile", "outbox"), counterparts=outer)).app
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    listing, asked = FakeTracker.changed, 0
+
+    async def slow(*about: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.1 if asked == 1 else 60)
+        return await listing(*about)
+
+    monkeypatch.setattr(FakeTracker, "changed", slow)
+    at_once = [ask(app, "drift", within_s=30.0, fresh_s=30.0) for _ in range(5)]
+    first, *others = await asyncio.gather(*at_once)
+    assert (asked, len(first["drift"])) == (1, 1)
+    assert others == [first] * 4
+    late = await ask(app, "drift", within_s=0.05)
+    assert (asked, late["ok"], late["drift"]) == (2, False, [])
+    assert "within 0.05 s" in late["failed"]["shop"]
+
+
+async def test_looking_at_a_task_only_peeks(open_pond: Any, outer: Outer):
+    app = (await open_pond(LOCAL + off("worker", "outbox"))).app
+    await app.started()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    (job,) = await until(lambda: active(app))
+    (claimed,) = await app.delivering.ledger.jobs.claim("w", 60, most=4)
+    await app.delivering.ledger.jobs.finish(claimed, Park("what now?"))
+    peeks, uses = list[bool](), list[Any]()
+
+    class Watching(FakeForge):
+        async def observe(self, *about: Any, peek: bool = False) -> Any:
+            peeks.append(peek)
+            uses.append(_USE.get())
+            return await super().observe(*about, peek=peek)
+
+    async def parked() -> bool:
+        return bool((await app.delivering.ledger.task(job.task)).phase == "parked")
+
+    await until(parked)
+    await app.delivering.close()
+    app.delivering.engine._around = replace(app.delivering.engine._around, forge=Watching())
+    await ask(app, "task_show", task="SH-1")
+    await ask(app, "drift")
+    await ask(app, "reconcile", dry_run=True)
+    await ask(app, "why", ref="SH-1")
+    assert peeks
+    assert all(peeks)
+    assert (uses[0], uses[-1]) == (Use.READ, Use.URGENT)
+    assert set(uses[1:-1]) <= {Use.LISTING}
+
+
+async def test_a_reload_that_cannot_make_the_new_delivery_leaves_the_old_one_at_work(
+    open_pond: Any, outer: Outer, tmp_path: Path
+):
+    def counterparts(app: Any, config: Any) -> Any:
+        if "till" in config.projects:
+            raise OSError("no more files")
+        return outer(app, config)
+
+    app = (await open_pond(FAKED + off("worker", "reconcile"), counterparts=counterparts)).app
+    await app.started()
+    before, more = app.delivering, '[projects.till]\nprefix = "TI"\n'
+    (tmp_path / "0.toml").write_text(FAKED + off("worker", "reconcile") + more)
+    with pytest.raises(OSError, match="no more files"):
+        await app.reload_everywhere()
+    assert app.delivering is before
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app))
+
+
+async def test_jobs_of_the_dead_are_reaped_though_our_own_cannot_be_taken_up(
+    open_pond: Any, outer: Outer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(delivering, "TAKE_UP_S", 0.05)
+    monkeypatch.setattr(delivering, "REAP_S", 0.05)
+    app = (await open_pond(FAKED + off("reconcile"), counterparts=outer)).app
+
+    async def broken(*_: object) -> None:
+        raise OSError("the folder of runs is gone")
+
+    monkeypatch.setattr(app.delivering.working.worker, "take_up", broken)
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    while await app.delivering.engine.look(10):
+        pass
+    assert await app.delivering.ledger.jobs.claim("dead", -1, most=4)
+    await app.started()
+
+    async def reaped() -> Any:
+        return (await ask(app, "queue"))["reaper"]["reaped"]
+
+    assert await until(reaped) == 1
+
+
+async def test_a_board_that_takes_too_long_to_list_is_not_waited_for(
+    open_pond: Any, outer: Outer, monkeypatch: pytest.MonkeyPatch
+):
+    app = (await open_pond(FAKED, counterparts=outer)).app
+
+    async def endless(*_: object) -> None:
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(taskops, "FIND_S", 0.05)
+    monkeypatch.setattr(FakeTracker, "changed", endless)
+    with pytest.raises(NotFound, match="took more than"):
+        await ask(app, "why", ref="SH-9")
 
 
 async def test_a_data_directory_without_projects_runs_no_loops(open_pond: Any):

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from tests.delivery.steps.given import SHOP, git, make_forge
 
-from millpond.app.working import Means, Working
+from millpond.app.shipping import AppWitness
+from millpond.app.working import Means, Witnesses, Working
 from millpond.delivery.actions import CancelTask, CreateTask, StartJob
 from millpond.delivery.books import Books
 from millpond.delivery.definition import STEPS as KNOWN
+from millpond.delivery.desk import LedgerDesk
 from millpond.delivery.ledger import Ledger
-from millpond.delivery.model import Issue, JobState, Options, Project, Task
+from millpond.delivery.model import Done, Issue, JobState, Options, Project, Task
 from millpond.delivery.pipeline import GateRule, Pipeline, Stage
+from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.steps import STEPS
 from millpond.delivery.worker import WorkerOptions
 from millpond.delivery.workspace import Remote, WorkspaceOptions
@@ -87,6 +90,22 @@ async def test_a_job_runs_is_pushed_and_brings_what_the_stage_s_gates_want(wired
     assert Path(run.log).is_file()
     tokens = await wired.app.tokens.list()  # type: ignore[attr-defined]
     assert not [one.name for one in tokens if one.name.startswith("job:")]
+
+
+async def test_an_outage_of_the_forge_is_not_taken_for_gates_that_want_nothing(wired: Wired):
+    task = await wired.queued("true")
+    (job,) = await wired.ledger.jobs.of(task.id)
+
+    async def away(project: Project) -> Pipeline:
+        raise ForgeFailed(f"the forge does not answer about {project.name}")
+
+    def asked(**projects: Project) -> Witnesses:
+        desk = LedgerDesk(wired.ledger, FakeTracker({}), projects, "n")
+        return Witnesses(desk, AppWitness(wired.app), away)  # type: ignore[arg-type]
+
+    with pytest.raises(ForgeFailed, match="does not answer"):
+        await asked(shop=wired.project).of(job, Done())
+    assert await asked().of(job, Done()) == [], "its project is gone, and with it who wants to know"
 
 
 async def test_what_a_task_that_ended_left_is_swept(wired: Wired, tmp_path: Path):

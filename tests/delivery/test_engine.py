@@ -206,6 +206,49 @@ async def test_a_column_that_the_tracker_refuses_is_given_up(driven: Driven):
     assert [item.kind for item in await driven.ledger.outbox.pending()] == []
 
 
+async def looked(driven: Driven, *names: str) -> None:
+    for name in names:
+        issue(driven, name)
+        await driven.ledger.nudges.add("shop", name, urgent=True)
+    while await driven.engine.look(10):
+        pass
+
+
+async def test_one_write_s_trouble_is_not_the_others(driven: Driven, monkeypatch: pytest.MonkeyPatch):
+    await looked(driven, "i1", "i2")
+    move = FakeTracker.move
+
+    async def broken(tracker: FakeTracker, project: Project, name: str, state: str) -> None:
+        if name == "i1":
+            raise KeyError("nobody thought of this")
+        await move(tracker, project, name, state)
+
+    monkeypatch.setattr(FakeTracker, "move", broken)
+    assert await driven.engine.send(10) == 2
+    assert (column(driven, "i1"), column(driven, "i2")) == ("to-analyse", "analysis")
+    monkeypatch.undo()
+    await driven.age(30)  # less than a lease
+    assert await driven.engine.send(10) == 1
+    assert column(driven, "i1") == "analysis"
+
+
+async def test_what_is_taken_back_while_another_one_is_sent_is_not_sent(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+):
+    await looked(driven, "i1", "i2")
+    move = FakeTracker.move
+
+    async def slow(tracker: FakeTracker, project: Project, name: str, state: str) -> None:
+        for item in await driven.ledger.outbox.pending():
+            if item.issue != name:
+                await driven.ledger.outbox.drop(item, "a person moved the issue")
+        await move(tracker, project, name, state)
+
+    monkeypatch.setattr(FakeTracker, "move", slow)
+    await driven.engine.send(10)
+    assert [name for name, _ in driven.outside.tracker.moves] == ["i1"]
+
+
 async def test_a_comment_approves_too(driven: Driven):
     driven.outside.answer = lambda: None  # type: ignore[method-assign]
     issue(driven)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from tests.delivery.conftest import Aging, open_database
 
 from millpond.delivery.actions import CreateTask, StartJob, StopJob
-from millpond.delivery.books import Books
+from millpond.delivery.books import Books, Point
 from millpond.delivery.ledger import Ledger
 from millpond.delivery.model import (
     Done,
@@ -29,7 +30,7 @@ from millpond.delivery.model import (
     Stopped,
     Task,
 )
-from millpond.delivery.queue import Beat
+from millpond.delivery.queue import CANDIDATES, Beat
 from millpond.delivery.tables import COSTS, RUNS
 
 SHOP = Project("shop", "p1", "team/shop", "SH")
@@ -242,3 +243,15 @@ async def test_a_long_line_behind_a_busy_repo_does_not_hide_the_others(ledger: L
         "free",
         "none",
     ]
+
+
+async def test_claims_at_once_do_not_run_more_than_is_allowed(db: Any):
+    def slow(point: Point, moment: str) -> None:
+        if (point, moment) == (Point.CLAIM, "before"):
+            time.sleep(0.2)
+
+    ledger = Ledger(Books(db, hook=slow))
+    for number in range(2 * (2 + CANDIDATES)):  # so many that the first claim does not lock them all
+        await queued(ledger, number, f"r{number}")
+    claims = (ledger.jobs.claim(f"w{one}", 60, most=2, limit=2) for one in range(4))
+    assert sum(len(jobs) for jobs in await asyncio.gather(*claims)) == 2

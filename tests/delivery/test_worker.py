@@ -16,7 +16,7 @@ from tests.delivery.test_queue import queued
 from tests.delivery.worked import SlowStep, make_worker
 
 from millpond.delivery.ledger import Ledger
-from millpond.delivery.model import Done, Evidence, Job, JobState, Outcome, Park, Retry, Stopped, Task
+from millpond.delivery.model import Done, Evidence, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
 from millpond.delivery.runs import Runs
 from millpond.delivery.worker import Worker, WorkerOptions
 
@@ -186,6 +186,34 @@ async def test_leaving_keeps_the_job_and_the_next_process_takes_it_up(ledger: Le
     assert [one.ended for one in await ledger.runs.of(task.id)] == ["taken-up", "succeeded"]
 
 
+async def test_what_is_claimed_while_it_begins_to_leave_is_not_begun_and_kept_for_the_next_process(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging
+):
+    task = await started(ledger, "i1")
+    step = Played(forever)
+    worker = worker_of(ledger, tmp_path, step)
+    claim, claimed = ledger.jobs.claim, asyncio.Event()
+
+    async def slow(*about: Any, **more: Any) -> list[Job]:
+        jobs = await claim(*about, **more)
+        claimed.set()
+        await asyncio.sleep(0.1)
+        return jobs
+
+    monkeypatch.setattr(ledger.jobs, "claim", slow)
+    ticking = asyncio.create_task(worker.tick())
+    await claimed.wait()
+    await worker.close()
+    ticking.cancel()
+    assert (step.began, worker.working) == ([], ())
+    assert (await state_of(ledger, task.id))[0] is JobState.RUNNING
+    await age(300)  # the ordinary lease would be over
+    assert not await ledger.jobs.reap()
+    again = worker_of(ledger, tmp_path, Played(lambda _: Done()))
+    assert len(await again.take_up()) == 1
+    await again.settled()
+
+
 async def test_what_an_earlier_process_still_says_is_refused(ledger: Ledger, tmp_path: Path):
     task = await started(ledger, "i1")
     (old,) = await ledger.jobs.claim("n1", 30, most=4)
@@ -195,21 +223,55 @@ async def test_what_an_earlier_process_still_says_is_refused(ledger: Ledger, tmp
     assert not await ledger.jobs.retake("n2", 30)
 
 
-async def test_evidence_that_the_gates_want_beside_is_added_and_a_witness_that_fails_is_silent(
+async def test_evidence_that_the_gates_want_beside_is_added_though_it_cannot_be_had_at_once(
     ledger: Ledger, tmp_path: Path
 ):
+    asked: list[int] = []
+
     async def witnesses(job: Job, done: Done) -> list[Evidence]:
-        if job.issue == "i2":
+        asked.append(job.id)
+        if job.issue == "i2" and asked.count(job.id) < 3:
             raise OSError("no host answers")
         return [Evidence("images", {"pullable": True}, "a")]
 
     tasks = [await started(ledger, f"i{number}", repo=f"r{number}") for number in (0, 1)]
-    worker = worker_of(ledger, tmp_path, Played(lambda _: Done()), witnesses=witnesses)
+    step = Played(lambda _: Done())
+    worker = worker_of(ledger, tmp_path, step, options=replace(QUICK, retry_s=0.05), witnesses=witnesses)
     await worker.tick()
     await worker.settled()
-    kinds = [[one.kind for one in await ledger.evidence(task)] for task in tasks]
-    assert kinds == [["images"], []]
+    assert [[one.kind for one in await ledger.evidence(task)] for task in tasks] == [["images"], ["images"]]
     assert {(await state_of(ledger, task.id))[0] for task in tasks} == {JobState.SUCCEEDED}
+    assert len(step.began) == 2, "what the jobs did is not done again"
+
+
+async def test_evidence_that_cannot_be_had_for_long_has_the_job_tried_again(ledger: Ledger, tmp_path: Path):
+    async def witnesses(job: Job, done: Done) -> list[Evidence]:
+        raise OSError("no host answers")
+
+    task = await started(ledger, "i1")
+    options = replace(QUICK, retry_s=0.05, witness_s=0.2)
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done(spent=Spent(1.5))), options=options, witnesses=witnesses)
+    await worker.tick()
+    await worker.settled()
+    assert await state_of(ledger, task.id) == (JobState.RETRY, "evidence could not be had: no host answers")
+    assert (await ledger.spend(task)).task_usd == 1.5
+
+
+async def test_who_asks_for_evidence_hears_that_the_job_is_not_wanted_any_more(ledger: Ledger, tmp_path: Path):
+    asked: list[int] = []
+
+    async def witnesses(job: Job, done: Done) -> list[Evidence]:
+        asked.append(job.id)
+        raise OSError("no host answers")
+
+    task = await started(ledger, "i1")
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done()), witnesses=witnesses)  # it asks again in 30 s
+    await worker.tick()
+    await until(lambda: asked)
+    await ledger.cancel(task.id, "me")
+    async with asyncio.timeout(20):
+        await worker.settled()
+    assert len(asked) == 1
 
 
 async def test_a_database_that_is_away_for_a_moment_costs_no_outcome(

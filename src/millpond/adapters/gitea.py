@@ -94,8 +94,10 @@ class Gitea:
         """Close every connection."""
         await self._api.close()
 
-    async def observe(self, project: Project, branch: str, paths: Sequence[str]) -> Sequence[Evidence]:
-        """Tell what is known of a branch. One that can be merged gets its pull request by that."""
+    async def observe(
+        self, project: Project, branch: str, paths: Sequence[str], *, peek: bool = False
+    ) -> Sequence[Evidence]:
+        """Tell what is known of a branch. One that can be merged gets its pull request by that, unless it is a peek."""
         sha, base = await self._head(project, branch), await self._head(project, project.branch)
         if not sha:
             return []
@@ -106,7 +108,7 @@ class Gitea:
         if base and branch != project.branch:
             contained = await self._within(project, base, sha)
             told.append(("base", {"contained": contained}))
-            told += await self._mergeable(project, branch, (sha, base), contained=contained)
+            told += await self._mergeable(project, branch, (sha, base), contained=contained, peek=peek)
         for path in paths[:MAX_PATHS]:
             told += await self._file(project, sha, path)
         now = self._clock.now()
@@ -163,7 +165,7 @@ class Gitea:
         return Merge.REFUSED
 
     async def _mergeable(
-        self, project: Project, branch: str, commits: tuple[str, str], *, contained: bool
+        self, project: Project, branch: str, commits: tuple[str, str], *, contained: bool, peek: bool
     ) -> list[tuple[str, dict[str, Json]]]:
         """Tell of conflicts; nothing while it is not known."""
         if contained:  # it has all of its base
@@ -171,7 +173,7 @@ class Gitea:
         found = await self._pull(project, branch)
         if found is not None and not found.open:
             found = None
-        pull = found or await self._open(project, branch, branch)
+        pull = found if found or peek else await self._open(project, branch, branch)
         if pull is None or (pull.head, pull.base) != commits:
             return []
         if pull.mergeable:

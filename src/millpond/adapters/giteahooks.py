@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from millpond.adapters.signatures import header, parsed, verified, within
 from millpond.delivery.model import Hint, Json
-from millpond.errors import BadRequest
+from millpond.errors import BadRequest, Denied
 
 PLAIN = ("X-Gitea-Signature", "X-Forgejo-Signature")
 PREFIXED = "X-Hub-Signature-256"
@@ -34,14 +34,14 @@ def read(secret: bytes, headers: Mapping[str, str], body: bytes) -> Hint:
 
 
 def _json(headers: Mapping[str, str], body: bytes) -> bytes:
-    """Give what is signed. Raises `BadRequest`."""
+    """Give what is signed. Raises `Denied`: in a form that can't be read nothing is."""
     if header(headers, "Content-Type").partition(";")[0].strip().casefold() != FORM:
         return body
     try:
         found = parse_qs(body.decode("ascii"), max_num_fields=10).get("payload", [""])
         return found[0].encode()
     except ValueError as error:
-        raise BadRequest("the webhook's form can't be read") from error
+        raise Denied("the webhook's form can't be read, so that nothing in it is signed", authenticate=True) from error
 
 
 def _unprefixed(signature: str) -> str:

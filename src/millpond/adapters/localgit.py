@@ -95,7 +95,14 @@ class LocalGit:
                 await self._make(path, _branch(project.branch))
         return path
 
-    async def observe(self, project: Project, branch: str, paths: Sequence[str]) -> Sequence[Evidence]:
+    async def observe(
+        self,
+        project: Project,
+        branch: str,
+        paths: Sequence[str],
+        *,
+        peek: bool = False,  # noqa: ARG002 - nothing is ever written by it
+    ) -> Sequence[Evidence]:
         """Tell what is known of a branch."""
         repo = await self._open(project)
         heads = await repo.heads(_branch(branch), project.branch)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,11 @@ from millpond.app import App
 
 FOLLOW_S = 0.3
 FOLLOW_LIMIT_S = 3600.0
+DRIFT_S, DRIFT_FRESH_S = 60.0, 30.0
+"""How long a comparison may take that a mere reader asked for, and how old it may be."""
+MOST = 2**63 - 1
+"""The largest number that a database can be asked about."""
+Number = Annotated[int, Path(ge=1, le=MOST)]
 Check = Callable[[Request], Awaitable[Caller]]
 
 
@@ -90,13 +95,15 @@ def _tasks(api: FastAPI, app: App, may_read: Any) -> None:
 
     @api.get("/api/v1/tasks/{task}/events", dependencies=[may_read])
     async def events(
-        task: str, after: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+        task: str, after: Annotated[int, Query(ge=0, le=MOST)] = 0, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
     ) -> Any:
         """List what happened to a task, the oldest first, behind the event `after`."""
         return await run(app, "task_events", task=task, after=after, limit=limit)
 
     @api.get("/api/v1/tasks/{task}/log", dependencies=[may_read], response_class=StreamingResponse)
-    async def log(task: str, job: int | None = None, follow: bool = False) -> StreamingResponse:
+    async def log(
+        task: str, job: Annotated[int | None, Query(ge=1, le=MOST)] = None, follow: bool = False
+    ) -> StreamingResponse:
         """Give the log of a task's job as text; `follow`: until the job has ended."""
         first = await run(app, "task_log", task=task, job=job)
         pieces = _pieces(app, first, task, job, follow=follow)
@@ -147,7 +154,7 @@ def _board(api: FastAPI, app: App, may_read: Any) -> None:
     async def board(
         project: str,
         column: Annotated[list[str] | None, Query(max_length=50)] = None,
-        below: Annotated[int | None, Query(ge=1)] = None,
+        below: Annotated[int | None, Query(ge=1, le=MOST)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
     ) -> Any:
         """List the issues of a project's embedded board, the newest first."""
@@ -159,7 +166,7 @@ def _board(api: FastAPI, app: App, may_read: Any) -> None:
         return await run(app, "board_columns", project=project)
 
     @api.get("/api/v1/board/{project}/{number}", dependencies=[may_read])
-    async def issue(project: str, number: int) -> Any:
+    async def issue(project: str, number: Number) -> Any:
         """Show an issue with its comments."""
         return await run(app, "board_show", key=_key(app, project, number))
 
@@ -171,12 +178,12 @@ def _people(api: FastAPI, app: App, changes: Any) -> None:
         return await run(app, "board_new", project=project, by=by, **issue.model_dump())
 
     @api.post("/api/v1/board/{project}/{number}/move", dependencies=[changes])
-    async def move(project: str, number: int, where: Where, by: By) -> Any:
+    async def move(project: str, number: Number, where: Where, by: By) -> Any:
         """Move an issue to a column, by its id or name."""
         return await run(app, "board_move", key=_key(app, project, number), column=where.column, by=by)
 
     @api.post("/api/v1/board/{project}/{number}/comments", dependencies=[changes])
-    async def comment(project: str, number: int, said: Said, by: By) -> Any:
+    async def comment(project: str, number: Number, said: Said, by: By) -> Any:
         """Comment on an issue; a line ``/approve`` or ``/reject`` is a verdict."""
         return await run(app, "board_comment", key=_key(app, project, number), text=said.text, by=by)
 
@@ -184,8 +191,8 @@ def _people(api: FastAPI, app: App, changes: Any) -> None:
 def _drift(api: FastAPI, app: App, may_read: Any, changes: Any) -> None:
     @api.get("/api/v1/drift", dependencies=[may_read])
     async def drift() -> Any:
-        """Tell where board, engine and forge differ."""
-        return await run(app, "drift")
+        """Tell where board, engine and forge differ, as of half a minute ago at most."""
+        return await run(app, "drift", within_s=DRIFT_S, fresh_s=DRIFT_FRESH_S)
 
     @api.post("/api/v1/drift", dependencies=[changes])
     async def mend() -> Any:

@@ -84,7 +84,7 @@ class App:
         self.skipped: tuple[str, ...] = ()
         self.new_admin_token: str | None = None
         self.loops = Loops()
-        self.on_reload: list[Callable[[], None]] = []
+        self.on_reload: list[Callable[[], object]] = []
         """Called when a reload has changed the configuration."""
         self.ask_all: Callable[[], Awaitable[None]] | None = None
         """Has the supervisor reload every worker; None: this process is the only one."""
@@ -320,8 +320,9 @@ class App:
         if all(getattr(old, table) == getattr(config, table) for table in TABLES):
             self.delivering.forget_boards()
             return
+        made = self._delivering_of(config)  # where that fails the old one goes on
         await self.delivering.close()
-        self.delivering = self._delivering_of(config)
+        self.delivering = made
         self._start_delivery()
 
     async def _retire_hosting(self) -> None:

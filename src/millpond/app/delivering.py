@@ -7,6 +7,7 @@ database, and who runs the loops is woken (`waking`). Each loop has its switch a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ AT_ONCE = 10
 IDLE_S = 5.0
 """How long nobody looks for himself, when nobody is woken."""
 REAP_S = 10.0
+TAKE_UP_S = 60.0
+"""How long the reaper waits for the worker to take up what an earlier process left."""
 MEASURE_S = 5.0
 PRUNE_S = 600.0
 DAY_S = 86400.0
@@ -244,8 +247,10 @@ class Delivering:
         return told
 
     async def _reap(self) -> Mapping[str, Any]:
-        """Give up the jobs of workers that died; ours were taken up before."""
-        await self._taken_up.wait()
+        """Give up the jobs of workers that died; ours are taken up before, if that can be done at all."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_UP_S):
+                await self._taken_up.wait()
         lost = await self.ledger.jobs.reap()
         for job in lost:
             log.warning("a job was lost", job=job.id, stage=job.stage, project=job.project, worker=job.worker)

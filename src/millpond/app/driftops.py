@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from millpond.app.taskops import told
 from millpond.delivery.actions import Wait
+from millpond.delivery.budget import used_for
 from millpond.delivery.model import Issue, Phase, Project, Task
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.rates import Use
+from millpond.errors import Busy
 
 if TYPE_CHECKING:
     from millpond.app.application import App
+    from millpond.app.delivering import Delivering
     from millpond.app.operations import Operation, Progress
 
 MOST = 500
@@ -23,6 +29,8 @@ class DriftOperations:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._one = asyncio.Lock()
+        self._last: tuple[float, Delivering, dict[str, Any]] | None = None
 
     def all(self) -> dict[str, Operation]:
         """Give them by name."""
@@ -41,32 +49,69 @@ class DriftOperations:
             project = of.projects[one.project]
             for index, issue in enumerate(one.issues[:MOST]):
                 progress(f"looking at {one.project}", index, len(one.issues))
-                would.append({"project": one.project, "issue": issue, **await self._seen(project, issue)})
+                with used_for(Use.LISTING):
+                    would.append({"project": one.project, "issue": issue, **await self._seen(project, issue)})
         failed = {one.project: one.error for one in found if one.error}
         incomplete = [one.project for one in found if not one.complete and not one.error]
         total = sum(len(one.issues) for one in found)
         counted = {"found": total, "failed": failed, "incomplete": incomplete, "would": would}
         return {"dry_run": True, "ok": not failed, **counted}
 
-    async def drift(self, progress: Progress, mend: bool = False) -> dict[str, Any]:
-        """Tell where board, engine and forge differ. `mend`: have each of them looked at now."""
-        of, rows, failed = self._app.delivering, list[Row](), dict[str, str]()
+    async def drift(
+        self, progress: Progress, mend: bool = False, within_s: float | None = None, fresh_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Tell where board, engine and forge differ. `mend`: have each of them looked at now.
+
+        One comparison at a time, since each is many requests; of one that is not older than `fresh_s` the result is
+        told again. What was not compared after `within_s` is told as failed. Raises `Busy`.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                await self._one.acquire()
+        except TimeoutError as error:
+            raise Busy("board, engine and forge are being compared already: ask again in a minute") from error
+        try:
+            of, monotonic = self._app.delivering, self._app.clock.monotonic
+            if self._last is not None and not mend:
+                at, about, before = self._last
+                if about is of and monotonic() - at < fresh_s:
+                    return before
+            rows, failed = await self._compared(of, progress, within_s)
+            if mend:
+                for project_name, issue in dict.fromkeys((row["project"], row["issue"]) for row in rows):
+                    await of.ledger.nudges.add(project_name, issue, urgent=True)
+            result = {"ok": not rows and not failed, "mended": mend, "failed": failed, "drift": rows}
+            self._last = (monotonic(), of, result) if not mend else None
+            return result
+        finally:
+            self._one.release()
+
+    async def _compared(
+        self, of: Delivering, progress: Progress, within_s: float | None
+    ) -> tuple[list[Row], dict[str, str]]:
+        """Compare every project; gives what differs, and what could not be compared."""
+        rows, failed = list[Row](), dict[str, str]()
+        until = None if within_s is None else asyncio.get_running_loop().time() + within_s
         for project in of.projects.values():
             progress(f"comparing {project.name}", 0, None)
             try:
-                rows += await self._project(project, progress)
+                async with asyncio.timeout_at(until):
+                    with used_for(Use.LISTING):
+                        async for row in self._project(project, progress):
+                            rows.append(row)
+            except TimeoutError:
+                failed[project.name] = (
+                    f"not all of it was compared within {within_s:g} s; `millpond drift` takes longer"
+                )
             except (TrackerFailed, ForgeFailed) as error:
                 failed[project.name] = str(error)
         for item in await of.ledger.outbox.pending():
             if item.attempts:
                 text = f"a {item.kind} could not be written to the board {item.attempts} times; it is tried on"
                 rows.append({"project": item.project, "issue": item.issue, "key": "", "between": "board", "told": text})
-        if mend:
-            for project_name, issue in dict.fromkeys((row["project"], row["issue"]) for row in rows):
-                await of.ledger.nudges.add(project_name, issue, urgent=True)
-        return {"ok": not rows and not failed, "mended": mend, "failed": failed, "drift": rows}
+        return rows, failed
 
-    async def _project(self, project: Project, progress: Progress) -> list[Row]:
+    async def _project(self, project: Project, progress: Progress) -> AsyncIterator[Row]:
         of = self._app.delivering
         board = await of.states.board(project)
         listing = await of.tracker.changed(project, frozenset(board.groups), 0.0)
@@ -74,11 +119,12 @@ class DriftOperations:
         issues = {issue.id: issue for issue in listing.issues}
         wanted = [issue for issue in issues.values() if board.starts(issue.state) or issue.id in tasks]
         gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in issues]
-        rows = [_row(project, task, None, "board", "the board has no such issue any more") for task in gone]
+        for task in gone:
+            yield _row(project, task, None, "board", "the board has no such issue any more")
         for index, issue in enumerate(wanted[:MOST]):
             progress(f"comparing {project.name}", index, len(wanted))
-            rows += await self._issue(project, issue, tasks.get(issue.id))
-        return rows
+            for row in await self._issue(project, issue, tasks.get(issue.id)):
+                yield row
 
     async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
         of, rows = self._app.delivering, list[Row]()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
+FIND_S = 20.0
+"""How long a board is listed to find an issue that has no task."""
 
 
 class TaskOperations:
@@ -135,7 +137,7 @@ class TaskOperations:
         project = self._app.delivering.projects.get(task.project)
         if project is None:
             return "its project is not configured any more"
-        return await why_issue(self._app, project, task.issue)
+        return await why_issue(self._app, project, task.issue, Use.READ)
 
 
 async def find_task(app: App, name: str) -> Task:
@@ -169,11 +171,11 @@ async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
     return {"verdict": await why_issue(app, project, issue_id), "facts": facts}
 
 
-async def why_issue(app: App, project: Project, issue: str) -> str:
-    """Say in words what an issue waits for, or what would be done about it now."""
+async def why_issue(app: App, project: Project, issue: str, use: Use = Use.URGENT) -> str:
+    """Say in words what an issue waits for, or what would be done about it now. `use`: what asking for it is worth."""
     try:
         async with asyncio.timeout(WHY_S):
-            with used_for(Use.URGENT):
+            with used_for(use):
                 actions = await app.delivering.engine.why(project, issue)
     except (TrackerFailed, ForgeFailed) as error:
         return f"it can't be looked at: {error}"
@@ -202,7 +204,11 @@ async def _issue_id(app: App, project: Project, number: int) -> str:
     of = app.delivering
     columns = frozenset((await of.states.board(project)).groups)
     try:
-        listing = await of.tracker.changed(project, columns, 0.0)
+        async with asyncio.timeout(FIND_S):
+            listing = await of.tracker.changed(project, columns, 0.0)
+    except TimeoutError as error:
+        text = f"{project.prefix}-{number} has no task, and the board took more than {FIND_S:g} s to be listed"
+        raise NotFound(f"{text}: ask again in a minute") from error
     except TrackerFailed as error:
         raise NotFound(f"{project.prefix}-{number} has no task, and the board can't be asked: {error}") from error
     found: list[Issue] = [one for one in listing.issues if one.number == number]

@@ -107,11 +107,11 @@ class Witnesses:
         self._brings = {"images-pullable": witness.images, "artifacts-present": witness.artifacts}
 
     async def of(self, job: Job, done: Done) -> Sequence[Evidence]:
-        """Look at the stage's gates, and ask."""
+        """Look at the stage's gates, and ask. Raises `ForgeFailed`, `StepFailed`: it can't be told now."""
         try:
             work = await self._desk.work(job)
-            stage = (await self._pipeline(work.project)).stage(job.stage)
-            wanted = [rule.name for rule in stage.gates if rule.name in self._brings] if stage is not None else []
-            return [await self._brings[name](work, done.sha or job.sha) for name in wanted]
-        except StepFailed:
+        except StepFailed:  # its task or project is gone, and with it who wants to know
             return []
+        stage = (await self._pipeline(work.project)).stage(job.stage)
+        wanted = [rule.name for rule in stage.gates if rule.name in self._brings] if stage is not None else []
+        return [await self._brings[name](work, done.sha or job.sha) for name in wanted]

@@ -131,18 +131,30 @@ class Engine:
             return Found(project.name, error=f"{type(error).__name__}: {error}")
 
     async def send(self, limit: int = 1) -> int:
-        """Send writes of the outbox that are due; gives how many there were."""
-        taken = await self._ledger.outbox.take(self._options.lease_s, limit)
-        for item in taken:
-            try:
-                with used_for(Use.WRITE):
-                    await self._send(item)
-            except TrackerFailed as error:
-                if error.permanent:
-                    await self._ledger.outbox.drop(item, str(error))
-                else:
-                    await self._ledger.outbox.retry(item, str(error), error.after_s)
-        return len(taken)
+        """Send writes of the outbox that are due; gives how many there were.
+
+        Each is taken when it is its turn, so that its lease is fresh, and none is sent that was taken back meanwhile.
+        """
+        for count in range(limit):
+            taken = await self._ledger.outbox.take(self._options.lease_s)
+            if not taken:
+                return count
+            await self._send_one(taken[0])
+        return limit
+
+    async def _send_one(self, item: OutboxItem) -> None:
+        outbox = self._ledger.outbox
+        try:
+            with used_for(Use.WRITE):
+                await self._send(item)
+        except TrackerFailed as error:
+            if error.permanent:
+                await outbox.drop(item, str(error))
+            else:
+                await outbox.retry(item, str(error), error.after_s)
+        except Exception as error:  # one write's trouble is not the others'
+            log.exception("a write could not be sent", project=item.project, issue=item.issue, error=str(error))
+            await outbox.retry(item, f"{type(error).__name__}: {error}")
 
     async def why(self, project: Project, issue_id: str, *, urgent: bool = False) -> tuple[Action, ...]:
         """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`.
@@ -151,7 +163,8 @@ class Engine:
         """
         known = await self._known(project, issue_id)
         issue = await self._read(project, issue_id)
-        actions, _ = await self._decide(project, issue, known, Nudge(project.name, issue_id, urgent=urgent))
+        nudge = Nudge(project.name, issue_id, urgent=urgent)
+        actions, _ = await self._decide(project, issue, known, nudge, peek=True)
         return actions
 
     async def _look(self, nudge: Nudge) -> None:
@@ -205,12 +218,13 @@ class Engine:
         return next((one for one in found if one.id == issue), None)
 
     async def _decide(
-        self, project: Project, issue: Issue | None, known: _Known, nudge: Nudge
+        self, project: Project, issue: Issue | None, known: _Known, nudge: Nudge, *, peek: bool = False
     ) -> tuple[tuple[Action, ...], Look | None]:
         pipeline = await self._around.pipeline(project)
         task, observed = known.task, list[Evidence]()
         if task is not None and task.open and not any(job.active for job in known.jobs):
-            observed = list(await self._around.forge.observe(project, task.branch, _paths(task, pipeline)))
+            paths = _paths(task, pipeline)
+            observed = list(await self._around.forge.observe(project, task.branch, paths, peek=peek))
         ready = task is not None and task.phase is Phase.READY
         paused_until, paused = await self._around.paused() if ready else (0.0, "")
         world = World(

@@ -80,10 +80,13 @@ class Forge(Protocol):
     def parse(self, headers: Mapping[str, str], body: bytes) -> Hint:
         """Verify a webhook and say where to look. Raises `Denied` (no, or a wrong signature), `BadRequest`."""
 
-    async def observe(self, project: Project, branch: str, paths: Sequence[str]) -> Sequence[Evidence]:
+    async def observe(
+        self, project: Project, branch: str, paths: Sequence[str], *, peek: bool = False
+    ) -> Sequence[Evidence]:
         """Tell what gates want to know of a branch: its head, statuses, conflicts, base, and the files asked for.
 
-        All of it bound to the commit that was found; empty: there is no such branch.
+        All of it bound to the commit that was found; empty: there is no such branch. `peek`: somebody is only curious,
+        so that nothing is opened to find it out.
         """
 
     async def open_change(self, project: Project, branch: str, title: str) -> Change:

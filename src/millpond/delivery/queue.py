@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from millpond.db.portable import insert_new
+from millpond.db.portable import insert_new, one_at_a_time
 from millpond.delivery.books import Books, Point, note
 from millpond.delivery.model import Done, Evidence, Failed, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
 from millpond.delivery.nudging import nudge
@@ -54,6 +54,7 @@ class JobQueue:
         """
 
         def write(connection: Connection) -> list[Job]:
+            one_at_a_time(connection, "delivery claims")  # the others' claims must be seen to be counted
             now = self._books.now(connection)
             wanted = min(limit, most - connection.execute(_RUN).scalar_one())
             claimed: list[Job] = []

@@ -45,6 +45,8 @@ class WorkerOptions:
     slack_s: float = 120.0
     """How much longer than its own time-out a step may take to end; then it is cancelled."""
     retry_s: float = 30.0
+    witness_s: float = 600.0
+    """For how long evidence is asked for that can't be had at once."""
 
 
 class Worker:
@@ -65,6 +67,7 @@ class Worker:
         self._active: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._taken_up = False
+        self._claiming: asyncio.Future[int] | None = None
         self.closing = False
         self.done = 0
         """Jobs that were brought to an end."""
@@ -105,13 +108,20 @@ class Worker:
         free = self.options.max_concurrency - len(self._active)
         if free <= 0 or self.closing:
             return 0
+        self._claiming = asyncio.ensure_future(self._claim(free))
+        return await asyncio.shield(self._claiming)
+
+    async def _claim(self, free: int) -> int:
+        """Claim, and begin; what was claimed while this process began to leave is kept for the next one."""
         options = self.options
-        claiming = self._ledger.jobs.claim(
+        jobs = await self._ledger.jobs.claim(
             self._name, options.lease_s, most=options.max_concurrency, limit=free, steps=self.steps
         )
-        jobs = await asyncio.shield(claiming)
         for job in jobs:
-            self._begin(job)
+            if self.closing:
+                await self._leave(job)
+            else:
+                self._begin(job)
         return len(jobs)
 
     async def run(self) -> None:
@@ -133,6 +143,8 @@ class Worker:
         self.closing = True
         self._runs.leave()
         self.wake()
+        if self._claiming is not None:
+            await asyncio.gather(self._claiming, return_exceptions=True)
         for task in self._active.values():
             task.cancel()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
@@ -158,7 +170,7 @@ class Worker:
         keeping = asyncio.create_task(held.keep(), name=f"lease of job {job.id}")
         try:
             await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            outcome = await self._result(job, doing, held)
+            outcome = await self._result(job, doing, held, keeping)
         except asyncio.CancelledError:
             await _cancelled(doing)
             await _cancelled(keeping)
@@ -171,7 +183,9 @@ class Worker:
             return
         await self._finish(job, outcome)
 
-    async def _result(self, job: Job, doing: asyncio.Task[Outcome], held: _Held) -> Outcome | None:
+    async def _result(
+        self, job: Job, doing: asyncio.Task[Outcome], held: _Held, keeping: asyncio.Task[None]
+    ) -> Outcome | None:
         """Give what came of it; None: the job is not ours any more."""
         if not doing.done():  # it was asked to stop, or lost
             await _cancelled(doing)
@@ -182,7 +196,7 @@ class Worker:
             return Stopped(spent) if held.stop else Retry(self.options.retry_s, "it was cancelled", spent)
         outcome = doing.result()
         if isinstance(outcome, Done) and not held.stop:
-            return await self._witnessed(job, outcome)
+            return await self._witnessed(job, outcome, keeping)
         return outcome
 
     async def _outcome(self, job: Job) -> Outcome:
@@ -199,16 +213,29 @@ class Worker:
             reason = f"{type(error).__name__}: {error}"
         return Retry(self.options.retry_s, reason, await self._at_worst(name_of(job.id)))
 
-    async def _witnessed(self, job: Job, outcome: Done) -> Outcome:
-        """Add what the stage's gates want to know beside; a witness that fails is silent, and its gate waits."""
+    async def _witnessed(self, job: Job, outcome: Done, keeping: asyncio.Task[None]) -> Outcome:
+        """Add what the stage's gates want to know beside.
+
+        What can't be had now is asked for again, as long as the lease is kept and it is worth while: what the job did
+        is not done twice for it. Then the job has to be tried again, since no gate would ever see what is lacking.
+        """
         if self._witnesses is None:
             return outcome
-        try:
-            more = await self._witnesses(job, outcome)
-        except Exception as error:
-            log.exception("evidence could not be had", job=job.id, error=str(error))
-            return outcome
-        return replace(outcome, evidence=(*outcome.evidence, *more))
+        loop, options = asyncio.get_running_loop(), self.options
+        until = loop.time() + options.witness_s
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    more = await self._witnesses(job, outcome)
+                return replace(outcome, evidence=(*outcome.evidence, *more))
+            except Exception as error:
+                log.exception("evidence could not be had", job=job.id, error=str(error))
+                reason = f"evidence could not be had: {str(error) or 'it took too long'}"
+            if loop.time() + options.retry_s >= until:
+                return Retry(options.retry_s, reason, outcome.spent)
+            await asyncio.wait({keeping}, timeout=options.retry_s)
+            if keeping.done():  # the job is lost, or not wanted any more
+                return outcome
 
     async def _finish(self, job: Job, outcome: Outcome) -> None:
         """Write down what came of it, as long as the lease may hold."""

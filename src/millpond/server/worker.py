@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from millpond.api.site import site
@@ -25,6 +26,7 @@ from millpond.server.daemon import Daemon
 from millpond.server.lane import Lane, protocol
 from millpond.server.link import Superior
 from millpond.server.logs import configure
+from millpond.server.secluding import seclude_where_jobs_run
 
 SOCKET = "control.sock"
 
@@ -56,6 +58,8 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
         metrics=Metrics(job.metrics),
         wait=False,
     )
+    app.on_reload.append(partial(seclude_where_jobs_run, app))
+    seclude_where_jobs_run(app)
     first = job.role.number == 0
     control = ControlServer(app.data / SOCKET, app.operations) if first else None
     surface = site(app)

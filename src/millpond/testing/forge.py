@@ -29,7 +29,14 @@ class FakeForge:
         """Refuse all of them."""
         raise Denied(f"no webhook is taken here ({len(headers)} headers, {len(body)} bytes)", authenticate=True)
 
-    async def observe(self, project: Project, branch: str, paths: Sequence[str]) -> Sequence[Evidence]:
+    async def observe(
+        self,
+        project: Project,
+        branch: str,
+        paths: Sequence[str],
+        *,
+        peek: bool = False,  # noqa: ARG002 - nothing is ever written by it
+    ) -> Sequence[Evidence]:
         """Tell what is known of a branch."""
         self._ask()
         sha = self.heads.get(f"{project.repo}:{branch}", "")

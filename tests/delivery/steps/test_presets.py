@@ -19,6 +19,11 @@ def test_claude_with_and_without_budgets():
     ]
 
 
+def test_less_than_a_cent_is_not_written_as_nothing():
+    words = PRESETS["claude"].argv(Ask(SESSION, usd=0.004))
+    assert words[words.index("--max-budget-usd") + 1] == "0.004000"
+
+
 def test_codex_reads_its_prompt_from_the_standard_input():
     assert PRESETS["codex"].argv(Ask(SESSION, 7, 0.5, "small")) == [
         *("codex", "exec", "--json", "--model", "small", "--sandbox", "workspace-write", "-"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from millpond.delivery.steps.transcripts import Prices
 
+CENT = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -47,7 +49,7 @@ class Claude(Preset):
         """Write its command line."""
         words = [*self.program, "-p", "--output-format", "stream-json", "--verbose", "--session-id", ask.session]
         words += ["--max-turns", str(ask.turns)] if ask.turns is not None else []
-        words += ["--max-budget-usd", f"{ask.usd:.2f}"] if ask.usd is not None else []
+        words += ["--max-budget-usd", _dollars(ask.usd)] if ask.usd is not None else []
         words += ["--model", ask.model] if ask.model else []
         return [*words, *(ask.more or ("--permission-mode", "acceptEdits"))]
 
@@ -63,6 +65,13 @@ class Codex(Preset):
 
 
 _CODEX_TELLS = ("thread.started", "item.started", "item.completed", "turn.completed", "turn.failed", "error")
+
+
+def _dollars(usd: float) -> str:
+    """Write an amount in cents, and what is less than one in full: 0.00 would be no budget at all."""
+    return f"{usd:.2f}" if usd >= CENT else f"{usd:.6f}"
+
+
 PRESETS: Mapping[str, Preset] = {
     "claude": Claude(
         ("claude",), ("system", "assistant", "result"), ("result",), ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
