@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -227,10 +226,10 @@ def test_a_data_directory_may_have_any_length(tmp_path: Path, length: int):
         with pytest.raises(FileNotFoundError):
             await call(path, "add", {"a": 1, "b": 1}, silent)
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     asyncio.run(asked())
     uvloop.run(asked())
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 async def test_a_daemon_that_stops_amid_an_operation_is_no_result(tmp_path: Path):

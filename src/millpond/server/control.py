@@ -117,7 +117,7 @@ async def _connected(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """The path as a socket's address: one that is too long for it goes by way of its opened folder (proc(5))."""
+    """Give the path as a socket's address: one that is too long for it goes by way of its opened folder (proc(5))."""
     if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
         yield str(path)
         return
