@@ -29,17 +29,17 @@ from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.clock import SystemClock
 from millpond.db import Database
 from millpond.db.postgres import PostgresDatabase
-from millpond.delivery.boardstore import BoardStore, Draft
-from millpond.delivery.books import Books
+from millpond.delivery.board.states import StatesCache
+from millpond.delivery.board.store import BoardStore, Draft
 from millpond.delivery.budget import RateBudget
 from millpond.delivery.engine import Engine, Surroundings
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.tables import JOBS, RUNS
 from millpond.delivery.model import Project
 from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import Forge, Tracker
 from millpond.delivery.rates import Rate
-from millpond.delivery.states import StatesCache
-from millpond.delivery.tables import JOBS, RUNS
 from millpond.testing.forge import FakeForge
 from millpond.testing.planeserver import KEY, WORKSPACE
 

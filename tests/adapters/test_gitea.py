@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from millpond.adapters.gitea import MAX_FILE, SETTLE_S, Gitea, GiteaOptions
-from millpond.delivery.gates import Word, judge
+from millpond.delivery.deciding.gates import Word, judge
 from millpond.delivery.model import Budget, Evidence, Hint, Project, Spend, Task
 from millpond.delivery.pipeline import GateRule, Stage
 from millpond.delivery.ports import ForgeFailed, Merge

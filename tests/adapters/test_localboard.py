@@ -14,8 +14,8 @@ from tests.postgres import running
 from millpond.adapters.localboard import LocalBoard
 from millpond.db import Database
 from millpond.db.postgres import PostgresDatabase
-from millpond.delivery.boardstore import BoardStore, Draft
-from millpond.delivery.boardtables import METADATA
+from millpond.delivery.board.store import BoardStore, Draft
+from millpond.delivery.board.tables import METADATA
 from millpond.delivery.model import Project
 from millpond.delivery.ports import Tracker, TrackerFailed
 from millpond.testing.tracker import TrackerConformance

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.delivering import LOCAL
 
-from millpond.delivery.wrapper import LOG
+from millpond.delivery.runs.wrapper import LOG
 
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millpond.app.waking import LOOK, PIPE, POLL, SEND, WORK, Wakes
-from millpond.delivery.books import Point
+from millpond.delivery.ledger.books import Point
 
 
 async def test_a_commit_wakes_whoever_it_gives_something_to_do(tmp_path: Path):

@@ -11,17 +11,17 @@ from tests.delivery.steps.given import SHOP, git, make_forge
 
 from millpond.app.shipping import AppWitness
 from millpond.app.working import Means, Witnesses, Working
-from millpond.delivery.actions import CancelTask, CreateTask, StartJob
-from millpond.delivery.books import Books
+from millpond.delivery.deciding.actions import CancelTask, CreateTask, StartJob
 from millpond.delivery.definition import STEPS as KNOWN
 from millpond.delivery.desk import LedgerDesk
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Issue, JobState, Options, Project, Task
 from millpond.delivery.pipeline import GateRule, Pipeline, Stage
 from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.steps import STEPS
 from millpond.delivery.worker import WorkerOptions
-from millpond.delivery.workspace import Remote, WorkspaceOptions
+from millpond.delivery.workspaces.workspace import Remote, WorkspaceOptions
 from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 

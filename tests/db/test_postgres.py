@@ -17,7 +17,7 @@ from tests.postgres import running
 
 from millpond.db.portable import epoch, insert_new
 from millpond.db.postgres import PostgresDatabase
-from millpond.delivery.tables import METADATA
+from millpond.delivery.ledger.tables import METADATA
 
 META = sa.Table("meta", sa.MetaData(), sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
 

@@ -20,8 +20,8 @@ from alembic.script import ScriptDirectory
 from millpond.access.tokens import METADATA as ACCESS
 from millpond.artifacts.tables import METADATA as ARTIFACTS
 from millpond.db import Damaged, Database, schema
-from millpond.delivery.boardtables import METADATA as BOARD
-from millpond.delivery.tables import METADATA as DELIVERY
+from millpond.delivery.board.tables import METADATA as BOARD
+from millpond.delivery.ledger.tables import METADATA as DELIVERY
 from millpond.errors import ConfigError
 from millpond.hosts.releases import METADATA as RELEASES
 from millpond.hosts.runs import METADATA as HOSTS

@@ -13,9 +13,9 @@ from tests.postgres import running
 
 from millpond.db import Database
 from millpond.db.postgres import PostgresDatabase
-from millpond.delivery.books import Books
-from millpond.delivery.ledger import Ledger
-from millpond.delivery.tables import METADATA
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.tables import METADATA
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,15 @@ from typing import Any
 import sqlalchemy as sa
 from tests.delivery.conftest import Aging
 
-from millpond.delivery.books import Books, Hook
+from millpond.delivery.board.states import StatesCache
 from millpond.delivery.engine import Engine, Surroundings
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books, Hook
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.tables import TASKS
 from millpond.delivery.model import OPEN, Done, Evidence, Failed, Job, Json, Outcome, Project, Retry, State, Task
 from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import Merge
-from millpond.delivery.runfolder import Who
-from millpond.delivery.states import StatesCache
-from millpond.delivery.tables import TASKS
+from millpond.delivery.runs.runfolder import Who
 from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 

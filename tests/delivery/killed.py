@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.delivery.driven import SHOP, Driven, Outside
 
 from millpond.db import Database
-from millpond.delivery.books import Point
+from millpond.delivery.ledger.books import Point
 
 ISSUES = ("i1", "i2")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from millpond.delivery.actions import (
+from millpond.delivery.board.board import NAMES, Board, board
+from millpond.delivery.deciding.actions import (
     Acknowledge,
     Action,
     Alert,
@@ -25,10 +26,9 @@ from millpond.delivery.actions import (
     UseVerdict,
     Wait,
 )
-from millpond.delivery.board import NAMES, Board, board
-from millpond.delivery.decide import decide
-from millpond.delivery.folding import confirmed, fold, verdict
-from millpond.delivery.looking import World
+from millpond.delivery.deciding.decide import decide
+from millpond.delivery.deciding.folding import confirmed, fold, verdict
+from millpond.delivery.deciding.looking import World
 from millpond.delivery.model import (
     Comment,
     Evidence,

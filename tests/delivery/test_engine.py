@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from tests.delivery.driven import SHOP, Driven, Outside
 
-from millpond.delivery.actions import CreateTask, Show, Wait
+from millpond.delivery.deciding.actions import CreateTask, Show, Wait
+from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Job, Key, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
-from millpond.delivery.tables import NUDGES, TASKS
 from millpond.testing.tracker import FakeTracker
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from millpond.delivery.gates import GATES
+from millpond.delivery.deciding.gates import GATES
 from millpond.delivery.model import OPEN, Key, Options, Phase, Project
 from millpond.delivery.pipeline import DEFAULT, TRANSITIONS, Backoff, Event, GateRule, Label, Pipeline, Stage, follow
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from tests.delivery.conftest import Aging
-from tests.delivery.test_queue import queued
+from tests.delivery.ledger.test_queue import queued
 from tests.delivery.worked import SlowStep, make_worker
 
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
-from millpond.delivery.runs import Runs
+from millpond.delivery.runs.runs import Runs
 from millpond.delivery.worker import Worker, WorkerOptions
 
 

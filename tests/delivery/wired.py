@@ -16,17 +16,17 @@ from tests.delivery.conftest import Aging
 from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.clock import SystemClock
-from millpond.delivery.books import Books
+from millpond.delivery.board.states import StatesCache
 from millpond.delivery.engine import Engine, Surroundings
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.tables import TASKS
 from millpond.delivery.model import Done, Issue, Job, Outcome, Project, Retry, Task
 from millpond.delivery.pipeline import GateRule, OnFail, Pipeline, Stage, Then
 from millpond.delivery.ports import ForgeFailed
-from millpond.delivery.runfolder import Run
-from millpond.delivery.states import StatesCache
+from millpond.delivery.runs.runfolder import Run
 from millpond.delivery.steps.base import Work
 from millpond.delivery.steps.merge import MergeStep
-from millpond.delivery.tables import TASKS
 from millpond.testing.clock import FakeClock
 from millpond.testing.giteaserver import TOKEN, GiteaServer
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer

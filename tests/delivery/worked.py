@@ -12,11 +12,11 @@ from pathlib import Path
 
 from tests.delivery.conftest import open_database
 
-from millpond.delivery.books import Books
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Failed, Job, Outcome
-from millpond.delivery.runfolder import AT_WORST
-from millpond.delivery.runs import Runs, Spec
+from millpond.delivery.runs.runfolder import AT_WORST
+from millpond.delivery.runs.runs import Runs, Spec
 from millpond.delivery.worker import Worker, WorkerOptions
 
 SCRIPT = "echo begins; touch began; while [ ! -e go ]; do sleep 0.05; done; echo ends"

@@ -19,8 +19,8 @@ from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.api.site import site
 from millpond.app import App, Source
-from millpond.delivery.books import Point
 from millpond.delivery.desk import LedgerDesk
+from millpond.delivery.ledger.books import Point
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent
 from millpond.delivery.steps import MergeStep
 from millpond.server.daemon import Daemon, bind

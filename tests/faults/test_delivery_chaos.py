@@ -18,7 +18,7 @@ import pytest
 from tests.faults.chaos import CHEAP, CHEAP_USD, DAY_USD, TASK_USD, Forge, World, environment_of, settle, told
 from tests.faults.delivered import SECRET
 
-from millpond.delivery.books import Point
+from millpond.delivery.ledger.books import Point
 from millpond.testing.planeserver import PlaneServer
 
 DELIVERIES = environment_of("MILLPOND_TEST_DELIVERIES", 1000)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from millpond.delivery.books import Point
+from millpond.delivery.ledger.books import Point
 
 STEP = int(os.environ.get("MILLPOND_TEST_KILL_STEP", "120"))
 """1: at every one of them."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from millpond.adapters.processes import Ended, run_program
-from millpond.delivery.gitargs import environment, git
 from millpond.delivery.ports import ForgeFailed
+from millpond.delivery.workspaces.gitargs import environment, git
 
 TIMEOUT_S = 60.0
 MAX_OUTPUT = 1 << 20

@@ -22,10 +22,10 @@ from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
 from millpond.delivery.frontmatter import fields
-from millpond.delivery.gitargs import check_branch, check_path, check_repo, check_sha
 from millpond.delivery.model import Evidence, Hint, Json, Project
 from millpond.delivery.ports import Change, ForgeFailed, Merge
 from millpond.delivery.rates import Use
+from millpond.delivery.workspaces.gitargs import check_branch, check_path, check_repo, check_sha
 
 PER_PAGE = 50
 SMALL_PAGE = 10

@@ -9,10 +9,10 @@ from millpond.adapters.gitea import GiteaOptions
 from millpond.adapters.httpjson import ApiOptions, JsonApi, segment
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
-from millpond.delivery.gitargs import check_branch, check_path, check_repo
 from millpond.delivery.model import Project
 from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.rates import Use
+from millpond.delivery.workspaces.gitargs import check_branch, check_path, check_repo
 
 NOT_FOUND = 404
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from millpond.adapters.gitcommand import GitCommand
 from millpond.adapters.localgit import LocalGit
-from millpond.delivery.gitargs import check_branch, check_path
 from millpond.delivery.model import Project
 from millpond.delivery.ports import ForgeFailed
+from millpond.delivery.workspaces.gitargs import check_branch, check_path
 
 
 class GitFiles:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millpond.delivery.boardstore import BoardStore
+from millpond.delivery.board.store import BoardStore
 from millpond.delivery.model import Hint, Issue, Listing, Project, State
 from millpond.delivery.ports import TrackerFailed
 from millpond.errors import Denied, MillpondError, NotFound

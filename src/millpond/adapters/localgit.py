@@ -24,9 +24,9 @@ from typing import cast
 from millpond.adapters.gitcommand import GitCommand
 from millpond.clock import Clock
 from millpond.delivery.frontmatter import fields
-from millpond.delivery.gitargs import NO_COMMIT, check_branch, check_path, check_repo, check_sha
 from millpond.delivery.model import Evidence, Hint, Json, Project
 from millpond.delivery.ports import Change, ForgeFailed, Merge
+from millpond.delivery.workspaces.gitargs import NO_COMMIT, check_branch, check_path, check_repo, check_sha
 from millpond.errors import BadRequest, Denied
 
 MAX_FILE = 64 << 10

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from millpond.adapters.localboard import LocalBoard
 from millpond.app.telling import card_row, card_told
-from millpond.delivery.boardstore import BoardStore, Draft, Filter
+from millpond.delivery.board.store import BoardStore, Draft, Filter
 from millpond.delivery.model import Project
 from millpond.delivery.naming import parse_key
 from millpond.errors import BadRequest, Conflict, NotFound

@@ -6,8 +6,8 @@ from typing import Any
 
 from millpond.config.delivery import DeliveryConfig
 from millpond.delivery.breaker import COUNTED, Circuit, Limits, judge
-from millpond.delivery.ledger import Ledger
-from millpond.delivery.showing import Showing
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.showing import Showing
 
 
 class Breaker:

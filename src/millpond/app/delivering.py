@@ -22,15 +22,15 @@ from millpond.app.pipelines import Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, WORK, Wakes
 from millpond.app.working import Means, Working
 from millpond.config import Config
-from millpond.delivery import board
-from millpond.delivery.books import Books, Point
+from millpond.delivery.board import board
+from millpond.delivery.board.states import StatesCache
 from millpond.delivery.engine import Engine, EngineOptions, Surroundings
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.books import Books, Point
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.ledger.pruning import prune
+from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.model import Key, Project
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker
-from millpond.delivery.pruning import prune
-from millpond.delivery.showing import Showing
-from millpond.delivery.states import StatesCache
 from millpond.delivery.worker import WorkerOptions
 from millpond.errors import NotFound
 from millpond.hosts.ports import Notifier

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from millpond.app.taskops import told
-from millpond.delivery.actions import Wait
 from millpond.delivery.budget import used_for
+from millpond.delivery.deciding.actions import Wait
 from millpond.delivery.model import Issue, Phase, Project, Task
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use

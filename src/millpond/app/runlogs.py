@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from millpond.app.working import RUNS
 from millpond.delivery.model import Job
-from millpond.delivery.wrapper import LOG
+from millpond.delivery.runs.wrapper import LOG
 
 if TYPE_CHECKING:
     from millpond.app.application import App

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
-from millpond.delivery.actions import Action, Wait
 from millpond.delivery.budget import used_for
+from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.model import Issue, Job, Project, Task
 from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millpond.delivery.boardstore import Card
+from millpond.delivery.board.store import Card
 from millpond.delivery.model import Comment, Job, Task
 
 

@@ -8,8 +8,8 @@ from millpond.adapters.localgit import LocalGit
 from millpond.app.counterparts import gitea_of, local_git, plane_of, project_of
 from millpond.clock import SystemClock
 from millpond.config import Config
-from millpond.delivery import board
-from millpond.delivery.board import Board
+from millpond.delivery.board import board
+from millpond.delivery.board.board import Board
 from millpond.delivery.model import Key, Project
 from millpond.delivery.ports import Forge, ForgeFailed, TrackerFailed
 

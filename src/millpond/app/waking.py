@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from millpond.delivery.books import Point
+from millpond.delivery.ledger.books import Point
 
 LOOK, WORK, SEND, POLL = "look", "work", "send", "poll"
 WAKES: Mapping[Point, tuple[str, ...]] = {

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 from millpond.app.jobs import JobPonds
 from millpond.app.shipping import AppDeployer, AppWitness
 from millpond.delivery.desk import LedgerDesk
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, Project
 from millpond.delivery.pipeline import Pipeline
 from millpond.delivery.ports import Forge, Step, Tracker
-from millpond.delivery.runs import Runs
+from millpond.delivery.runs.runs import Runs
 from millpond.delivery.steps import AgentStep, CommandStep, DeployStep, MergeStep, MonitorStep
 from millpond.delivery.steps.base import Ponds, StepFailed, Tools, Witness
 from millpond.delivery.steps.presets import AgentOptions
 from millpond.delivery.worker import Worker, WorkerOptions
-from millpond.delivery.workspace import Remote, WorkspaceOptions, Workspaces
+from millpond.delivery.workspaces.workspace import Remote, WorkspaceOptions, Workspaces
 
 if TYPE_CHECKING:
     from millpond.app.application import App

@@ -8,7 +8,7 @@ from typing import Any
 
 from millpond.config.delivery import DeliveryConfig
 from millpond.config.problems import Problem, meant
-from millpond.delivery import board
+from millpond.delivery.board import board
 from millpond.delivery.definition import from_table
 from millpond.delivery.model import Key
 from millpond.errors import ConfigError

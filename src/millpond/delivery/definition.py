@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 
-from millpond.delivery.gates import GATES, REQUIRED, SETTINGS
+from millpond.delivery.deciding.gates import GATES, REQUIRED, SETTINGS
 from millpond.delivery.model import Budget, Json, Key
 from millpond.delivery.pipeline import DEFAULT, Backoff, GateRule, Label, OnFail, Pipeline, Stage, Then
 from millpond.delivery.reading import Mistakes, Table, nearest

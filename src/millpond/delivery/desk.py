@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Issue, Job, Project
 from millpond.delivery.ports import Tracker
-from millpond.delivery.runfolder import Run
+from millpond.delivery.runs.runfolder import Run
 from millpond.delivery.steps.base import StepFailed, Work
 
 WHO_S = 5.0

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from millpond.delivery.actions import Action, Wait
+from millpond.delivery.board.states import StatesCache
 from millpond.delivery.budget import used_for
-from millpond.delivery.decide import decide
-from millpond.delivery.ledger import Ledger
-from millpond.delivery.looking import Dependency, Look, World
+from millpond.delivery.deciding.actions import Action, Wait
+from millpond.delivery.deciding.decide import decide
+from millpond.delivery.deciding.looking import Dependency, Look, World
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Evidence, Issue, Job, Key, Nudge, OutboxItem, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import Pipeline
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
 from millpond.delivery.rates import Use
-from millpond.delivery.states import StatesCache
 
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""

@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from millpond.delivery.ledger import Ledger
+from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent, Stopped
 from millpond.delivery.ports import Step
-from millpond.delivery.runfolder import AT_WORST, job_of, name_of
-from millpond.delivery.runs import Runs
+from millpond.delivery.runs.runfolder import AT_WORST, job_of, name_of
+from millpond.delivery.runs.runs import Runs
 
 log = structlog.get_logger(__name__)
 Witnesses = Callable[[Job, Done], Awaitable[Sequence[Evidence]]]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from millpond.delivery.model import Comment, Issue, Job, Json, Project, Task
-from millpond.delivery.runfolder import Run
-from millpond.delivery.runs import Runs
+from millpond.delivery.runs.runfolder import Run
+from millpond.delivery.runs.runs import Runs
 from millpond.delivery.steps.base import PondAccess, Tools, Work
-from millpond.delivery.workspace import Remote, WorkspaceOptions, Workspaces
+from millpond.delivery.workspaces.workspace import Remote, WorkspaceOptions, Workspaces
 
 SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 BRANCH = "feature/SH-1-a-thing"

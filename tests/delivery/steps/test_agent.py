@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.delivery.steps.given import Given, git, job_of, standin
 
-from millpond.delivery import procfs
 from millpond.delivery.model import Done, Failed, Job, Outcome, Park, Retry, Spent
+from millpond.delivery.runs import procfs
 from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.presets import AgentOptions
 from millpond.delivery.steps.transcripts import Prices

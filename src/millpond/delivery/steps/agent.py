@@ -20,8 +20,8 @@ from typing import ClassVar
 
 from millpond.delivery.model import Done, Failed, Issue, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.ports import TrackerFailed
-from millpond.delivery.runfolder import AT_WORST, How
-from millpond.delivery.runs import Limits
+from millpond.delivery.runs.runfolder import AT_WORST, How
+from millpond.delivery.runs.runs import Limits
 from millpond.delivery.steps.base import StepFailed, Tools, Work
 from millpond.delivery.steps.presets import PRESETS, AgentOptions, Ask, Preset
 from millpond.delivery.steps.prompts import PROMPTS, fill

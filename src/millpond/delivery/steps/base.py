@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from millpond.delivery.model import Evidence, Issue, Job, Json, Project, Task
-from millpond.delivery.runfolder import Run, name_of
-from millpond.delivery.runs import Runs
-from millpond.delivery.workspace import Workspaces
+from millpond.delivery.runs.runfolder import Run, name_of
+from millpond.delivery.runs.runs import Runs
+from millpond.delivery.workspaces.workspace import Workspaces
 from millpond.errors import MillpondError
 
 

@@ -12,8 +12,8 @@ import asyncio
 from typing import ClassVar
 
 from millpond.delivery.model import Done, Failed, Job, Outcome, Retry
-from millpond.delivery.runfolder import How, Run
-from millpond.delivery.runs import Limits
+from millpond.delivery.runs.runfolder import How, Run
+from millpond.delivery.runs.runs import Limits
 from millpond.delivery.steps import reports
 from millpond.delivery.steps.base import StepFailed, Tools, Work, fact
 from millpond.delivery.steps.running import RETRY_S, Order, Ran, as_outcome, carry_out, last_words, pushed, trouble

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
-from millpond.delivery.runfolder import Ended, How, Run
-from millpond.delivery.runs import Heard, Limits, Spec
+from millpond.delivery.runs.runfolder import Ended, How, Run
+from millpond.delivery.runs.runs import Heard, Limits, Spec
 from millpond.delivery.steps.base import StepFailed, Tools, Work
-from millpond.delivery.workspace import BranchMoved, Workspace, WorkspaceFailed
+from millpond.delivery.workspaces.workspace import BranchMoved, Workspace, WorkspaceFailed
 
 RETRY_S = 30.0
 NOTHING = Spent()

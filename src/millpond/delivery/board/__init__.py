@@ -1,0 +1,1 @@
+"""Boards: what the columns mean, what is remembered of them, and a board of the daemon's own."""

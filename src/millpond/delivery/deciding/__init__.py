@@ -1,0 +1,1 @@
+"""Decisions: facts in, orders out. PURE."""

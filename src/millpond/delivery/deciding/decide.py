@@ -1,0 +1,314 @@
+"""What to do about an issue, given everything that is known of it. PURE; level-triggered.
+
+`decide` looks at the present state of things only, never at the event that made us look, so that lost, doubled and
+reordered events make no difference. It orders one step; who carries it out looks again until there is but a `Wait`,
+whose reason is what ``millpond why`` tells. Invariants (`tests/delivery/deciding/test_decide.py`):
+
+- while a job of the task is queued or runs, nothing is started, judged, passed or parked;
+- an input of the board counts once, until the board was seen elsewhere, or our own write of another column confirmed;
+- nothing is written to a column that the board does not have, nor where nothing changed;
+- there is always a step, or a reason why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from millpond.delivery.board.board import spoken
+from millpond.delivery.deciding import failing, gates, spending
+from millpond.delivery.deciding.actions import (
+    Action,
+    Arm,
+    CancelTask,
+    CreateTask,
+    Finish,
+    ParkTask,
+    PassOn,
+    Push,
+    Release,
+    StartJob,
+    StopJob,
+    Succeed,
+    Tell,
+    UseVerdict,
+    Wait,
+)
+from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.looking import Look, World, grace_left, rest
+from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
+from millpond.delivery.pipeline import Stage
+
+Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
+MAX_RETURNS = 20
+"""How often commits of others may lead a task back before a person is asked."""
+SEES_ANEW = frozenset(
+    {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
+)
+"""Gates that judge a new commit without a new run: none of them takes a job's word, or a review's of an older one."""
+
+
+def decide(
+    issue: Issue | None,
+    task: Task | None,
+    jobs: Sequence[Job],
+    evidence: Sequence[Evidence],
+    now: float,
+    world: World,
+) -> tuple[Action, ...]:
+    """Order the next step of an issue. `issue` None: it is known not to exist. `task`: its last one, open or not."""
+    if issue is None:
+        return _gone(task, jobs)
+    if task is None or not task.open:
+        return _idle(issue, task, now, world)
+    look = Look(issue, task, tuple(jobs), tuple(evidence), now, world)
+    return next(actions for rule in RULES if (actions := rule(look)))
+
+
+def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
+    if task is None or not task.open:
+        return (Wait("the tracker has no such issue"),)
+    if task.cancelling:
+        return _taken_back(jobs, f"cancelled by {task.cancelling}", "")
+    if any(job.active for job in jobs):
+        return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
+    if task.phase is Phase.PARKED:
+        return (Wait(f"parked: {task.reason}; the tracker has no such issue any more"),)
+    return (ParkTask("the tracker has no such issue any more: restore it, or cancel the task", None),)
+
+
+def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Action, ...]:
+    """Look at an issue that has no open task, and begin one where its column says so."""
+    until: float | None = None
+    if task is not None:
+        look = Look(issue, task, (), (), now, world)
+        if task.used and look.elsewhere:
+            return (Arm(),)
+        shown = rest(look, f"{task.key} is {task.phase}")
+        if not isinstance(shown[0], Wait):
+            return shown
+        until = shown[0].until
+    if not world.board.starts(issue.state):
+        told = f"{task.key} is {task.phase}" if task else "it does not stand at To Analyse (or its alias)"
+        return (Wait(told, until),)
+    if task is not None and task.used is Input.START:
+        return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
+    if (left_s := grace_left(issue, now, world)) > 0:
+        return (Wait(f"grace period, {left_s:.0f} s left", now + left_s),)
+    options = world.pipeline.options(issue.labels)
+    stage = world.pipeline.first(world.project, options)
+    return (CreateTask(stage, options, issue.state),) if stage else (Wait("its labels skip every stage"),)
+
+
+def _arm(look: Look) -> tuple[Action, ...]:
+    return (Arm(),) if look.task.used and look.elsewhere else ()
+
+
+def _cancelled(look: Look) -> tuple[Action, ...]:
+    by = look.task.cancelling
+    if not by and not look.world.board.cancels(look.issue.state):
+        return ()
+    if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
+        return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
+    reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
+    return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
+
+
+def _taken_back(jobs: Sequence[Job], reason: str, column: str) -> tuple[Action, ...]:
+    """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
+    if running := [job for job in jobs if job.active]:
+        stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
+        return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
+    return (CancelTask(reason, column),)
+
+
+def _active(look: Look) -> tuple[Action, ...]:
+    job = look.job
+    if job is None or not job.active:
+        return ()
+    name = f"job {job.id} ({job.stage}, attempt {job.attempt})"
+    if job.state is JobState.RUNNING:
+        return rest(look, f"{name} runs")
+    return rest(look, f"{name} is queued" + (f": {look.world.line}" if look.world.line else ""))
+
+
+def _ended(look: Look) -> tuple[Action, ...]:
+    if look.task.phase is not Phase.WORKING:
+        return ()
+    job, stage = look.job, look.stage
+    if job is None or job.settled or job.visit != look.task.visit:
+        return failing.retry(look, None, "its job is gone", 0.0)
+    match job.state:
+        case JobState.SUCCEEDED:
+            done = Succeed(job.id, job.sha or look.task.sha, look.issue.mark)
+            return (done, _asks(look, stage, done.sha)) if stage and _human(stage) else (done,)
+        case JobState.FAILED:
+            return failing.failed(look, job.reason or "it failed", job.id)
+        case JobState.ASKED:
+            return failing.park(look, job.reason or "it has a question", Key.NEEDS_INPUT, job.id)
+        case JobState.CANCELLED:
+            return failing.park(look, "its job was stopped", Key.NEEDS_INPUT, job.id)
+        case JobState.LATER:
+            return failing.not_yet(look, job)
+    return failing.retry(look, job.id, job.reason or f"job {job.id} was {job.state}", job.after_s)
+
+
+def _asks(look: Look, stage: Stage, sha: str) -> Tell:
+    columns = "move the issue to Approved or Rejected (if it stands there: away and back), or "
+    how = f"{columns if look.world.board.takes_verdicts else ''}comment"
+    about = f" on {sha[:12]}" if sha else ""
+    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve or /reject."
+    return Tell(text, f"{look.task.id}:{look.task.visit}:{sha}:gate")
+
+
+def _parked(look: Look) -> tuple[Action, ...]:
+    task = look.task
+    if task.phase is not Phase.PARKED:
+        return ()
+    if task.used is not Input.START and look.world.board.resumes(look.issue.state):
+        left_s = grace_left(look.issue, look.now, look.world)
+        if left_s <= 0:
+            return (Release(look.issue.state),)
+        return (Wait(f"parked: {task.reason}; to be resumed, grace period {left_s:.0f} s", look.now + left_s),)
+    return rest(look, f"parked: {task.reason}")
+
+
+def _unknown_stage(look: Look) -> tuple[Action, ...]:
+    if look.stage is not None:
+        return ()
+    return failing.park(look, f"the pipeline has no stage {look.task.stage} any more", Key.NEEDS_INPUT)
+
+
+def _pushed(look: Look) -> tuple[Action, ...]:
+    """Take a commit of somebody else in: what was judged is void, so that none is merged that passed no gate."""
+    task, head = look.task, look.world.head
+    if not head or head == task.sha or not look.world.pipeline.judges(task.stage) or _is_merged(look):
+        return ()
+    again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
+    column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
+    if task.used is Input.VERDICT:
+        column = ""
+    if not again or (task.stage == again and _unjudged(look)):
+        noted = Push(head, "", look.issue.mark, column)
+        asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
+        return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
+    if task.returns >= MAX_RETURNS:
+        return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
+    return (Push(head, again, look.issue.mark, column),)
+
+
+def _is_merged(look: Look) -> bool:
+    return look.task.phase is Phase.GATED and look.stage is not None and look.stage.step == "merge"
+
+
+def _unjudged(look: Look) -> bool:
+    """Whether a commit may come to the stage that looks again without that it begins anew.
+
+    Nothing was judged there yet; or the pipeline names no stage to look again (`on_push`), and each of its gates sees
+    the new commit for itself.
+    """
+    task = look.task
+    if not task.sha or (task.phase is Phase.READY and not task.attempts):
+        return True
+    if look.world.pipeline.on_push or look.stage is None:
+        return False
+    return task.phase is Phase.READY or all(rule.name in SEES_ANEW for rule in look.stage.gates)
+
+
+def _human(stage: Stage) -> bool:
+    return any(rule.name == HUMAN for rule in stage.gates)
+
+
+def _verdict(look: Look) -> tuple[Action, ...]:
+    """Count what a person says about the gate that waits for it; where column and comment contradict, it is no."""
+    task, issue = look.task, look.issue
+    if task.phase is not Phase.GATED or not look.waits_for_person:
+        return ()
+    said = spoken(issue.comments, task.mark)
+    column = look.world.board.verdict(issue.state) if task.used is not Input.VERDICT else None
+    left_s = grace_left(issue, look.now, look.world)
+    if said is None and column is not None and left_s > 0:
+        return (Wait(f"a verdict by column; grace period, {left_s:.0f} s left", look.now + left_s),)
+    words = [word for word in (said[0] if said else None, column) if word is not None]
+    if not words:
+        return ()
+    by = said[1].author if said and said[1].author else "the board" if column is not None else "a comment"
+    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else ""),)
+
+
+def _gated(look: Look) -> tuple[Action, ...]:
+    task, stage = look.task, look.stage
+    if task.phase is not Phase.GATED or stage is None:
+        return ()
+    if no := next((ruling for _, ruling in look.rulings if ruling.word is Word.FAILED), None):
+        return failing.failed(look, no.reason)
+    waiting = [(rule, ruling) for rule, ruling in look.rulings if ruling.word is Word.WAITING]
+    if waiting:
+        return _waits(look, stage, "; ".join(ruling.reason for _, ruling in waiting))
+    reason = "; ".join(ruling.reason for _, ruling in look.rulings) or "no gates"
+    following = look.world.pipeline.next(stage.name, look.world.project, task.options)
+    return (PassOn(following, reason),) if following else (Finish(reason),)
+
+
+def _waits(look: Look, stage: Stage, reason: str) -> tuple[Action, ...]:
+    until = look.task.since + stage.gate_timeout_s if stage.gate_timeout_s else None
+    if look.waits_for_person or until is None:
+        return rest(look, f"{stage.name}: {reason}")
+    if look.now >= until:
+        text = f"{stage.name} waited {stage.gate_timeout_s:.0f} s for its gates: {reason}"
+        return failing.park(look, text, Key.NEEDS_INPUT)
+    return rest(look, f"{stage.name}: {reason}", until)
+
+
+def _ready(look: Look) -> tuple[Action, ...]:
+    """Start the stage's job, unless something speaks against it; always gives an answer."""
+    task, world = look.task, look.world
+    stage = look.stage
+    if stage is None or task.phase is not Phase.READY:  # `_unknown_stage`, and the rules of the other phases, answered
+        return (Wait(f"{task.key} is {task.phase}"),)
+    if task.not_before > look.now:
+        left_s = task.not_before - look.now
+        tries = f"{look.tried} of {stage.attempts} attempts made"
+        return rest(look, f"{stage.name}: tried again in {left_s:.0f} s ({tries}): {task.reason}", task.not_before)
+    if held := _depends(look):
+        return held
+    if world.paused_until > look.now:
+        return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
+    if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
+        return failing.park(look, over, Key.NEEDS_INPUT)
+    budget = spending.budget_of(task, stage, world.pipeline.budget)
+    usd = spending.grant(budget, world.spend)
+    if usd is not None and usd <= 0:
+        return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active")
+    settings = {**stage.settings, **task.options.settings}
+    limits = (usd, budget.run_turns, task.options.priority, budget)
+    return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)
+
+
+def _depends(look: Look) -> tuple[Action, ...]:
+    """Hold a task that waits for others, before its first job; a person who releases it lets it go."""
+    task = look.task
+    if task.visit > 1 or task.attempts:
+        return ()
+    waiting = [one for one in look.world.after if not one.done]
+    if hopeless := next((one for one in waiting if one.hopeless), None):
+        return failing.park(look, f"it waits for {hopeless.key}, which {hopeless.why}", Key.NEEDS_INPUT)
+    if waiting:
+        told = ", ".join(f"{one.key} ({one.why})" if one.why else one.key for one in waiting)
+        return rest(look, f"waits for {told}")
+    return ()
+
+
+RULES: tuple[Rule, ...] = (
+    _arm,
+    _cancelled,
+    _active,
+    _ended,
+    _parked,
+    _unknown_stage,
+    _pushed,
+    _verdict,
+    _gated,
+    _ready,
+)
+"""Asked in this order; the first that has something to say holds."""

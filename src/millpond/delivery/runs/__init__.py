@@ -1,0 +1,1 @@
+"""Runs: a step's commands, in processes that outlive the daemon."""

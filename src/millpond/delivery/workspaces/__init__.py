@@ -1,0 +1,1 @@
+"""Workspaces: a git worktree for each task, and git, closed to whatever a repository says."""

@@ -1,0 +1,761 @@
+"""What is decided, rule by rule, and what holds whatever the state of things is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millpond.delivery.board.board import NAMES, Board, board
+from millpond.delivery.deciding.actions import (
+    Acknowledge,
+    Action,
+    Alert,
+    Arm,
+    CancelTask,
+    CreateTask,
+    Finish,
+    ParkTask,
+    PassOn,
+    Push,
+    Release,
+    SendBack,
+    Show,
+    StartJob,
+    StopJob,
+    Succeed,
+    Tell,
+    TryAgain,
+    UseVerdict,
+    Wait,
+)
+from millpond.delivery.deciding.decide import MAX_RETURNS, decide
+from millpond.delivery.deciding.failing import PATIENCE_S
+from millpond.delivery.deciding.folding import confirmed, folded, verdict
+from millpond.delivery.deciding.looking import Dependency, World
+from millpond.delivery.model import (
+    Budget,
+    Comment,
+    Evidence,
+    Input,
+    Issue,
+    Job,
+    JobState,
+    Key,
+    Options,
+    Phase,
+    Project,
+    Spend,
+    State,
+    Task,
+)
+from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
+
+NOW = 1_000_000.0
+SHA = "a" * 40
+SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
+FULL = board([State("backlog", "Backlog"), *(State(key.value, name) for key, name in NAMES.items())], NAMES, {})
+PLAIN = board([State(name, name) for name in ("Backlog", "In Progress", "Done")], NAMES, {})
+WORLD = World(SHOP, FULL, DEFAULT)
+TASK = Task(1, "SH-1", "shop", "i1", "team/shop", "feature/SH-1-x", "development", used=Input.NONE, sha=SHA, since=NOW)
+
+
+def issue(state: Key | str = "backlog", **more: object) -> Issue:
+    values: dict[str, object] = {"updated_at": NOW - 1000, **more}
+    return Issue("i1", "shop", 1, "Ship it", str(state), **values)  # type: ignore[arg-type]
+
+
+def job(state: JobState, **more: object) -> Job:
+    values: dict[str, object] = {"state": state, "sha": SHA, **more}
+    step = str(values.pop("step", "agent"))
+    return Job(7, 1, "shop", "i1", "team/shop", TASK.stage, step, **values)  # type: ignore[arg-type]
+
+
+def run(
+    task: Task | None,
+    at: Issue | None = None,
+    jobs: tuple[Job, ...] = (),
+    evidence: tuple[Evidence, ...] = (),
+    world: World = WORLD,
+) -> tuple[Action, ...]:
+    return decide(at or issue(), task, jobs, evidence, NOW, world)
+
+
+def reason(actions: tuple[Action, ...]) -> str:
+    (only,) = actions
+    assert isinstance(only, Wait), only
+    return only.reason
+
+
+def shown(key: Key, **more: object) -> Task:
+    return replace(TASK, shown=key.value, **more)  # type: ignore[arg-type]
+
+
+# beginning
+
+
+def test_an_issue_at_to_analyse_with_no_open_task_begins_one():
+    assert run(None, issue(Key.TO_ANALYSE)) == (CreateTask("analysis", Options(), "to_analyse"),)
+    assert "To Analyse" in reason(run(None, issue(Key.IN_PROGRESS)))
+
+
+def test_through_the_alias_too():
+    found = run(None, issue("In Progress"), world=replace(WORLD, board=PLAIN))
+    assert found == (CreateTask("analysis", Options(), "In Progress"),)
+
+
+def test_labels_set_the_options_once():
+    labelled = replace(WORLD, pipeline=replace(DEFAULT, stages=DEFAULT.stages[1:]))
+    (made,) = run(None, issue(Key.TO_ANALYSE, labels=frozenset({"after:sh-9"})), world=labelled)
+    assert made == CreateTask("development", Options(after=("SH-9",)), "to_analyse")
+
+
+def test_a_poll_waits_for_the_grace_period_and_a_webhook_does_not():
+    fresh = issue(Key.TO_ANALYSE, updated_at=NOW - 30)
+    found = run(None, fresh, world=replace(WORLD, urgent=False))
+    assert found == (Wait("grace period, 90 s left", NOW + 90),)
+    assert isinstance(run(None, fresh)[0], CreateTask)
+    assert isinstance(run(None, issue(Key.TO_ANALYSE), world=replace(WORLD, urgent=False))[0], CreateTask)
+
+
+def test_the_grace_period_begins_anew_with_each_change():
+    again = issue(Key.TO_ANALYSE, updated_at=NOW - 31)
+    seen = replace(WORLD, urgent=False, seen_at=NOW - 121)
+    assert run(None, again, world=seen) == (Wait("grace period, 89 s left", NOW + 89),)
+
+
+def test_a_tracker_whose_clock_is_ahead_does_not_hold_an_issue_for_ever():
+    ahead = issue(Key.TO_ANALYSE, updated_at=NOW + 86400)
+    assert "grace" in reason(run(None, ahead, world=replace(WORLD, urgent=False)))
+    assert "grace" in reason(run(None, ahead, world=replace(WORLD, urgent=False, seen_at=NOW - 100)))
+    assert isinstance(run(None, ahead, world=replace(WORLD, urgent=False, seen_at=NOW - 120))[0], CreateTask)
+
+
+@pytest.mark.parametrize("phase", [Phase.DONE, Phase.CANCELLED])
+def test_a_task_that_has_ended_begins_anew_only_after_the_board_was_seen_elsewhere(phase: Phase):
+    ended = shown(Key(phase.value), phase=phase, used=Input.START)
+    assert "elsewhere and back" in reason(run(ended, issue(Key.TO_ANALYSE)))
+    assert run(ended, issue(Key.DONE)) == (Arm(),)
+    assert isinstance(run(replace(ended, used=Input.NONE), issue(Key.TO_ANALYSE))[0], CreateTask)
+
+
+def test_the_end_of_a_task_is_shown():
+    assert run(replace(TASK, phase=Phase.DONE), issue(Key.MONITORING))[0] == Show(
+        Key.DONE, "done", "monitoring", frozenset({Input.START, Input.VERDICT})
+    )
+
+
+def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
+    assert isinstance(decide(None, TASK, (), (), NOW, WORLD)[0], ParkTask)
+    assert "goes on" in reason(decide(None, TASK, (job(JobState.RUNNING),), (), NOW, WORLD))
+    assert reason(decide(None, None, (), (), NOW, WORLD))
+    assert reason(decide(None, replace(TASK, phase=Phase.PARKED), (), (), NOW, WORLD))
+
+
+# jobs
+
+
+def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
+    found = run(TASK, world=replace(WORLD, spend=Spend(22.0, 40.0, 3.0)))
+    limits = (3.0, 200, 0, Budget())
+    assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
+
+
+def test_what_is_promised_to_other_jobs_is_not_given_twice():
+    assert "promised" in reason(run(shown(Key.IN_PROGRESS), world=replace(WORLD, spend=Spend(0.0, 90.0, 10.0))))
+
+
+def test_a_spent_budget_parks_and_only_a_person_releases():
+    over = replace(WORLD, spend=Spend(25.0, 25.0))
+    parked, told = run(TASK, world=over)
+    assert isinstance(parked, ParkTask)
+    assert parked.shows is Key.NEEDS_INPUT
+    assert isinstance(told, Tell)
+    after = replace(folded(TASK, (parked,), NOW), shown="needs_input")
+    assert "parked: the task's budget" in reason(run(after, world=WORLD))
+
+
+@pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])
+def test_what_costs_nothing_is_held_up_by_no_budget_and_takes_nothing_of_it(name: str):
+    task = replace(shown(Key.IN_PROGRESS), stage=name)
+    for spend in (Spend(25.0, 100.0), Spend(0.0, 90.0, 10.0)):
+        (start,) = run(task, world=replace(WORLD, spend=spend))
+        assert isinstance(start, StartJob)
+        assert start.usd is None
+    stages = tuple(replace(one, run_usd=1.0) for one in DEFAULT.stages)
+    dear = replace(WORLD, spend=Spend(25.0, 100.0), pipeline=replace(DEFAULT, stages=stages))
+    assert isinstance(run(task, world=dear)[0], ParkTask)
+
+
+def test_an_active_job_is_let_alone_whatever_else_is_the_case():
+    busy = shown(Key.IN_PROGRESS, phase=Phase.WORKING, attempts=1)
+    for state in (JobState.QUEUED, JobState.RUNNING):
+        for place in (Key.APPROVED, Key.REJECTED, Key.TO_ANALYSE, "backlog"):
+            at = issue(place, comments=(Comment("1", NOW, "/approve"),))
+            world = replace(WORLD, head="b" * 40, spend=Spend(99, 999))
+            assert "job 7" in reason(run(busy, at, (job(state),), world=world))
+
+
+def test_a_queued_job_says_what_it_waits_for():
+    busy = shown(Key.IN_PROGRESS, phase=Phase.WORKING, attempts=1)
+    world = replace(WORLD, line="job 3 of SH-9 runs in team/shop")
+    assert reason(run(busy, jobs=(job(JobState.QUEUED),), world=world)).endswith(
+        "queued: job 3 of SH-9 runs in team/shop"
+    )
+
+
+def working(state: JobState, **more: object) -> tuple[Action, ...]:
+    task = replace(TASK, phase=Phase.WORKING, attempts=int(str(more.pop("attempts", 1))), visit=1)
+    return run(task, jobs=(job(state, **more),))
+
+
+def test_outcomes_are_taken_in():
+    assert working(JobState.SUCCEEDED, sha="b")[0] == Succeed(7, "b", (0.0, ""))
+    assert working(JobState.SUCCEEDED, sha="")[0] == Succeed(7, SHA, (0.0, ""))
+    assert working(JobState.RETRY) == (TryAgain(7, NOW + 10, "job 7 was retry"),)
+    assert working(JobState.RETRY, after_s=50.0, reason="429") == (TryAgain(7, NOW + 50, "429"),)
+    assert working(JobState.RETRY, after_s=1e12) == (TryAgain(7, NOW + 86400, "job 7 was retry"),)
+    assert working(JobState.LOST, attempts=2) == (TryAgain(7, NOW + 20, "job 7 was lost"),)
+    assert isinstance(working(JobState.LOST, attempts=3)[0], ParkTask)
+    assert working(JobState.FAILED, reason="no")[0] == ParkTask("no", Key.NEEDS_INPUT, 7)
+    assert working(JobState.ASKED, reason="which one?")[0] == ParkTask("which one?", Key.NEEDS_INPUT, 7)
+    assert isinstance(working(JobState.CANCELLED)[0], ParkTask)
+
+
+def later(count: int, ago_s: float = 600.0, **more: object) -> tuple[Action, ...]:
+    """Decide about a stage whose last job's time had not come, as that of so many before had not."""
+    ends: dict[str, object] = {"started_at": NOW - ago_s, "reason": "not ready", "after_s": 10.0, **more}
+    jobs = tuple(replace(job(JobState.LATER, **ends), id=number, settled=number < count) for number in range(count + 1))
+    return run(replace(TASK, phase=Phase.WORKING, attempts=count + 1), jobs=jobs)
+
+
+def test_what_is_not_yet_to_be_done_uses_up_no_attempt():
+    assert later(0) == (TryAgain(0, NOW + 30, "not ready"),)
+    assert later(50) == (TryAgain(50, NOW + 30, "not ready"),)
+    assert later(0, ago_s=0.0) == (TryAgain(0, NOW + 10, "not ready"),)
+    looks = tuple(replace(job(JobState.LATER), id=number, settled=True) for number in range(9))
+    failed = replace(job(JobState.RETRY, reason="429"), id=9)
+    again = run(replace(TASK, phase=Phase.WORKING, attempts=10), jobs=(*looks, failed))
+    assert again == (TryAgain(9, NOW + 10, "429"),)
+    waiting = replace(shown(Key.IN_PROGRESS, not_before=NOW + 40, reason="429"), attempts=10)
+    assert "1 of 3 attempts" in reason(run(waiting, jobs=(*looks, replace(failed, settled=True))))
+
+
+def test_what_is_not_yet_to_be_done_is_waited_for_for_a_day_at_most():
+    (parked, _) = later(3, ago_s=PATIENCE_S)
+    assert parked == ParkTask("not ready (24 h long)", Key.NEEDS_INPUT, 3)
+    assert isinstance(later(3, ago_s=PATIENCE_S - 1)[0], TryAgain)
+
+
+def test_a_monitor_looks_as_often_and_for_as_long_as_it_is_told_to():
+    two_days: dict[str, object] = {"step": "monitor", "settings": {"for_s": 172800}}
+    assert later(3, ago_s=PATIENCE_S * 2, **two_days) == (TryAgain(3, NOW + 10, "not ready"),)
+    assert isinstance(later(3, ago_s=PATIENCE_S * 3, **two_days)[0], ParkTask)
+    assert later(3, **two_days, after_s=0.0) == (TryAgain(3, NOW + 1, "not ready"),)
+
+
+def test_an_outcome_counts_once_and_a_job_that_is_gone_is_tried_again():
+    assert working(JobState.SUCCEEDED, settled=True) == (TryAgain(None, NOW + 10, "its job is gone"),)
+    assert working(JobState.SUCCEEDED, visit=9)[0] == TryAgain(None, NOW + 10, "its job is gone")
+
+
+def test_back_off_is_waited_for():
+    later = shown(Key.IN_PROGRESS, not_before=NOW + 40, attempts=2, reason="429")
+    assert run(later) == (Wait("development: tried again in 40 s (2 of 3 attempts made): 429", NOW + 40),)
+
+
+def test_the_circuit_breaker_holds():
+    held = run(shown(Key.IN_PROGRESS), world=replace(WORLD, paused_until=NOW + 60, paused="too many failures"))
+    assert held == (Wait("development: too many failures", NOW + 60),)
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (Dependency("SH-2"), "waits for SH-2"),
+        (Dependency("SH-2", why="not begun"), "waits for SH-2 (not begun)"),
+    ],
+)
+def test_dependencies_are_waited_for(after: Dependency, told: str):
+    assert told in reason(run(shown(Key.IN_PROGRESS), world=replace(WORLD, after=(after,))))
+
+
+def test_a_dependency_without_hope_asks_a_person_and_one_that_is_done_does_not_hold():
+    hopeless = replace(WORLD, after=(Dependency("SH-2", hopeless=True, why="was cancelled"),))
+    parked = run(TASK, world=hopeless)[0]
+    assert isinstance(parked, ParkTask)
+    assert isinstance(run(replace(TASK, visit=2), world=hopeless)[0], StartJob)  # released by a person
+    assert isinstance(run(TASK, world=replace(WORLD, after=(Dependency("SH-2", done=True),)))[0], StartJob)
+
+
+def test_a_stage_that_the_pipeline_lost_asks_a_person():
+    found = run(replace(TASK, stage="gone"))[0]
+    assert isinstance(found, ParkTask)
+    assert "no stage gone" in found.reason
+
+
+# gates and verdicts
+
+TESTING = replace(TASK, stage="testing", phase=Phase.GATED, shown="code_review")
+TESTED = (
+    Evidence("tests", {"passed": 1, "failed": 0}, SHA, NOW, 1),
+    Evidence("mergeable", {"mergeable": True}, SHA, NOW),
+)
+
+
+def test_a_gate_waits_for_a_person_and_says_so():
+    assert reason(run(TESTING, evidence=TESTED)) == "testing: waits for a person's verdict on aaaaaaaaaaaa"
+
+
+def test_a_verdict_by_column_passes_or_fails_the_gate():
+    for key, approved in ((Key.APPROVED, True), (Key.REJECTED, False)):
+        (used,) = run(TESTING, issue(key), evidence=TESTED)
+        assert used == UseVerdict(approved, "the board", (0.0, ""), key.value)
+        after = folded(TESTING, (used,), NOW)
+        assert (after.used, after.shown) == (Input.VERDICT, key.value)
+        judged = run(after, issue(key), evidence=(*TESTED, verdict(TESTING, used, NOW)))
+        assert isinstance(judged[0], PassOn if approved else SendBack)
+
+
+def test_a_verdict_counts_once_until_the_board_was_elsewhere_or_our_write_was_confirmed():
+    used = replace(TESTING, used=Input.VERDICT)
+    assert "waits for a person" in reason(run(used, issue(Key.APPROVED), evidence=TESTED))
+    assert "waits for a person" in reason(run(used, issue(Key.REJECTED), evidence=TESTED))
+    assert run(used, issue(Key.CODE_REVIEW), evidence=TESTED) == (Arm(),)
+    armed = confirmed(used, used.inputs, {Input.VERDICT})
+    assert isinstance(run(armed, issue(Key.APPROVED), evidence=TESTED)[0], UseVerdict)
+
+
+def test_a_late_confirmation_of_a_write_from_before_the_verdict_arms_nothing():
+    used = replace(TESTING, used=Input.VERDICT, inputs=2)
+    assert confirmed(used, 1, {Input.VERDICT}) == used
+    assert confirmed(used, 2, {Input.START}) == used
+
+
+def test_a_column_whose_meaning_is_not_known_arms_nothing():
+    used = replace(TESTING, used=Input.VERDICT)
+    for columns in (Board(), Board(defaults={Key.APPROVED: "approved"})):
+        found = run(used, issue(Key.APPROVED), evidence=TESTED, world=replace(WORLD, board=columns))
+        assert isinstance(found[0], Wait)
+    assert isinstance(run(used, issue("brand-new-column"), evidence=TESTED)[0], Wait)
+
+
+def test_a_verdict_by_comment_counts_at_once_and_once():
+    at = issue(Key.CODE_REVIEW, comments=(Comment("5", NOW, "/approve", "ada"),), updated_at=NOW)
+    (used,) = run(TESTING, at, evidence=TESTED, world=replace(WORLD, urgent=False))
+    assert used == UseVerdict(True, "ada", (NOW, "5"))
+    after = replace(folded(TESTING, (used,), NOW), phase=Phase.GATED)
+    assert isinstance(run(after, at, evidence=TESTED)[0], Wait)
+
+
+def test_comments_from_before_the_gate_do_not_count():
+    at = issue(comments=(Comment("5", NOW - 9, "/approve", "ada"),))
+    (done, *_) = run(replace(TASK, stage="testing", phase=Phase.WORKING), at, (job(JobState.SUCCEEDED),))
+    assert done == Succeed(7, SHA, (NOW - 9, "5"))
+    gated = replace(folded(replace(TASK, stage="testing", phase=Phase.WORKING), (done,), NOW), shown="code_review")
+    assert "waits for a person" in reason(run(gated, at, evidence=TESTED))
+
+
+def test_where_column_and_comment_contradict_it_is_no():
+    at = issue(Key.APPROVED, comments=(Comment("5", NOW, "/reject", "ada"),))
+    assert run(TESTING, at, evidence=TESTED) == (UseVerdict(False, "ada", (NOW, "5"), "approved"),)
+
+
+def test_a_verdict_by_column_waits_for_the_grace_period():
+    fresh = issue(Key.APPROVED, updated_at=NOW)
+    assert "grace" in reason(run(TESTING, fresh, evidence=TESTED, world=replace(WORLD, urgent=False)))
+
+
+def test_what_fails_leads_back_a_limited_number_of_times():
+    red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
+    assert isinstance(run(TESTING, evidence=red)[0], SendBack)
+    parked = run(replace(TESTING, returns=3), evidence=red)[0]
+    assert isinstance(parked, ParkTask)
+    assert "sent back 3 times" in parked.reason
+
+
+def test_what_fails_never_leads_back_to_a_stage_that_the_task_skips():
+    red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
+    for skip, back_to in (({"development"}, "review"), ({"development", "review"}, "testing"), (set(), "development")):
+        task = replace(TESTING, options=Options(skip=frozenset(skip)))
+        assert run(task, evidence=red) == (SendBack(back_to, "2 of 3 tests failed at aaaaaaaaaaaa"),)
+
+
+def test_gates_that_wait_for_no_person_have_a_limit():
+    gated = replace(TASK, phase=Phase.GATED, shown="in_progress")
+    assert run(gated) == (Wait("development: aaaaaaaaaaaa was not seen there", NOW + 86400),)
+    late = run(replace(gated, since=NOW - 86400))[0]
+    assert isinstance(late, ParkTask)
+    assert isinstance(run(replace(TESTING, since=NOW - 1e9), evidence=TESTED)[0], Wait)  # a person may take a year
+
+
+def test_the_last_stage_finishes():
+    healthy = (Evidence("health", {"state": "HEALTHY"}, SHA, NOW, 1),)
+    assert isinstance(run(replace(TASK, stage="monitoring", phase=Phase.GATED), evidence=healthy)[0], Finish)
+
+
+SICK = (Evidence("health", {"state": "DEGRADED", "detail": "5xx"}, SHA, NOW, 1),)
+
+
+def test_a_degraded_app_blocks():
+    parked, told = run(replace(TASK, stage="monitoring", phase=Phase.GATED), evidence=SICK)
+    assert parked == ParkTask("DEGRADED: 5xx", Key.BLOCKED)
+    assert isinstance(told, Tell)
+
+
+def test_of_a_deployment_of_itself_it_alerts_only_and_touches_nothing():
+    own = replace(WORLD, project=replace(SHOP, own=True))
+    task = replace(TASK, stage="monitoring", phase=Phase.GATED)
+    parked, alert = run(task, evidence=SICK, world=own)
+    assert parked == ParkTask("DEGRADED: 5xx", None)
+    assert isinstance(alert, Alert)
+    after = folded(task, (parked, alert), NOW)
+    assert "parked" in reason(run(after, issue(Key.MONITORING), world=own))  # nothing of the board is touched
+
+
+# commits of others
+
+
+def test_a_commit_of_somebody_else_voids_what_was_judged():
+    world = replace(WORLD, head="b" * 40)
+    assert run(TESTING, evidence=TESTED, world=world) == (Push("b" * 40, "review"),)
+    after = folded(TESTING, (Push("b" * 40, "review"),), NOW)
+    assert (after.phase, after.stage, after.sha, after.visit) == (Phase.READY, "review", "b" * 40, 2)
+    assert run(replace(TASK, phase=Phase.GATED), world=world) == (Push("b" * 40),)  # before the review: only noted
+    assert run(replace(TESTING, returns=MAX_RETURNS), world=world)[0].__class__ is ParkTask
+
+
+PLAINLY = Pipeline(
+    (
+        Stage("development", "agent", gates=(GateRule("commit-status"), GateRule("human-verdict"))),
+        Stage("testing", "command", gates=(GateRule("tests-passed"),)),
+        Stage("merge", "merge"),
+    )
+)
+
+
+@pytest.mark.parametrize("sha", [SHA, ""])
+def test_past_a_gate_no_commit_is_taken_in_that_did_not_pass_it(sha: str):
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (
+        replace(TASK, stage="testing", sha=sha),
+        replace(TASK, stage="testing", sha=sha, phase=Phase.GATED),
+        replace(TASK, stage="merge", sha=sha),
+        replace(TASK, stage="merge", sha=sha, attempts=1),
+    ):
+        assert run(task, world=world) == (Push("b" * 40, "development"),)
+
+
+def test_where_nothing_was_judged_a_commit_is_only_noted():
+    world = replace(WORLD, pipeline=PLAINLY, head="b" * 40)
+    for task in (TASK, replace(TASK, attempts=1)):
+        assert run(task, world=world) == (Push("b" * 40),)
+    noted, asks = run(replace(TASK, phase=Phase.GATED), world=world)
+    assert (noted, asks.__class__) == (Push("b" * 40), Tell)
+
+
+def test_a_gate_that_takes_the_word_of_a_job_has_that_job_run_again():
+    world = replace(WORLD, pipeline=Pipeline(PLAINLY.stages[1:]), head="b" * 40)
+    assert run(replace(TESTING, shown=""), world=world) == (Push("b" * 40, "testing"),)
+
+
+def test_what_is_pushed_once_it_is_merged_changes_nothing():
+    merged = replace(TASK, stage="merge", phase=Phase.GATED)
+    assert isinstance(run(merged, world=replace(WORLD, head="b" * 40))[0], PassOn)
+
+
+def test_after_the_merge_the_branch_does_not_matter():
+    merged = replace(TASK, stage="deploy")
+    assert isinstance(run(merged, world=replace(WORLD, head="b" * 40))[0], StartJob)
+
+
+# the board
+
+
+def test_the_board_shows_what_goes_on_and_only_when_it_changes():
+    deploying = replace(TASK, stage="deploy", phase=Phase.WORKING, attempts=1, shown="in_progress")
+    queued, running = job(JobState.QUEUED), job(JobState.RUNNING)
+    assert run(deploying, jobs=(queued,))[0] == Show(
+        Key.AWAITING_DEPLOY, "awaiting_deploy", "backlog", frozenset({Input.START, Input.VERDICT})
+    )
+    assert isinstance(run(replace(deploying, shown="awaiting_deploy"), jobs=(queued,))[0], Wait)
+    assert run(replace(deploying, shown="awaiting_deploy"), jobs=(running,))[0].__class__ is Show
+    there = run(deploying, issue(Key.DEPLOYING), (running,))
+    assert there == (Acknowledge("deploying"),)
+
+
+def test_nothing_is_written_to_a_column_that_the_board_lacks():
+    parked = replace(TASK, phase=Phase.PARKED, parked_as=Key.BLOCKED, reason="x")
+    assert reason(run(parked, issue("In Progress"), world=replace(WORLD, board=PLAIN))) == "parked: x"
+
+
+def test_our_own_write_of_the_alias_is_no_other_column_than_the_start():
+    task = replace(TASK, phase=Phase.WORKING, attempts=1)
+    (show,) = run(task, issue("Backlog"), (job(JobState.RUNNING),), world=replace(WORLD, board=PLAIN))
+    assert show == Show(Key.IN_PROGRESS, "In Progress", "Backlog", frozenset({Input.VERDICT}))
+
+
+def test_a_person_who_moves_the_issue_is_not_fought():
+    assert isinstance(run(TESTING, issue("backlog"), evidence=TESTED)[0], Wait)
+
+
+# parked, resumed, cancelled
+
+
+def test_a_parked_task_is_resumed_by_to_analyse_of_its_own_and_not_through_the_alias():
+    parked = replace(TASK, phase=Phase.PARKED, reason="x", returns=3, attempts=3)
+    assert run(parked, issue(Key.TO_ANALYSE)) == (Release("to_analyse"),)
+    after = folded(parked, (Release("to_analyse"),), NOW)
+    assert (after.phase, after.visit, after.attempts, after.returns, after.used) == (Phase.READY, 2, 0, 0, Input.START)
+    assert isinstance(run(parked, issue("In Progress"), world=replace(WORLD, board=PLAIN))[0], Wait)
+    fresh = issue(Key.TO_ANALYSE, updated_at=NOW)
+    assert "grace" in reason(run(parked, fresh, world=replace(WORLD, urgent=False)))
+
+
+def test_a_task_that_was_parked_before_its_issue_left_to_analyse_is_not_resumed_by_that():
+    parked = replace(TASK, phase=Phase.PARKED, reason="x", used=Input.START)
+    assert isinstance(run(parked, issue(Key.TO_ANALYSE))[0], Wait)
+
+
+def test_cancelled_stops_the_job_first_and_asks_it_once():
+    at, busy = issue(Key.CANCELLED), replace(TASK, phase=Phase.WORKING, attempts=1)
+    assert run(busy, at, (job(JobState.RUNNING),)) == (StopJob(7, "the issue was moved to Cancelled"),)
+    assert "asked to stop" in reason(run(busy, at, (job(JobState.RUNNING, stop=True),)))
+    assert isinstance(run(busy, at, (job(JobState.CANCELLED, stop=True),))[0], CancelTask)
+    for phase in (Phase.READY, Phase.GATED, Phase.PARKED):
+        (gone,) = run(replace(TASK, phase=phase), at)
+        assert gone == CancelTask("the issue was moved to Cancelled", "cancelled")
+        assert folded(replace(TASK, phase=phase), (gone,), NOW).shown == "cancelled"
+    assert "grace" in reason(run(busy, replace(at, updated_at=NOW), world=replace(WORLD, urgent=False)))
+
+
+def test_a_command_cancels_too_and_then_the_board_shows_it():
+    asked = replace(TASK, phase=Phase.WORKING, attempts=1, cancelling="ada")
+    assert run(asked, jobs=(job(JobState.RUNNING),)) == (StopJob(7, "cancelled by ada"),)
+    (gone,) = run(asked, jobs=(job(JobState.CANCELLED),), world=replace(WORLD, urgent=False))
+    assert gone == CancelTask("cancelled by ada")
+    after = folded(asked, (gone,), NOW)
+    assert isinstance(run(replace(after, used=Input.NONE))[0], Show)
+    assert isinstance(run(replace(after, used=Input.NONE), issue(Key.CANCELLED))[0], Wait)
+
+
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.WORKING, Phase.GATED, Phase.PARKED])
+def test_a_command_cancels_a_task_whose_issue_is_gone(phase: Phase):
+    asked = replace(TASK, phase=phase, cancelling="ada")
+    assert decide(None, asked, (job(JobState.RUNNING),), (), NOW, WORLD) == (StopJob(7, "cancelled by ada"),)
+    assert "asked to stop" in reason(decide(None, asked, (job(JobState.RUNNING, stop=True),), (), NOW, WORLD))
+    (gone,) = decide(None, asked, (job(JobState.CANCELLED),), (), NOW, WORLD)
+    assert gone == CancelTask("cancelled by ada")
+    assert folded(asked, (gone,), NOW).phase is Phase.CANCELLED
+
+
+# whatever the state of things is
+
+KEYS = st.sampled_from([*(key.value for key in Key), "backlog", "unknown", ""])
+TIMES = st.sampled_from([0.0, NOW - 1e6, NOW - 130, NOW - 1, NOW, NOW + 50, NOW + 1e6])
+STAGES = st.sampled_from([*(stage.name for stage in DEFAULT.stages), "gone"])
+SHAS = st.sampled_from(["", SHA, "b" * 40])
+USD = st.sampled_from([0.0, 4.0, 24.9, 25.0, 100.0])
+COMMENTS = st.builds(
+    Comment,
+    st.sampled_from("123"),
+    TIMES,
+    st.sampled_from(["/approve", "/reject", "hm"]),
+    st.just("ada"),
+    st.booleans(),
+)
+ISSUES = st.builds(
+    Issue,
+    *(st.just("i1"), st.just("shop"), st.just(1), st.just("x"), KEYS, TIMES),
+    st.frozensets(st.sampled_from(["after:SH-2", "x"])),
+    st.lists(COMMENTS, max_size=3).map(tuple),
+)
+JOBS = st.builds(
+    Job,
+    *(
+        st.integers(1, 9),
+        st.just(1),
+        st.just("shop"),
+        st.just("i1"),
+        st.just("team/shop"),
+        STAGES,
+        st.just("agent"),
+        st.integers(1, 3),
+        st.integers(1, 3),
+    ),
+    state=st.sampled_from(JobState),
+    sha=SHAS,
+    settled=st.booleans(),
+    stop=st.booleans(),
+    after_s=st.sampled_from([0.0, 60.0]),
+)
+TASKS = st.builds(
+    Task,
+    *(st.just(1), st.just("SH-1"), st.just("shop"), st.just("i1"), st.just("team/shop"), st.just("b"), STAGES),
+    phase=st.sampled_from(Phase),
+    visit=st.integers(1, 3),
+    attempts=st.integers(0, 4),
+    returns=st.sampled_from([0, 1, 3, MAX_RETURNS]),
+    not_before=TIMES,
+    since=TIMES,
+    sha=SHAS,
+    cancelling=st.sampled_from(["", "", "ada"]),
+    parked_as=st.none() | st.sampled_from([Key.NEEDS_INPUT, Key.BLOCKED]),
+    used=st.sampled_from(Input),
+    mark=st.tuples(TIMES, st.sampled_from(["", "2"])),
+    shown=KEYS,
+    options=st.builds(Options, skip=st.frozensets(STAGES, max_size=3), task_usd=st.none() | USD),
+)
+KINDS = ["human-verdict", "file", "head", "statuses", "front-matter", "tests", "mergeable", "deploy", "health"]
+FACTS = st.fixed_dictionaries(
+    {
+        "approved": st.booleans(),
+        "mergeable": st.booleans(),
+        "converged": st.booleans(),
+        "failed": st.integers(0, 1),
+        "passed": st.integers(0, 1),
+        "state": st.sampled_from(["HEALTHY", "DEGRADED"]),
+        "path": st.sampled_from(["docs/tasks/SH-1.md", "docs/reviews/SH-1.md"]),
+        "present": st.booleans(),
+        "fields": st.sampled_from([{"verdict": "approved"}, {"verdict": "rejected"}]),
+    }
+)
+EVIDENCE = st.builds(Evidence, st.sampled_from(KINDS), FACTS, SHAS, TIMES, st.integers(0, 3))
+WORLDS = st.builds(
+    World,
+    st.sampled_from([SHOP, replace(SHOP, own=True), replace(SHOP, app="")]),
+    st.sampled_from([FULL, PLAIN, Board(), Board(defaults={Key.IN_PROGRESS: "in_progress"})]),
+    st.sampled_from(
+        [DEFAULT, Pipeline((Stage("development", "agent"),)), replace(DEFAULT, budget=Budget(None, None, None, None))]
+    ),
+    urgent=st.booleans(),
+    seen_at=TIMES,
+    spend=st.builds(Spend, USD, USD, USD),
+    after=st.lists(st.builds(Dependency, st.just("SH-2"), st.booleans(), st.booleans()), max_size=1).map(tuple),
+    head=SHAS,
+    paused_until=TIMES,
+)
+WHILE_ACTIVE = (Arm, Show, Acknowledge, StopJob, Wait)
+
+
+def checked(
+    task: Task, at: Issue, jobs: list[Job], evidence: list[Evidence], world: World, actions: tuple[Action, ...]
+) -> None:
+    assert actions
+    assert all(action.reason for action in actions if isinstance(action, Wait))
+    assert len(actions) == 1 or not any(isinstance(action, Wait) for action in actions)
+    if any(job.active for job in jobs):
+        assert all(isinstance(action, WHILE_ACTIVE) for action in actions)
+        stops = [action for action in actions if isinstance(action, StopJob)]
+        assert not stops or world.board.cancels(at.state) or task.cancelling
+    for action in actions:
+        match action:
+            case StartJob():
+                assert task.phase is Phase.READY
+                assert task.not_before <= NOW
+                assert action.usd is None or action.usd > 0
+                limit = task.options.task_usd or world.pipeline.budget.task_usd
+                assert limit is None or action.usd is None or world.spend.task_usd + action.usd <= limit
+                day = world.pipeline.budget.day_usd
+                spent = world.spend.day_usd + world.spend.promised_usd
+                assert day is None or action.usd is None or spent + action.usd <= day
+            case Show(state=state) | Acknowledge(state=state):
+                assert state in world.board.own.values()
+                assert state != task.shown
+            case UseVerdict():
+                assert not (action.column and task.used is Input.VERDICT)
+                assert action.column or action.mark > task.mark
+            case PassOn() | Finish():
+                assert task.phase is Phase.GATED
+        if isinstance(action, PassOn | SendBack | Push) and task.stage not in task.options.skip:
+            assert action.stage not in task.options.skip
+    folded(task, actions, NOW)  # whatever is ordered may happen
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+@given(ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), st.lists(EVIDENCE, max_size=8), WORLDS)
+def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(
+    at: Issue, task: Task, jobs: list[Job], evidence: list[Evidence], world: World
+):
+    for _ in range(60):
+        actions = decide(at, task, jobs, evidence, NOW, world)
+        if any(isinstance(action, CreateTask) for action in actions):
+            assert not task.open
+            assert task.used is not Input.START
+            return
+        checked(task, at, jobs, evidence, world, actions)
+        if isinstance(actions[0], Wait):
+            return
+        evidence = evidence + [verdict(task, one, NOW) for one in actions if isinstance(one, UseVerdict)]
+        after = folded(task, actions, NOW)
+        jobs = carried(task, jobs, actions)
+        assert after != task or jobs or any(isinstance(one, StopJob) for one in actions)
+        task = after
+    raise AssertionError("there is no end to it")
+
+
+def carried(task: Task, jobs: list[Job], actions: tuple[Action, ...]) -> list[Job]:
+    """Do to the jobs what the ledger would."""
+    for action in actions:
+        match action:
+            case StartJob():
+                jobs = [
+                    *jobs,
+                    Job(
+                        max((job.id for job in jobs), default=0) + 1,
+                        1,
+                        "shop",
+                        "i1",
+                        "r",
+                        action.stage,
+                        action.step,
+                        task.visit,
+                    ),
+                ]
+            case StopJob(job=stopped):
+                jobs = [replace(job, stop=True) if job.id == stopped else job for job in jobs]
+            case Succeed(job=done) | TryAgain(job=done) | SendBack(job=done) | ParkTask(job=done):
+                jobs = [replace(job, settled=True) if job.id == done else job for job in jobs]
+    return jobs
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(ISSUES, st.none() | TASKS, WORLDS)
+def test_with_no_open_task_one_is_begun_only_from_a_column_that_says_so(at: Issue, task: Task | None, world: World):
+    if task is not None and task.open:
+        task = replace(task, phase=Phase.DONE)
+    actions = decide(at, task, (), (), NOW, world)
+    if any(isinstance(action, CreateTask) for action in actions):
+        assert world.board.starts(at.state)
+        assert task is None or task.used is not Input.START
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.none() | ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), WORLDS)
+def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_is_gone(
+    at: Issue | None, task: Task, jobs: list[Job], world: World
+):
+    task = replace(task, cancelling="ada")
+    for _ in range(2):
+        for _ in range(10):
+            actions = decide(at, task, jobs, (), NOW, world)
+            if not task.open or isinstance(actions[0], Wait):
+                break
+            task, jobs = folded(task, actions, NOW), carried(task, jobs, actions)
+        jobs = [replace(job, state=JobState.CANCELLED) if job.active else job for job in jobs]
+    assert not task.open
+
+
+def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():
+    analysis = replace(TESTING, stage="analysis", shown="needs_input")
+    at = issue(Key.APPROVED, comments=(Comment("5", NOW, "/approve", "ada"),))
+    push, ask = run(analysis, at, world=replace(WORLD, head="b" * 40))
+    assert push == Push("b" * 40, "", (NOW, "5"), "approved")
+    assert isinstance(ask, Tell)
+    after = folded(analysis, (push,), NOW)
+    assert (after.phase, after.sha, after.used, after.shown) == (Phase.GATED, "b" * 40, Input.VERDICT, "approved")
+    shown = run(after, at, world=replace(WORLD, head="b" * 40))[0]
+    assert isinstance(shown, Show)
+    assert shown.key is Key.NEEDS_INPUT
