@@ -13,7 +13,7 @@ serve: $(VENV)/.installed
 
 # Lints first, so that what is red is red soon.
 test: lint test-tools
-	$(BIN)/pytest -n 2 --dist=worksteal --durations=25 $(ARGS)
+	$(BIN)/pytest -n 3 --dist=worksteal --durations=25 $(ARGS)
 
 # Pure decisions and fakes: under a minute.
 test-fast: $(VENV)/.developing
