@@ -17,7 +17,7 @@ test: lint test-tools
 
 # Pure decisions and fakes: under a minute.
 test-fast: $(VENV)/.developing
-	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process" $(ARGS)
+	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process and not whole" $(ARGS)
 
 # 100,000 steps of the cache against its model, in two halves side by side; docs/testing.md says how far it has come.
 test-long: $(VENV)/.developing

@@ -20,10 +20,15 @@ from millpond.testing.upstream import FakeUpstream, ThreadedUpstream
 
 MakePond = Callable[..., PondProcess]
 LONG = ("fault", "client")
+WHOLE = frozenset({"open_pond", "make_pond", "nursery", "db", "database", "driven", "url"})
+"""Fixtures that open an application, a daemon or a database."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the long ones, so that no worker is left with one of them when the others have ended."""
+    for item in items:
+        if WHOLE.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("whole")
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
 
 
