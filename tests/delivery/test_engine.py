@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from tests.delivery.driven import SHOP, Driven, Outside
 
 from millpond.delivery.deciding.actions import CreateTask, Show, Wait
@@ -319,6 +320,45 @@ async def test_a_task_goes_on_once_what_it_waits_for_is_done(driven: Driven, pre
     issue(driven, "i2")
     await driven.drive()
     assert [task.phase for task in await driven.tasks()] == [Phase.DONE] * 2
+
+
+async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_its_branch_is_there(driven: Driven):
+    driven.outside.forge.empty = True
+    issue(driven)
+    for _ in range(3):
+        await driven.round()
+    (task,) = await driven.tasks()
+    assert (task.phase, task.attempts) == (Phase.READY, 0)
+    assert "team/shop has no branch main: push main" in reason(await driven.engine.why(SHOP, "i1"))
+    driven.outside.forge.empty = False
+    await driven.age(100)
+    await settle(driven)  # without a poll, and without a word of anybody
+    assert (await driven.tasks())[0].phase is Phase.WORKING
+
+
+async def test_a_trouble_is_logged_when_it_begins_changes_and_ends(driven: Driven):
+    issue(driven, "i1")
+    issue(driven, "i2")
+    forge, told = driven.outside.forge, "issues could not be looked at"
+
+    async def round_() -> list[tuple[str, str]]:
+        with structlog.testing.capture_logs() as logs:
+            await driven.round()
+        return [(one["event"], one.get("error", "")) for one in logs]
+
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    forge.down = True
+    assert (told, "the forge is down") in await round_()
+    for _ in range(3):
+        assert await round_() == []  # of both issues, since it is the same
+    forge.says = "the forge is mended"
+    assert await round_() == [(told, "the forge is mended")]
+    forge.down = False
+    assert [event for event, _ in await round_()] == ["issues can be looked at again"]
+    driven.outside.tracker.fail_next = 1
+    assert await round_() == [("the tracker could not be polled", "the tracker is down")]
+    assert await round_() == [("the tracker is polled again", "")]
 
 
 def reason(actions: tuple[Any, ...]) -> str:

@@ -109,6 +109,7 @@ class Delivering:
             pipeline=self.pipelines.of,
             alert=self._alert,
             paused=self.breaker.paused,
+            place=lambda project: remote_of(self.forge, self.config, project).url,
         )
 
     def _means(self) -> Means:

@@ -163,6 +163,19 @@ def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
+def test_a_repository_without_its_base_branch_is_waited_for_ever_less_often():
+    empty = replace(WORLD, lacks_base="/srv/shop.git")
+    for waited_s, soon_s in ((0, 5.0), (2000, 100.0), (86400, 300.0)):
+        (wait,) = run(replace(shown(Key.IN_PROGRESS), since=NOW - waited_s), world=empty)
+        assert isinstance(wait, Wait)
+        assert wait.reason == (
+            "development: /srv/shop.git has no branch main: push main, then the task goes on by itself"
+        )
+        assert wait.until == NOW + soon_s
+    (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
+    assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
+
+
 def test_what_is_promised_to_other_jobs_is_not_given_twice():
     assert "promised" in reason(run(shown(Key.IN_PROGRESS), world=replace(WORLD, spend=Spend(0.0, 90.0, 10.0))))
 

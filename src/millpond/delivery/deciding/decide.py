@@ -42,6 +42,10 @@ from millpond.delivery.pipeline import Stage
 Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
 MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
+WORKTREES = frozenset({"command", "agent"})
+"""Steps that begin in a worktree of the branch, or of its base."""
+SOON_S, SELDOM_S, SLOWER = 5.0, 300.0, 0.05
+"""How often it is looked for a base branch: at first, at the least, and how much of what was waited already."""
 SEES_ANEW = frozenset(
     {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
 )
@@ -270,7 +274,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         left_s = task.not_before - look.now
         tries = f"{look.tried} of {stage.attempts} attempts made"
         return rest(look, f"{stage.name}: tried again in {left_s:.0f} s ({tries}): {task.reason}", task.not_before)
-    if held := _depends(look):
+    if held := _depends(look) or _baseless(look, stage):
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
@@ -297,6 +301,16 @@ def _depends(look: Look) -> tuple[Action, ...]:
         told = ", ".join(f"{one.key} ({one.why})" if one.why else one.key for one in waiting)
         return rest(look, f"waits for {told}")
     return ()
+
+
+def _baseless(look: Look, stage: Stage) -> tuple[Action, ...]:
+    """Hold a task whose worktree would be made from a branch that nobody has pushed yet; looked for ever less often."""
+    place, branch = look.world.lacks_base, look.world.project.branch
+    if not place or stage.step not in WORKTREES:
+        return ()
+    soon = min(max((look.now - look.task.since) * SLOWER, SOON_S), SELDOM_S)
+    text = f"{place} has no branch {branch}: push {branch}, then the task goes on by itself"
+    return rest(look, f"{stage.name}: {text}", look.now + soon)
 
 
 RULES: tuple[Rule, ...] = (
