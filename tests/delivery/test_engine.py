@@ -327,11 +327,10 @@ async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_
     issue(driven)
     for _ in range(3):
         await driven.round()
-    (task,) = await driven.tasks()
-    assert (task.phase, task.attempts) == (Phase.READY, 0)
+    assert await driven.tasks() == []  # which pipeline it will have nobody knows
     assert "team/shop has no branch main: push main" in reason(await driven.engine.why(SHOP, "i1"))
     driven.outside.forge.empty = False
-    await driven.age(100)
+    await driven.age(300)
     await settle(driven)  # without a poll, and without a word of anybody
     assert (await driven.tasks())[0].phase is Phase.WORKING
 

@@ -26,6 +26,11 @@ def queue(config: ConfigOption = None, data: DataOption = None, json: JsonOption
             state = "on " if block.get("enabled") else "off"
             problem = block.get("reason") or block.get("last_error")
             out.print(f"{state}  {name}{f': {problem}' if problem else ''}", markup=False)
+    told = found["reconcile"]
+    for project, error in (told.get("failed") or {}).items():
+        out.print(f"the board of {project} could not be asked: {error}", markup=False)
+    for project, error in (told.get("pipelines_refused") or {}).items():
+        out.print(f"the pipeline of {project} is refused, and its issues wait:\n{error}", markup=False)
     rows = [(one["key"], one["stage"], one["phase"], one["title"]) for one in found["recent"]]
     if rows:
         table(("TASK", "STAGE", "PHASE", "TITLE"), rows)

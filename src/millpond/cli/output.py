@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from millpond.delivery.spans import span
 from millpond.errors import ConfigError, MillpondError
 
 NO, USAGE = 1, 2
@@ -43,6 +45,17 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
     out.print(grid)
+
+
+def moment(at: float) -> str:
+    """Write a time (epoch seconds) as the clock on this machine's wall shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def moment_from_now(at: float) -> str:
+    """Write a time with how far off it is."""
+    off_s = at - time.time()
+    return f"{moment(at)} ({f'in {span(off_s)}' if off_s > 0 else f'{span(-off_s)} ago'})"
 
 
 def fields(values: Mapping[str, object]) -> None:

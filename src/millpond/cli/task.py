@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import fields, out, say_json, table
+from millpond.cli.output import fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
@@ -42,8 +42,9 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     if json:
         say_json(found)
         return
-    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits")
-    fields({name: found[name] or "-" for name in names} | {"spent": f"{found['spent_usd']:.2f} USD"})
+    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits", "next")
+    told = {"commit" if name == "sha" else name: found[name] or "-" for name in names}
+    fields({**told, "since": moment_from_now(found["since"]), "spent": f"{found['spent_usd']:.2f} USD"})
     for one in found["gates"]:
         out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)
     if found["jobs"]:
@@ -81,7 +82,7 @@ def events(task: Task, config: ConfigOption = None, data: DataOption = None, jso
         say_json(found)
         return
     rows = [
-        (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"])), one["what"],
+        (moment(one["at"]), one["what"],
          " ".join(f"{name}={value}" for name, value in one["detail"].items()))
         for one in found
     ]  # fmt: skip

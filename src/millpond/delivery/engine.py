@@ -66,8 +66,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the engine works with. `alert` tells the operators; `paused` says until when no job starts, and why; `place`
-    is where people push a project's code."""
+    """What the engine works with.
+
+    `alert` tells the operators; `paused` says until when no job starts, and why; `place` where people push code to.
+    """
 
     tracker: Tracker
     forge: Forge
@@ -252,7 +254,7 @@ class Engine:
             seen_at=nudge.seen_at,
             spend=known.spend,
             after=await self._after(task) if self._options.dependencies and task is not None else (),
-            lacks_base=await self._lacks_base(project, task, pipeline),
+            lacks_base=await self._lacks_base(project, issue, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
             paused_until=paused_until,
@@ -265,10 +267,17 @@ class Engine:
             return actions, None
         return actions, Look(issue, task, tuple(known.jobs), tuple(evidence), now, world)
 
-    async def _lacks_base(self, project: Project, task: Task | None, pipeline: Pipeline) -> str:
-        """Say where a task's base branch is missing, before its first commit; empty: it is there, or not needed."""
-        stage = pipeline.stage(task.stage) if task is not None and task.phase is Phase.READY else None
-        if stage is None or task is None or task.sha or stage.step not in WORKTREES:
+    async def _lacks_base(self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline) -> str:
+        """Say where the base branch is missing of what begins, or has no commit yet; empty: it is there, or no need.
+
+        Without it nobody knows which pipeline the repo will bring.
+        """
+        if task is not None and task.open:
+            stage = pipeline.stage(task.stage) if task.phase is Phase.READY and not task.sha else None
+            needed = stage is not None and stage.step in WORKTREES
+        else:
+            needed = issue is not None and (await self._around.states.board(project)).starts(issue.state)
+        if not needed:
             return ""
         there = await self._around.forge.observe(project, project.branch, [], peek=True)
         return "" if there else self._around.place(project)

@@ -1,4 +1,4 @@
-"""Which troubles are known already, so that each is logged when it begins, changes and ends, and not at each try. PURE."""
+"""Which troubles are known, so that each is logged when it begins, changes and ends, and not at each try. PURE."""
 
 from __future__ import annotations
 

@@ -168,10 +168,10 @@ def test_a_repository_without_its_base_branch_is_waited_for_ever_less_often():
     for waited_s, soon_s in ((0, 5.0), (2000, 100.0), (86400, 300.0)):
         (wait,) = run(replace(shown(Key.IN_PROGRESS), since=NOW - waited_s), world=empty)
         assert isinstance(wait, Wait)
-        assert wait.reason == (
-            "development: /srv/shop.git has no branch main: push main, then the task goes on by itself"
-        )
+        assert wait.reason == "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
         assert wait.until == NOW + soon_s
+    (wait,) = run(None, issue(Key.TO_ANALYSE, updated_at=NOW + 50), world=empty)
+    assert wait == Wait("/srv/shop.git has no branch main: push main, then a task begins by itself", NOW + 5)
     (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
     assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 

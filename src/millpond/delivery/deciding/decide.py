@@ -38,6 +38,7 @@ from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
+from millpond.delivery.spans import span
 
 Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
 MAX_RETURNS = 20
@@ -98,7 +99,9 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
     if task is not None and task.used is Input.START:
         return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
     if (left_s := grace_left(issue, now, world)) > 0:
-        return (Wait(f"grace period, {left_s:.0f} s left", now + left_s),)
+        return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
+    if world.lacks_base:
+        return _unpushed(world, "a task begins", now, issue.updated_at)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
     return (CreateTask(stage, options, issue.state),) if stage else (Wait("its labels skip every stage"),)
@@ -113,7 +116,7 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     if not by and not look.world.board.cancels(look.issue.state):
         return ()
     if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
-        return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
+        return (Wait(f"it stands at Cancelled; grace period, {span(left_s)} left", look.now + left_s),)
     reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
     return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
 
@@ -173,7 +176,7 @@ def _parked(look: Look) -> tuple[Action, ...]:
         left_s = grace_left(look.issue, look.now, look.world)
         if left_s <= 0:
             return (Release(look.issue.state),)
-        return (Wait(f"parked: {task.reason}; to be resumed, grace period {left_s:.0f} s", look.now + left_s),)
+        return (Wait(f"parked: {task.reason}; to be resumed, grace period {span(left_s)}", look.now + left_s),)
     return rest(look, f"parked: {task.reason}")
 
 
@@ -232,7 +235,7 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     column = look.world.board.verdict(issue.state) if task.used is not Input.VERDICT else None
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
-        return (Wait(f"a verdict by column; grace period, {left_s:.0f} s left", look.now + left_s),)
+        return (Wait(f"a verdict by column; grace period, {span(left_s)} left", look.now + left_s),)
     words = [word for word in (said[0] if said else None, column) if word is not None]
     if not words:
         return ()
@@ -249,7 +252,7 @@ def _gated(look: Look) -> tuple[Action, ...]:
     waiting = [(rule, ruling) for rule, ruling in look.rulings if ruling.word is Word.WAITING]
     if waiting:
         return _waits(look, stage, "; ".join(ruling.reason for _, ruling in waiting))
-    reason = "; ".join(ruling.reason for _, ruling in look.rulings) or "no gates"
+    reason = "; ".join(ruling.reason for _, ruling in look.rulings)
     following = look.world.pipeline.next(stage.name, look.world.project, task.options)
     return (PassOn(following, reason),) if following else (Finish(reason),)
 
@@ -259,7 +262,7 @@ def _waits(look: Look, stage: Stage, reason: str) -> tuple[Action, ...]:
     if look.waits_for_person or until is None:
         return rest(look, f"{stage.name}: {reason}")
     if look.now >= until:
-        text = f"{stage.name} waited {stage.gate_timeout_s:.0f} s for its gates: {reason}"
+        text = f"{stage.name} waited {span(stage.gate_timeout_s)} for its gates: {reason}"
         return failing.park(look, text, Key.NEEDS_INPUT)
     return rest(look, f"{stage.name}: {reason}", until)
 
@@ -273,7 +276,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
     if task.not_before > look.now:
         left_s = task.not_before - look.now
         tries = f"{look.tried} of {stage.attempts} attempts made"
-        return rest(look, f"{stage.name}: tried again in {left_s:.0f} s ({tries}): {task.reason}", task.not_before)
+        return rest(look, f"{stage.name}: tried again in {span(left_s)} ({tries}): {task.reason}", task.not_before)
     if held := _depends(look) or _baseless(look, stage):
         return held
     if world.paused_until > look.now:
@@ -304,13 +307,18 @@ def _depends(look: Look) -> tuple[Action, ...]:
 
 
 def _baseless(look: Look, stage: Stage) -> tuple[Action, ...]:
-    """Hold a task whose worktree would be made from a branch that nobody has pushed yet; looked for ever less often."""
-    place, branch = look.world.lacks_base, look.world.project.branch
-    if not place or stage.step not in WORKTREES:
+    """Hold a task whose worktree would be made from a branch that nobody has pushed yet."""
+    if not look.world.lacks_base or stage.step not in WORKTREES:
         return ()
-    soon = min(max((look.now - look.task.since) * SLOWER, SOON_S), SELDOM_S)
-    text = f"{place} has no branch {branch}: push {branch}, then the task goes on by itself"
-    return rest(look, f"{stage.name}: {text}", look.now + soon)
+    (wait,) = _unpushed(look.world, f"{look.task.key} goes on", look.now, look.task.since)
+    return rest(look, f"{stage.name}: {wait.reason}", wait.until)
+
+
+def _unpushed(world: World, then: str, now: float, since: float) -> tuple[Wait]:
+    """Wait for a base branch that nobody has pushed yet, and look for it ever less often."""
+    soon_s = min(max((now - since) * SLOWER, SOON_S), SELDOM_S)
+    branch = world.project.branch
+    return (Wait(f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself", now + soon_s),)
 
 
 RULES: tuple[Rule, ...] = (
