@@ -190,7 +190,7 @@ async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
 
     await until(ended)
     whats = [one["what"] for one in await ask(app, "task_events", task="1")]
-    assert "person-cancel" in whats
+    assert "cancel-ordered" in whats
     assert await ask(app, "task_ls") == []
     assert [one["key"] for one in await ask(app, "task_ls", all_=True)] == ["SH-1"]
 

@@ -68,7 +68,7 @@ def test_an_issue_is_made_begun_shown_and_taken_back(pond: PondProcess):
     assert pond.command("reconcile").returncode == 0
     assert pond.command("task", "cancel", "SH-1").stdout == "SH-1 is being cancelled\n"
     waited(pond, "cancelled")
-    assert "person-cancel" in pond.command("task", "events", "SH-1").stdout
+    assert "cancel-ordered" in pond.command("task", "events", "SH-1").stdout
     assert said(pond, "drift")["drift"] == []
 
 

@@ -29,6 +29,7 @@ WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
 FIND_S = 20.0
 """How long a board is listed to find an issue that has no task."""
+CHECK = "`millpond check` asks tracker and forge about each project"
 NEEDED = ("looks", "worker", "outbox")
 """The parts without which no issue goes on."""
 
@@ -88,7 +89,6 @@ async def why_issue(
     app: App, project: Project, issue: str, about: tuple[str, Task | None], use: Use = Use.URGENT
 ) -> Why:
     """Say what an issue waits for, and what a person can do. `about`: its key and task; `use`: what asking is worth."""
-    failed = ""
     try:
         async with asyncio.timeout(WHY_S):
             with used_for(use):
@@ -96,11 +96,9 @@ async def why_issue(
     except PipelineRefused as error:
         return Why(f"it can't be looked at: {error}", advice.refused(project.repo, FILE, project.branch))
     except (TrackerFailed, ForgeFailed) as error:
-        failed = str(error)
+        return Why(f"it can't be looked at: {error}", CHECK)
     except TimeoutError:
-        failed = f"tracker and forge did not answer within {WHY_S:g} s"
-    if failed:
-        return Why(f"it can't be looked at: {failed}", "`millpond check` asks tracker and forge about each project")
+        return Why(f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s", CHECK)
     begins = "elsewhere and back" in told(actions)
     return Why(told(actions), advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
 

@@ -15,6 +15,7 @@ from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
 FOLLOW_S = 0.3
+WORDS = {"sha": "commit"}
 
 
 @app.command("ls", epilog="Example: millpond task ls --all")
@@ -82,11 +83,11 @@ def events(task: Task, config: ConfigOption = None, data: DataOption = None, jso
         say_json(found)
         return
     rows = [
-        (moment(one["at"]), one["what"],
-         " ".join(f"{name}={value}" for name, value in one["detail"].items()))
+        (moment(one["at"]), one["what"], one["detail"].get("by", ""),
+         " ".join(f"{WORDS.get(name, name)}={value}" for name, value in one["detail"].items() if name != "by"))
         for one in found
     ]  # fmt: skip
-    table(("WHEN", "WHAT", ""), rows)
+    table(("WHEN", "WHAT", "WHO", ""), rows)
 
 
 @app.command("cancel", epilog="Example: millpond task cancel SH-12")

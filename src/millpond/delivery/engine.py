@@ -255,6 +255,7 @@ class Engine:
             spend=known.spend,
             after=await self._after(task) if self._options.dependencies and task is not None else (),
             lacks_base=await self._lacks_base(project, issue, task, pipeline),
+            past=await self._past(project, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
             paused_until=paused_until,
@@ -266,6 +267,12 @@ class Engine:
         if issue is None or task is None or not task.open:
             return actions, None
         return actions, Look(issue, task, tuple(known.jobs), tuple(evidence), now, world)
+
+    async def _past(self, project: Project, task: Task | None, pipeline: Pipeline) -> tuple[Evidence, ...]:
+        """Read all that a task showed, if it is at the gates of its last stage."""
+        if task is None or task.phase is not Phase.GATED or pipeline.next(task.stage, project, task.options):
+            return ()
+        return tuple(await self._ledger.history(task))
 
     async def _lacks_base(self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline) -> str:
         """Say where the base branch is missing of what begins, or has no commit yet; empty: it is there, or no need.

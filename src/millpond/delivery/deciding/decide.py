@@ -34,7 +34,9 @@ from millpond.delivery.deciding.actions import (
     UseVerdict,
     Wait,
 )
+from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.hearing import unheard
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
@@ -74,7 +76,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
     if task.cancelling:
-        return _taken_back(jobs, f"cancelled by {task.cancelling}", "")
+        return _taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -93,6 +95,8 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         if not isinstance(shown[0], Wait):
             return shown
         until = shown[0].until
+        if answer := unheard(issue, task):
+            return answer
     if not world.board.starts(issue.state):
         told = f"{task.key} is {task.phase}" if task else "it does not stand at To Analyse (or its alias)"
         return (Wait(told, until),)
@@ -104,7 +108,9 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         return _unpushed(world, "a task begins", now, issue.updated_at)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
-    return (CreateTask(stage, options, issue.state),) if stage else (Wait("its labels skip every stage"),)
+    return (
+        (CreateTask(stage, options, issue.state, issue.moved_by),) if stage else (Wait("its labels skip every stage"),)
+    )
 
 
 def _arm(look: Look) -> tuple[Action, ...]:
@@ -117,16 +123,20 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
         return ()
     if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
         return (Wait(f"it stands at Cancelled; grace period, {span(left_s)} left", look.now + left_s),)
-    reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
-    return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
+    who = by or look.issue.moved_by
+    reason = f"cancelled by {by}" if by else f"the issue was moved to Cancelled{f' by {who}' if who else ''}"
+    column = look.issue.state if look.world.board.cancels(look.issue.state) else ""
+    actions = _taken_back(look.jobs, reason, column, who)
+    ends = by and isinstance(actions[0], CancelTask)
+    return (*actions, Tell(f"{look.task.key} was {reason}.", f"{look.task.id}:end")) if ends else actions
 
 
-def _taken_back(jobs: Sequence[Job], reason: str, column: str) -> tuple[Action, ...]:
+def _taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
     """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
     if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
-    return (CancelTask(reason, column),)
+    return (CancelTask(reason, column, by),)
 
 
 def _active(look: Look) -> tuple[Action, ...]:
@@ -137,6 +147,12 @@ def _active(look: Look) -> tuple[Action, ...]:
     if job.state is JobState.RUNNING:
         return rest(look, f"{name} runs")
     return rest(look, f"{name} is queued" + (f": {look.world.line}" if look.world.line else ""))
+
+
+def _unheard(look: Look) -> tuple[Action, ...]:
+    """Answer a verdict in a comment that came when none was awaited."""
+    awaited = look.task.phase is Phase.GATED and look.waits_for_person
+    return () if awaited else unheard(look.issue, look.task)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -175,7 +191,7 @@ def _parked(look: Look) -> tuple[Action, ...]:
     if task.used is not Input.START and look.world.board.resumes(look.issue.state):
         left_s = grace_left(look.issue, look.now, look.world)
         if left_s <= 0:
-            return (Release(look.issue.state),)
+            return (Release(look.issue.state, look.issue.moved_by),)
         return (Wait(f"parked: {task.reason}; to be resumed, grace period {span(left_s)}", look.now + left_s),)
     return rest(look, f"parked: {task.reason}")
 
@@ -239,7 +255,8 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     words = [word for word in (said[0] if said else None, column) if word is not None]
     if not words:
         return ()
-    by = said[1].author if said and said[1].author else "the board" if column is not None else "a comment"
+    moved = look.issue.moved_by or "the board" if column is not None else "a comment"
+    by = said[1].author if said and said[1].author else moved
     return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else ""),)
 
 
@@ -254,7 +271,10 @@ def _gated(look: Look) -> tuple[Action, ...]:
         return _waits(look, stage, "; ".join(ruling.reason for _, ruling in waiting))
     reason = "; ".join(ruling.reason for _, ruling in look.rulings)
     following = look.world.pipeline.next(stage.name, look.world.project, task.options)
-    return (PassOn(following, reason),) if following else (Finish(reason),)
+    if following:
+        return (PassOn(following, reason),)
+    text = ending(task, look.world.project, [*look.world.past, *look.evidence])
+    return (Finish(reason), Tell(text, f"{task.id}:end"))
 
 
 def _waits(look: Look, stage: Stage, reason: str) -> tuple[Action, ...]:
@@ -325,6 +345,7 @@ RULES: tuple[Rule, ...] = (
     _arm,
     _cancelled,
     _active,
+    _unheard,
     _ended,
     _parked,
     _unknown_stage,
