@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from millpond.delivery.model import Project, State
@@ -24,6 +28,8 @@ MORE = ("Monitoring after Deploy", "Approved", "Rejected", "Needs Input", "Block
 COLUMNS = [State(name.lower().replace(" ", "-"), name, "started") for name in (*NAMES, *MORE)]
 PROJECT = Project("shop", "p1", "team/shop", "SH")
 
+WHO = {f"GIT_{role}_{what}": "ada@shop.example" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
 
 class Outer:
     """A fake tracker and forge, handed to an application in the place of those that it is configured for."""
@@ -43,3 +49,25 @@ async def until(what: Callable[[], Awaitable[Any]], limit_s: float = 30.0) -> An
         while not (found := await what()):
             await asyncio.sleep(0.005)
     return found
+
+
+def first_commit(bare: Path, limit_s: float = 60.0) -> None:
+    """Give an embedded repository, once it is made, its base branch: before that no issue of it begins."""
+    end = time.monotonic() + limit_s
+    while not (bare / "HEAD").exists():
+        assert time.monotonic() < end, f"{bare} was not made"
+        time.sleep(0.02)
+
+    def git(*words: str) -> str:
+        told = subprocess.run(
+            ["git", f"--git-dir={bare}", *words], capture_output=True, text=True, check=True, env={**os.environ, **WHO}
+        )
+        return told.stdout.strip()
+
+    tree = git("hash-object", "-w", "-t", "tree", "/dev/null")
+    git("update-ref", "refs/heads/main", git("commit-tree", tree, "-m", "first"))
+
+
+async def pushed(app: Any) -> None:
+    """Do that to the repository of an application's project."""
+    first_commit(await app.delivering.forge.ensure(app.delivering.projects["shop"]))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, until
+from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, pushed, until
 
-from millpond.app import delivering, taskops
+from millpond.app import delivering, issues
 from millpond.delivery.budget import _USE
 from millpond.delivery.model import JobState, Park
 from millpond.delivery.rates import Use
@@ -149,6 +149,7 @@ async def test_a_reload_reads_the_projects_again_and_forgets_the_columns(open_po
 
 async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app)
     await app.started()
     made = await ask(app, "board_new", title="Sell left shoes", labels=["x"], column="to analyse", by="ada")
     assert (made["key"], made["column"], made["author"]) == ("SH-1", "To Analyse", "ada")
@@ -174,6 +175,7 @@ async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
 
 async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app)
     await app.started()
     await ask(app, "board_new", title="x", column="To Analyse")
     await until(lambda: active(app))
@@ -262,6 +264,7 @@ async def test_one_drift_at_a_time_bounded_in_time_and_told_again_while_it_is_fr
 
 async def test_looking_at_a_task_only_peeks(open_pond: Any, outer: Outer):
     app = (await open_pond(LOCAL + off("worker", "outbox"))).app
+    await pushed(app)
     await app.started()
     await ask(app, "board_new", title="x", column="To Analyse")
     (job,) = await until(lambda: active(app))
@@ -343,7 +346,7 @@ async def test_a_board_that_takes_too_long_to_list_is_not_waited_for(
     async def endless(*_: object) -> None:
         await asyncio.sleep(1000)
 
-    monkeypatch.setattr(taskops, "FIND_S", 0.05)
+    monkeypatch.setattr(issues, "FIND_S", 0.05)
     monkeypatch.setattr(FakeTracker, "changed", endless)
     with pytest.raises(NotFound, match="took more than"):
         await ask(app, "why", ref="SH-9")

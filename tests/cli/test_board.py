@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.delivering import first_commit
+from typer.testing import CliRunner
 
+from millpond.cli.main import app
 from millpond.testing.pond import PondProcess
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
@@ -25,7 +29,9 @@ prefix = "SH"
 
 @pytest.fixture
 def pond(make_pond: Callable[..., PondProcess]) -> PondProcess:
-    return make_pond(CONFIG)
+    pond = make_pond(CONFIG)
+    first_commit(pond.data / "git/shop.git")
+    return pond
 
 
 def said(pond: PondProcess, *words: str, code: int = 0) -> Any:
@@ -70,6 +76,7 @@ def test_an_issue_is_made_begun_shown_and_taken_back(pond: PondProcess):
     waited(pond, "cancelled")
     assert "cancel-ordered" in pond.command("task", "events", "SH-1").stdout
     assert said(pond, "drift")["drift"] == []
+    assert pond.command("drift").stdout == "no difference\n"
 
 
 def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: PondProcess):
@@ -84,6 +91,7 @@ def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: Pond
 
 def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[..., PondProcess]):
     pond = make_pond(CONFIG, workers=3)
+    first_commit(pond.data / "git/shop.git")
     headers = {"authorization": f"Bearer {pond.admin_token}", "content-type": "application/json"}
     for number in range(12):  # each on a connection of its own, so that every worker gets some
         body = json.dumps({"title": f"issue {number}", "column": "To Analyse"}).encode()
@@ -107,8 +115,24 @@ def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[...
         (("board", "show", "XX-9"), "no project has the prefix XX"),
         (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
         (("why", "SH-9"), "the board of shop has no issue 9"),
+        (("why", "ZZ-9"), "no project has the prefix ZZ; there are: SH (shop)"),
+        (("usage", "--task", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
     ],
 )
 def test_mistakes_are_told_with_the_next_step(pond: PondProcess, words: tuple[str, ...], told: str):
     done = pond.command(*words, check=False)
     assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+    assert told in said(pond, *words, code=1)["error"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("board", "ls"), ("board", "show", "SH-1"), ("task", "ls"), ("task", "events", "SH-1"), ("queue",), ("drift",),
+     ("reconcile",), ("why", "SH-1"), ("usage",)],
+)  # fmt: skip
+def test_without_a_pond_the_error_is_json_too(tmp_path: Path, words: tuple[str, ...]):
+    done = CliRunner().invoke(app, [*words, "--data", str(tmp_path), "--json"])
+    assert done.exit_code == 2
+    told = json.loads(done.stdout)
+    assert (told["ok"], "there is no pond in" in told["error"]) == (False, True)
+    assert len(told["mistakes"]) == 1

@@ -28,7 +28,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List the issues."""
-    found = perform("board_ls", config, data, {"project": project, "columns": column or [], "limit": limit})
+    found = perform("board_ls", config, data, {"project": project, "columns": column or [], "limit": limit}, json=json)
     if json:
         say_json(found)
         return

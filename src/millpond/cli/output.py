@@ -66,13 +66,18 @@ def fields(values: Mapping[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def failing(*, json_too: bool = False) -> Iterator[None]:
-    """Turn faults into plain words and an exit code; `json_too`: and into JSON, of a configuration each mistake."""
+def failing(*, json_too: bool = False, listed: bool = False) -> Iterator[None]:
+    """Turn faults into plain words and an exit code; `json_too`: and into JSON, an object with the error.
+
+    `listed`: mistakes of a configuration are a list of results, as of `millpond check`.
+    """
     try:
         yield
     except ConfigError as error:
-        if json_too:
+        if json_too and listed:
             say_json([{"what": "configuration", "ok": False, "told": str(one)} | asdict(one) for one in error.mistakes])
+        elif json_too:
+            say_json({"ok": False, "error": str(error), "mistakes": [asdict(one) for one in error.mistakes]})
         for problem in error.problems:
             err.print(problem, markup=False)
         raise typer.Exit(USAGE) from None

@@ -28,7 +28,7 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List the tasks."""
-    found = perform("task_ls", config, data, {"project": project, "all_": all_, "limit": limit})
+    found = perform("task_ls", config, data, {"project": project, "all_": all_, "limit": limit}, json=json)
     if json:
         say_json(found)
         return
