@@ -76,7 +76,7 @@ async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
 
 async def _facts(app: App, task: Task) -> dict[str, Any]:
     told: dict[str, Any] = {"task": task.id, "stage": task.stage, "phase": str(task.phase), "branch": task.branch}
-    told |= {"sha": task.sha or None, "attempts": task.attempts, "since": task.since}
+    told |= {"sha": task.sha, "attempts": task.attempts, "since": task.since}
     if task.phase is Phase.READY and task.not_before > app.clock.now():
         told["next attempt"] = task.not_before
     if task.reason and task.phase in {Phase.DONE, Phase.CANCELLED}:

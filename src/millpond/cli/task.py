@@ -61,10 +61,12 @@ def log(
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Print the log of a task's job."""
+    """Print the log of a task's job. With --follow it goes on through a restart of the daemon."""
     arguments: dict[str, Any] = {"task": task, "job": job, "offset": 0}
+    begun = False
     while True:
-        found = perform("task_log", config, data, arguments)
+        found = perform("task_log", config, data, arguments, waits=follow and begun)
+        begun = True
         sys.stdout.write(found["text"])
         sys.stdout.flush()
         more = bool(found["text"])

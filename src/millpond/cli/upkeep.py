@@ -64,7 +64,7 @@ def why(
 
 
 def _shown(name: str, value: Any) -> object:
-    return moment_from_now(value) if name in TIMES else "-" if value is None else value
+    return moment_from_now(value) if name in TIMES else "-" if value in {None, ""} else value
 
 
 def usage(
