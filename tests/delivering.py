@@ -51,23 +51,29 @@ async def until(what: Callable[[], Awaitable[Any]], limit_s: float = 30.0) -> An
     return found
 
 
-def first_commit(bare: Path, limit_s: float = 60.0) -> None:
-    """Give an embedded repository, once it is made, its base branch: before that no issue of it begins."""
+def first_commit(bare: Path, pipeline: str = "", limit_s: float = 60.0) -> None:
+    """Give an embedded repository, once it is made, its base branch: before that no issue of it begins.
+
+    `pipeline`: what stands in its pipeline file; empty: it has none.
+    """
     end = time.monotonic() + limit_s
     while not (bare / "HEAD").exists():
         assert time.monotonic() < end, f"{bare} was not made"
         time.sleep(0.02)
 
-    def git(*words: str) -> str:
-        told = subprocess.run(
-            ["git", f"--git-dir={bare}", *words], capture_output=True, text=True, check=True, env={**os.environ, **WHO}
-        )
-        return told.stdout.strip()
+    def git(*words: str, text: str = "") -> str:
+        argv, env = ["git", f"--git-dir={bare}", *words], {**os.environ, **WHO}
+        return subprocess.run(argv, input=text, capture_output=True, text=True, check=True, env=env).stdout.strip()
 
-    tree = git("hash-object", "-w", "-t", "tree", "/dev/null")
+    listed = ""
+    if pipeline:
+        blob = git("hash-object", "-w", "--stdin", text=pipeline)
+        folder = git("mktree", text=f"100644 blob {blob}\tpipeline.toml\n")
+        listed = f"040000 tree {folder}\t.millpond\n"
+    tree = git("mktree", text=listed)
     git("update-ref", "refs/heads/main", git("commit-tree", tree, "-m", "first"))
 
 
-async def pushed(app: Any) -> None:
+async def pushed(app: Any, pipeline: str = "") -> None:
     """Do that to the repository of an application's project."""
-    first_commit(await app.delivering.forge.ensure(app.delivering.projects["shop"]))
+    first_commit(await app.delivering.forge.ensure(app.delivering.projects["shop"]), pipeline)

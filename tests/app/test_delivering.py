@@ -173,6 +173,30 @@ async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
         await ask(app, "why", ref="SH-9")
 
 
+async def test_a_pipeline_that_is_refused_is_told_though_no_issue_asks_for_it(open_pond: Any):
+    app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app, '[[stages]]\nname = "a"\nstep = "comand"\n')
+    assert (await ask(app, "queue"))["reconcile"]["pipelines_refused"] == {}
+    await app.started()
+
+    async def refused() -> Any:
+        return (await ask(app, "queue"))["reconcile"]["pipelines_refused"]
+
+    assert 'stages[0].step: "comand" is not known; did you mean "command"?' in (await until(refused))["shop"]
+    await ask(app, "board_new", title="x", column="To Analyse")
+    why = await ask(app, "why", ref="SH-1")
+    assert "the pipeline of shop is refused" in why["verdict"]
+    assert why["next"].startswith("mend .millpond/pipeline.toml on main of shop, push it")
+    with pytest.raises(NotFound, match=r"no project has the prefix ZZ; there are: SH \(shop\)"):
+        await ask(app, "why", ref="ZZ-1")
+
+
+async def test_usage_of_a_task_that_is_unknown_is_refused(open_pond: Any):
+    app = (await open_pond(LOCAL)).app
+    with pytest.raises(NotFound, match="there is no task 'SH-99'"):
+        await ask(app, "usage", task="SH-99")
+
+
 async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
     await pushed(app)

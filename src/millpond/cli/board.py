@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import fields, moment, out, say_json, table
+from millpond.cli.output import cut_off, fields, moment, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="The embedded board: what is to be done, and where it stands.")
@@ -34,6 +34,7 @@ def list_(
         return
     rows = [(one["key"], one["column"], " ".join(one["labels"]), one["title"]) for one in found]
     table(("ISSUE", "COLUMN", "LABELS", "TITLE"), rows)
+    cut_off(len(rows), limit)
 
 
 @app.command("new", epilog="Example: millpond board new 'Sell left shoes' --column 'To Analyse'")

@@ -58,6 +58,12 @@ def moment_from_now(at: float) -> str:
     return f"{moment(at)} ({f'in {span(off_s)}' if off_s > 0 else f'{span(-off_s)} ago'})"
 
 
+def cut_off(shown: int, limit: int) -> None:
+    """Say on standard error that a list may go on behind what is shown."""
+    if shown >= limit:
+        err.print(f"the newest {limit} are shown: --limit shows more", markup=False)
+
+
 def fields(values: Mapping[str, object]) -> None:
     """Print names and values, one a line."""
     width = max((len(name) for name in values), default=0)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import fields, moment, moment_from_now, out, say_json, table
+from millpond.cli.output import cut_off, fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
@@ -34,6 +34,7 @@ def list_(
         return
     rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["reason"]) for one in found]
     table(("TASK", "STAGE", "PHASE", "TRIES", "TITLE", "WHY"), rows)
+    cut_off(len(rows), limit)
 
 
 @app.command("show", epilog="Example: millpond task show SH-12")
