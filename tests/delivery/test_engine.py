@@ -17,6 +17,7 @@ from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Job, Key, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 
 
@@ -335,6 +336,18 @@ async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_
     await driven.age(300)
     await settle(driven)  # without a poll, and without a word of anybody
     assert (await driven.tasks())[0].phase is Phase.WORKING
+
+
+async def test_the_base_branch_is_asked_for_until_it_was_seen_once(driven: Driven, monkeypatch: pytest.MonkeyPatch):
+    asked, observe = list[str](), FakeForge.observe
+
+    async def counted(forge: FakeForge, project: Project, branch: str, *rest: Any, **more: Any) -> Any:
+        asked.append(branch)
+        return await observe(forge, project, branch, *rest, **more)
+
+    monkeypatch.setattr(FakeForge, "observe", counted)
+    await looked(driven, "i1", "i2", "i3")
+    assert asked.count("main") == 1
 
 
 async def test_how_it_ended_is_told_on_the_issue_once_and_a_verdict_that_comes_too_late_is_answered_once(

@@ -16,7 +16,7 @@ from millpond.delivery.pipeline import DEFAULT, Pipeline, Stage
 from millpond.delivery.ports import ForgeFailed
 from millpond.errors import ConfigError
 
-KEPT_S, ABSENT_S, NEAR_S = 30.0, 5.0, 1.0
+KEPT_S, ABSENT_S, NEAR_S = 30.0, 5.0, 2.0
 """How long what a repo brings is believed to be as it was; that it brings nothing; and where asking costs little."""
 log = structlog.get_logger(__name__)
 

@@ -116,6 +116,8 @@ class Engine:
         self._polled: dict[str, _Polled] = {}
         self._after = Dependencies(ledger, around.projects).of
         self._troubles = Troubles()
+        self._based = set[str]()
+        """Projects whose base branch was seen: it is asked for no more, since that takes a while for each look."""
 
     async def look(self, limit: int = 1) -> int:
         """Take nudges that are due and look at their issues; gives how many there were."""
@@ -284,10 +286,12 @@ class Engine:
             needed = stage is not None and stage.step in WORKTREES
         else:
             needed = issue is not None and (await self._around.states.board(project)).starts(issue.state)
-        if not needed:
+        if not needed or project.name in self._based:
             return ""
-        there = await self._around.forge.observe(project, project.branch, [], peek=True)
-        return "" if there else self._around.place(project)
+        if not await self._around.forge.observe(project, project.branch, [], peek=True):
+            return self._around.place(project)
+        self._based.add(project.name)
+        return ""
 
     async def _line(self, task: Task | None, jobs: Sequence[Job]) -> str:
         """Say which other job holds up a queued one."""
