@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.delivering import LOCAL
+from tests.delivering import LOCAL, pushed
 
 from millpond.delivery.runs.wrapper import LOG
 
@@ -26,6 +26,7 @@ async def post(pond: Any, path: str, value: Any = None, headers: dict[str, str] 
 
 
 async def begun(pond: Any) -> None:
+    await pushed(pond.app)
     made = await post(pond, "/api/v1/board/shop", {"title": "Left shoes", "column": "To Analyse"})
     assert made.status == 201, made.body
     while await pond.app.delivering.engine.look(10):
@@ -135,6 +136,7 @@ async def test_a_task_without_a_log_has_an_empty_one(pond: Any):
 
 
 async def test_drift_and_reconcile(pond: Any):
+    await pushed(pond.app)
     await post(pond, "/api/v1/board/shop", {"title": "x", "column": "To Analyse"})
     found = (await pond.get("/api/v1/drift")).json()
     assert (found["ok"], found["drift"][0]["key"]) == (False, "SH-1")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, until
+from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, pushed, until
 
-from millpond.app import delivering, taskops
+from millpond.app import delivering, issues
 from millpond.delivery.budget import _USE
 from millpond.delivery.model import JobState, Park
 from millpond.delivery.rates import Use
@@ -149,6 +149,7 @@ async def test_a_reload_reads_the_projects_again_and_forgets_the_columns(open_po
 
 async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app)
     await app.started()
     made = await ask(app, "board_new", title="Sell left shoes", labels=["x"], column="to analyse", by="ada")
     assert (made["key"], made["column"], made["author"]) == ("SH-1", "To Analyse", "ada")
@@ -172,8 +173,33 @@ async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
         await ask(app, "why", ref="SH-9")
 
 
+async def test_a_pipeline_that_is_refused_is_told_though_no_issue_asks_for_it(open_pond: Any):
+    app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app, '[[stages]]\nname = "a"\nstep = "comand"\n')
+    assert (await ask(app, "queue"))["reconcile"]["pipelines_refused"] == {}
+    await app.started()
+
+    async def refused() -> Any:
+        return (await ask(app, "queue"))["reconcile"]["pipelines_refused"]
+
+    assert 'stages[0].step: "comand" is not known; did you mean "command"?' in (await until(refused))["shop"]
+    await ask(app, "board_new", title="x", column="To Analyse")
+    why = await ask(app, "why", ref="SH-1")
+    assert "the pipeline of shop is refused" in why["verdict"]
+    assert why["next"].startswith("mend .millpond/pipeline.toml on main of shop, push it")
+    with pytest.raises(NotFound, match=r"no project has the prefix ZZ; there are: SH \(shop\)"):
+        await ask(app, "why", ref="ZZ-1")
+
+
+async def test_usage_of_a_task_that_is_unknown_is_refused(open_pond: Any):
+    app = (await open_pond(LOCAL)).app
+    with pytest.raises(NotFound, match="there is no task 'SH-99'"):
+        await ask(app, "usage", task="SH-99")
+
+
 async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
+    await pushed(app)
     await app.started()
     await ask(app, "board_new", title="x", column="To Analyse")
     await until(lambda: active(app))
@@ -190,7 +216,7 @@ async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
 
     await until(ended)
     whats = [one["what"] for one in await ask(app, "task_events", task="1")]
-    assert "person-cancel" in whats
+    assert "cancel-ordered" in whats
     assert await ask(app, "task_ls") == []
     assert [one["key"] for one in await ask(app, "task_ls", all_=True)] == ["SH-1"]
 
@@ -262,6 +288,7 @@ async def test_one_drift_at_a_time_bounded_in_time_and_told_again_while_it_is_fr
 
 async def test_looking_at_a_task_only_peeks(open_pond: Any, outer: Outer):
     app = (await open_pond(LOCAL + off("worker", "outbox"))).app
+    await pushed(app)
     await app.started()
     await ask(app, "board_new", title="x", column="To Analyse")
     (job,) = await until(lambda: active(app))
@@ -343,7 +370,7 @@ async def test_a_board_that_takes_too_long_to_list_is_not_waited_for(
     async def endless(*_: object) -> None:
         await asyncio.sleep(1000)
 
-    monkeypatch.setattr(taskops, "FIND_S", 0.05)
+    monkeypatch.setattr(issues, "FIND_S", 0.05)
     monkeypatch.setattr(FakeTracker, "changed", endless)
     with pytest.raises(NotFound, match="took more than"):
         await ask(app, "why", ref="SH-9")

@@ -66,7 +66,7 @@ async def test_a_deploy_tells_its_release_and_what_a_rollback_would_bring_back(s
     done = await stage.run("deploy", name="shop", sets={"VERSION": "1", "DB_PASSWORD": CANARY}, by="ann")
     assert (done["ok"], done["rollback"], done["left_on"]) == (True, None, [])
     row = done["release"]
-    assert (row["number"], row["state"], row["by"], row["commit"]) == (1, "active", "ann", "c0ffee")
+    assert (row["number"], row["state"], row["by"], row["sha"]) == (1, "active", "ann", "c0ffee")
     assert row["sets"] == {"VERSION": "1", "DB_PASSWORD": "********"}
     assert json.loads(json.dumps(done)) == done, "it goes through the control socket"
     second = await stage.run("deploy", name="shop", sets={"VERSION": "2"})

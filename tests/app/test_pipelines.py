@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+import structlog
 
-from millpond.app.pipelines import KEPT_S, Pipelines
+from millpond.app.pipelines import ABSENT_S, KEPT_S, PipelineRefused, Pipelines
 from millpond.config import Config
 from millpond.delivery.model import Options, Project
 from millpond.delivery.pipeline import DEFAULT
@@ -67,6 +69,33 @@ async def test_what_the_repo_brings_is_read_anew_after_a_while_or_a_reload():
     files.content = IN_REPO.replace(b"repo", b"again")
     of.clear()
     assert (await of.of(SHOP)).stages[0].name == "again"
+
+
+async def test_that_a_repo_brings_none_is_not_believed_for_long():
+    clock, files = FakeClock(), Files(None)
+    of = Pipelines(configured(projects={"shop": {"prefix": "SH"}}), files, clock)
+    assert await of.found(SHOP) == ("the default one", DEFAULT)
+    files.content = IN_REPO
+    clock.advance(ABSENT_S)
+    assert (await of.found(SHOP))[0] == ".millpond/pipeline.toml on main"
+
+
+async def test_a_refusal_is_logged_when_it_begins_changes_and_ends():
+    clock, files = FakeClock(), Files(IN_REPO.replace(b"command", b"comand"))
+    of = Pipelines(configured(projects={"shop": {"prefix": "SH"}}), files, clock)
+
+    async def logged() -> list[str]:
+        clock.advance(KEPT_S)
+        with structlog.testing.capture_logs() as logs, contextlib.suppress(PipelineRefused):
+            await of.of(SHOP)
+        return [one["event"] for one in logs]
+
+    assert await logged() == ["a pipeline is refused"]
+    assert await logged() == []
+    files.content = b"["
+    assert await logged() == ["a pipeline is refused"]
+    files.content = IN_REPO
+    assert [*await logged(), *await logged()] == ["a pipeline is taken again"]
 
 
 @pytest.mark.parametrize(

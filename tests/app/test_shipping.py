@@ -42,7 +42,7 @@ async def test_a_commit_is_brought_out_once_in_the_name_of_the_task(stage: Stage
     assert (again.converged, again.release) == (True, 1)
     assert "already" in again.detail
     rows = await stage.run("release_ls", name="shop")
-    assert [(row["number"], row["by"], row["commit"]) for row in rows] == [(1, "SH-1", SHA)]
+    assert [(row["number"], row["by"], row["sha"]) for row in rows] == [(1, "SH-1", SHA)]
     assert (await deployer.deploy(work(NEXT), {"VERSION": "2"})).release == 2
 
 

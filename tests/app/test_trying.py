@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,33 @@ async def test_the_embedded_ones_are_told_without_being_made(tmp_path: Path):
     assert found["forge: till"][0] is False
     assert "git clone --bare" in found["forge: till"][1]
     assert not (tmp_path / "data").exists()
+
+
+async def test_a_pipeline_is_read_and_each_mistake_is_told_with_its_place(tmp_path: Path):
+    bare, work = tmp_path / "shop.git", tmp_path / "work"
+    git("init", "-q", "--bare", "-b", "main", str(bare))
+    git("init", "-q", "-b", "main", str(work))
+    (work / ".millpond").mkdir()
+    wrong = '[[stages]]\nname = "a"\nstep = "comand"\n[[stages]]\nname = "b"\nstep = "agent"\nretries = 3\n'
+    (work / ".millpond/pipeline.toml").write_text(wrong)
+    git("-C", str(work), "add", "-A")
+    git("-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-qm", "x")
+    git("-C", str(work), "push", "-q", str(bare), "main")
+    projects = {"shop": {"prefix": "SH", "repo": str(bare)}, "till": {"prefix": "TI", "repo": "till"}}
+    found = [one for one in await try_counterparts(configured(tmp_path, projects=projects)) if "pipeline" in one.what]
+    assert [(one.what, one.ok) for one in found] == [
+        ("pipeline: shop", False),
+        ("pipeline: shop", False),
+        ("pipeline: till", True),
+    ]
+    assert 'stages[0].step: "comand" is not known; did you mean "command"?' in found[0].told
+    assert "stages[1].retries" in found[1].told
+    assert found[2].told.startswith("the default one: analysis, development")
+    assert not (tmp_path / "git").exists()
+
+
+def git(*words: str) -> None:
+    subprocess.run(["git", *words], check=True, capture_output=True)
 
 
 async def test_a_plane_is_asked_for_the_columns_of_each_project(tmp_path: Path):

@@ -16,7 +16,7 @@ from millpond.errors import MillpondError, NotFound
 
 ROW = {
     "app": "shop", "number": 3, "state": "active", "kind": "compose", "checksum": "x", "hosts": ["web1", "web2"],
-    "images": {"web": "pond/x@sha256:1"}, "by": "ann", "commit": "c0ffee0123456789", "sets": {"V": "1"},
+    "images": {"web": "pond/x@sha256:1"}, "by": "ann", "sha": "c0ffee0123456789", "sets": {"V": "1"},
     "restores": None,
     "created_ts": 0.0, "began_ts": 1.0, "activated_ts": 2.0, "ended_ts": 2.0, "error": "", "progress": {"web1": "done"},
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,29 @@ def test_a_job_goes_on_through_what_happens_to_the_daemon(
         ("merge", 1, "succeeded"),
     ]
     assert shell("git", f"--git-dir={pond.data}/git/shop.git", "show", "main:made.txt") == "made\n"
+
+
+def test_a_log_is_followed_through_a_restart_of_the_daemon(make_pond: Callable[..., PondProcess], tmp_path: Path):
+    pond = make_pond(
+        CONFIG.replace("GO", str(tmp_path / "go")).replace("POLL", "5").replace("echo made", "echo over; echo made")
+    )
+    begun(pond, tmp_path / "work")
+    where = ["--config", str(pond.folder / "millpond.toml"), "--data", str(pond.data)]
+    with (tmp_path / "log").open("wb") as log, (tmp_path / "err").open("wb") as err:
+        follows = subprocess.Popen(
+            [sys.executable, "-m", "millpond", "task", "log", "SH-1", "--follow", *where], stdout=log, stderr=err
+        )
+        try:
+            until(lambda: "begun" in (tmp_path / "log").read_text())
+            pond.kill()
+            until(lambda: "waiting for one" in (tmp_path / "err").read_text())
+            pond.start()
+            (tmp_path / "go").write_text("")
+            assert follows.wait(90) == 0
+        finally:
+            follows.kill()
+            follows.wait()
+    assert (tmp_path / "log").read_text() == "begun\nover\n"
 
 
 def test_a_job_that_is_taken_back_is_stopped(make_pond: Callable[..., PondProcess], tmp_path: Path):

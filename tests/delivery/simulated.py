@@ -181,6 +181,7 @@ class Simulated:
                     shown=action.state,
                     since=self.now,
                     options=action.options,
+                    mark=issue.mark,
                 )
                 self.tasks[issue.id].append(made)
                 return None

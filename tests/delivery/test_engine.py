@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from tests.delivery.driven import SHOP, Driven, Outside
 
 from millpond.delivery.deciding.actions import CreateTask, Show, Wait
+from millpond.delivery.ledger.books import Books
+from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Job, Key, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 
 
@@ -319,6 +323,94 @@ async def test_a_task_goes_on_once_what_it_waits_for_is_done(driven: Driven, pre
     issue(driven, "i2")
     await driven.drive()
     assert [task.phase for task in await driven.tasks()] == [Phase.DONE] * 2
+
+
+async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_its_branch_is_there(driven: Driven):
+    driven.outside.forge.empty = True
+    issue(driven)
+    for _ in range(3):
+        await driven.round()
+    assert await driven.tasks() == []  # which pipeline it will have nobody knows
+    assert "team/shop has no branch main: push main" in reason(await driven.engine.why(SHOP, "i1"))
+    driven.outside.forge.empty = False
+    await driven.age(300)
+    await settle(driven)  # without a poll, and without a word of anybody
+    assert (await driven.tasks())[0].phase is Phase.WORKING
+
+
+async def test_the_base_branch_is_asked_for_until_it_was_seen_once(driven: Driven, monkeypatch: pytest.MonkeyPatch):
+    asked, observe = list[str](), FakeForge.observe
+
+    async def counted(forge: FakeForge, project: Project, branch: str, *rest: Any, **more: Any) -> Any:
+        asked.append(branch)
+        return await observe(forge, project, branch, *rest, **more)
+
+    monkeypatch.setattr(FakeForge, "observe", counted)
+    await looked(driven, "i1", "i2", "i3")
+    assert asked.count("main") == 1
+
+
+async def test_how_it_ended_is_told_on_the_issue_once_and_a_verdict_that_comes_too_late_is_answered_once(
+    driven: Driven,
+):
+    issue(driven)
+    await driven.drive()
+    for text in ("thank you", "/approve"):
+        driven.outside.tracker.say(SHOP, "i1", text)
+    for _ in range(3):
+        await driven.ledger.nudges.add("shop", "i1", urgent=True)
+        await settle(driven)
+    told = [one.text for one in driven.outside.tracker.issues["shop", "i1"].comments if one.ours]
+    (end,) = [text for text in told if text.startswith("SH-1 is done.")]
+    assert "Approved by" in end
+    assert end.endswith("Deployed: shop. It is healthy.")
+    assert [text for text in told if "counts for nothing" in text] == [
+        "SH-1: the /approve of ada counts for nothing, since it is done."
+    ]
+    assert await driven.ledger.events(1) == [*(await driven.ledger.events(1))[:-2], "verdict-not-awaited", "commented"]
+    assert len(await driven.tasks()) == 1
+
+
+async def test_who_moved_an_issue_is_named_where_the_tracker_tells_it(driven: Driven):
+    driven.outside.answer = lambda: None  # type: ignore[method-assign]
+    issue(driven, moved_by="ada")
+    for _ in range(4):
+        await driven.round()
+    issue(driven, state="approved", moved_by="ben")
+    await driven.round()
+    (task,) = await driven.tasks()
+    said = [one for one in await driven.ledger.history(task) if one.kind == "human-verdict"]
+    assert [one.source for one in said] == ["ben"]
+    events = await Showing(Books(driven.db)).events(task.id)
+    assert [(one.what, one.detail["by"]) for one in events if "by" in one.detail] == [
+        ("created", "ada"),
+        ("approved", "ben"),
+    ]
+
+
+async def test_a_trouble_is_logged_when_it_begins_changes_and_ends(driven: Driven):
+    issue(driven, "i1")
+    issue(driven, "i2")
+    forge, told = driven.outside.forge, "issues could not be looked at"
+
+    async def round_() -> list[tuple[str, str]]:
+        with structlog.testing.capture_logs() as logs:
+            await driven.round()
+        return [(one["event"], one.get("error", "")) for one in logs]
+
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    forge.down = True
+    assert (told, "the forge is down") in await round_()
+    for _ in range(3):
+        assert await round_() == []  # of both issues, since it is the same
+    forge.says = "the forge is mended"
+    assert await round_() == [(told, "the forge is mended")]
+    forge.down = False
+    assert [event for event, _ in await round_()] == ["issues can be looked at again"]
+    driven.outside.tracker.fail_next = 1
+    assert await round_() == [("the tracker could not be polled", "the tracker is down")]
+    assert await round_() == [("the tracker is polled again", "")]
 
 
 def reason(actions: tuple[Any, ...]) -> str:

@@ -78,9 +78,9 @@ class BoardOperations:
 
     async def board_move(self, progress: Progress, key: str, column: str, by: str = "") -> dict[str, Any]:
         """Move an issue, to a column by its id or name. Raises `NotFound`, `Conflict`."""
-        del progress, by
+        del progress
         project, number = self._issue(key)
-        return self._told(await self._store().move(project, number, column))
+        return self._told(await self._store().move(project, number, column, by))
 
     async def board_comment(self, progress: Progress, key: str, text: str, by: str = "") -> dict[str, Any]:
         """Comment on an issue. Raises `NotFound`, `BadRequest`, `Conflict`."""

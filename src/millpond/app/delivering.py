@@ -18,12 +18,13 @@ from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
 from millpond.app.counterparts import Counted, files_of, forge_of, project_of, remote_of, tracker_of
 from millpond.app.parts import Parts
-from millpond.app.pipelines import Pipelines
+from millpond.app.pipelines import KEPT_S, NEAR_S, Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, WORK, Wakes
 from millpond.app.working import Means, Working
 from millpond.config import Config
 from millpond.delivery.board import board
 from millpond.delivery.board.states import StatesCache
+from millpond.delivery.budget import used_for
 from millpond.delivery.engine import Engine, EngineOptions, Surroundings
 from millpond.delivery.ledger.books import Books, Point
 from millpond.delivery.ledger.ledger import Ledger
@@ -31,6 +32,7 @@ from millpond.delivery.ledger.pruning import prune
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.model import Key, Project
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker
+from millpond.delivery.rates import Use
 from millpond.delivery.worker import WorkerOptions
 from millpond.errors import NotFound
 from millpond.hosts.ports import Notifier
@@ -87,7 +89,8 @@ class Delivering:
             defaults={Key(key): value for key, value in config.tracker.default_states.items()},
         )
         self._files = files_of(self.forge, config, app.clock)
-        self.pipelines = Pipelines(config, self._files, app.clock)
+        kept_s = NEAR_S if isinstance(self.forge, LocalGit) else KEPT_S
+        self.pipelines = Pipelines(config, self._files, app.clock, kept_s)
         self.breaker = Breaker(self.options, self.showing, self.ledger)
         self.engine = Engine(self.ledger, self._around(), app.clock.monotonic, self._engine_options())
         self.parts = Parts(app.clock, Runs(app.db))
@@ -109,6 +112,7 @@ class Delivering:
             pipeline=self.pipelines.of,
             alert=self._alert,
             paused=self.breaker.paused,
+            place=lambda project: remote_of(self.forge, self.config, project).url,
         )
 
     def _means(self) -> Means:
@@ -244,7 +248,14 @@ class Delivering:
         }
         if all(one.complete for one in found):
             told["last_complete_ts"] = now
-        return told
+        return {**told, "pipelines_refused": await self._refused()}
+
+    async def _refused(self) -> dict[str, str]:
+        """Read every project's pipeline, also where no issue asks for it; gives what is wrong with which."""
+        for project in self.projects.values():
+            with contextlib.suppress(ForgeFailed), used_for(Use.LISTING):
+                await self.pipelines.of(project)
+        return dict(self.pipelines.wrong)
 
     async def _reap(self) -> Mapping[str, Any]:
         """Give up the jobs of workers that died; ours are taken up before, if that can be done at all."""
@@ -310,4 +321,4 @@ class Delivering:
 
 
 def _nothing_found() -> dict[str, Any]:
-    return {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None}
+    return {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None, "pipelines_refused": {}}

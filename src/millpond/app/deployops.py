@@ -102,7 +102,9 @@ class DeployOperations:
         return await self._row(found) | {"details": list(found.details), "document": document}
 
     async def _row(self, release: Release) -> dict[str, Any]:
-        row = asdict(release) | {"hosts": list(release.hosts), "sets": shown(release.sets), "ok": _is_ok(release)}
+        told = asdict(release)
+        told["sha"] = told.pop("commit")  # as of tasks, jobs and evidence
+        row = told | {"hosts": list(release.hosts), "sets": shown(release.sets), "ok": _is_ok(release)}
         if release.state in UNFINISHED and not await self._holding().under_way(release.app):
             row["state"] = State.INTERRUPTED
         times = ("created_at", "began_at", "activated_at", "ended_at")

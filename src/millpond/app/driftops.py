@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from millpond.app.taskops import told
+from millpond.app.issues import told
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Wait
 from millpond.delivery.model import Issue, Phase, Project, Task

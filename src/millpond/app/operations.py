@@ -17,12 +17,13 @@ from millpond.app.deployops import DeployOperations
 from millpond.app.driftops import DriftOperations
 from millpond.app.explain import explain
 from millpond.app.hostops import HostOperations
+from millpond.app.issues import explain_issue, find_task
 from millpond.app.jobs import family_of
 from millpond.app.prepulling import prepull_operation
-from millpond.app.taskops import TaskOperations, explain_issue
+from millpond.app.taskops import TaskOperations
 from millpond.artifacts.proxy import Proxy
 from millpond.config import parse_duration
-from millpond.errors import BadRequest
+from millpond.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
     from millpond.app.application import App
@@ -137,10 +138,13 @@ class Operations:
             repository, _, path = artifact.partition("/")
         self._app.hits.flush()
         await self._app.usage.flush()
-        family = family_of(task) if task is not None else None
+        known, unknown = await _known_task(self._app, task)
+        family = family_of(known) if known is not None else None
         records = await self._app.usage.records(
             repository=repository, path=path or None, token=token, family=family, limit=limit
         )
+        if unknown is not None and not records:  # usage is kept longer than tasks
+            raise unknown
         return [asdict(record) | {"at": _iso(record.at)} for record in records]
 
     async def token_create(
@@ -191,6 +195,14 @@ class Operations:
         server = self._app.config.server
         keys = ("host", "port", "public_url", "mirror_listen")
         return {f"server_{key}": getattr(server, key) for key in keys}
+
+
+async def _known_task(app: App, name: str | None) -> tuple[str | None, NotFound | None]:
+    """Write a task's key as it is written; with a fault where there is no such task (any more)."""
+    try:
+        return (None if name is None else (await find_task(app, name)).key), None
+    except NotFound as error:
+        return name, error
 
 
 def _summary(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,10 +72,14 @@ class Parts:
         try:
             part.told.update(await work() or {})
         except Exception as error:
-            part.failures, part.last_error = part.failures + 1, f"{type(error).__name__}: {error}"
-            log.exception("a part of the delivery failed; it goes on", part=name, error=str(error))
+            before, part.last_error = part.last_error, f"{type(error).__name__}: {error}"
+            part.failures += 1
+            if part.last_error != before:
+                log.exception("a part of the delivery failed; it goes on", part=name, error=str(error))
             return False
         else:
+            if part.last_error:
+                log.info("a part of the delivery works again", part=name)
             part.last_error = ""
             return True
         finally:

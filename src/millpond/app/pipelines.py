@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import structlog
+
 from millpond.clock import Clock
 from millpond.config import Config
 from millpond.delivery.definition import FILE, MAX_BYTES, from_table, read
@@ -14,8 +16,17 @@ from millpond.delivery.pipeline import DEFAULT, Pipeline, Stage
 from millpond.delivery.ports import ForgeFailed
 from millpond.errors import ConfigError
 
-KEPT_S = 30.0
-"""How long what a repo brings is believed to be as it was."""
+KEPT_S, ABSENT_S, NEAR_S = 30.0, 5.0, 2.0
+"""How long what a repo brings is believed to be as it was; that it brings nothing; and where asking costs little."""
+log = structlog.get_logger(__name__)
+
+
+class PipelineRefused(ForgeFailed):
+    """The pipeline that a repo brings is wrong; `problems` has a line for each mistake."""
+
+    def __init__(self, project: str, wrong: str) -> None:
+        super().__init__(f"the pipeline of {project} is refused: {wrong}", permanent=True)
+        self.problems = tuple(wrong.splitlines())
 
 
 class Files(Protocol):
@@ -31,25 +42,37 @@ class _Kept:
     pipeline: Pipeline | None
     wrong: str = ""
 
+    @property
+    def absent(self) -> bool:
+        """Whether the repo brings none; it may be that nothing was pushed yet."""
+        return self.pipeline is None and not self.wrong
+
 
 class Pipelines:
     """The pipelines of one configuration."""
 
-    def __init__(self, config: Config, files: Files | None, clock: Clock) -> None:
-        self._config, self._files, self._clock = config, files, clock
+    def __init__(self, config: Config, files: Files | None, clock: Clock, kept_s: float = KEPT_S) -> None:
+        self._config, self._files, self._clock, self._kept_s = config, files, clock, kept_s
         self._kept: dict[str, _Kept] = {}
 
     async def of(self, project: Project) -> Pipeline:
-        """Give a project's pipeline. Raises `ForgeFailed`: the repo's own can't be read, or is wrong."""
+        """Give a project's pipeline. Raises `ForgeFailed`: it can't be read; `PipelineRefused`: it is wrong."""
+        return (await self.found(project))[1]
+
+    async def found(self, project: Project) -> tuple[str, Pipeline]:
+        """Give a project's pipeline, and before it where it stands. Raises `ForgeFailed`, `PipelineRefused`."""
         settings = self._config.projects.get(project.name)
         own = settings.pipeline if settings is not None else {}
         if own:
-            return self._switched(from_table(own, f"[projects.{project.name}.pipeline]"))
+            where = f"[projects.{project.name}.pipeline]"
+            return where, self._switched(from_table(own, where))
         brought = await self._brought(project)
         if brought is not None:
-            return self._switched(brought)
+            return f"{FILE} on {project.branch}", self._switched(brought)
         common = self._config.pipeline
-        return self._switched(from_table(common, "[pipeline]") if common else DEFAULT)
+        if common:
+            return "[pipeline]", self._switched(from_table(common, "[pipeline]"))
+        return "the default one", self._switched(DEFAULT)
 
     @property
     def wrong(self) -> Mapping[str, str]:
@@ -63,10 +86,15 @@ class Pipelines:
     async def _brought(self, project: Project) -> Pipeline | None:
         """Read what the repo brings, from the branch that is merged into."""
         now, kept = self._clock.monotonic(), self._kept.get(project.name)
-        if kept is None or now - kept.at >= KEPT_S:
-            kept = self._kept[project.name] = await self._read(project, now)
+        if kept is None or now - kept.at >= min(self._kept_s, ABSENT_S if kept.absent else KEPT_S):
+            before, kept = kept.wrong if kept is not None else "", await self._read(project, now)
+            self._kept[project.name] = kept
+            if kept.wrong and kept.wrong != before:
+                log.warning("a pipeline is refused", project=project.name, error=kept.wrong)
+            elif before and not kept.wrong:
+                log.info("a pipeline is taken again", project=project.name)
         if kept.wrong:
-            raise ForgeFailed(f"the pipeline of {project.name} is refused: {kept.wrong}", permanent=True)
+            raise PipelineRefused(project.name, kept.wrong)
         return kept.pipeline
 
     async def _read(self, project: Project, now: float) -> _Kept:

@@ -36,13 +36,15 @@ class Blocks:
 
     async def reconcile(self) -> Told:
         """Tell of the polls."""
+        told = await self._of.parts.status("reconcile")
+        if self._of.parts.running:  # else what the process that polls wrote down is newer than what this one has read
+            told["pipelines_refused"] = dict(self._of.pipelines.wrong)
         return {
-            **await self._of.parts.status("reconcile"),
+            **told,
             "interval_s": self._options.poll_interval_s,
             "grace_s": self._options.reconcile_grace_s,
             "sweep_interval_s": self._options.sweep_interval_s,
             "projects": sorted(self._of.projects),
-            "pipelines_refused": dict(self._of.pipelines.wrong),
             "budget": budget_of(self._of.bare_tracker),
         }
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from millpond.app.issues import Why, find_task, why_issue
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
-from millpond.delivery.budget import used_for
-from millpond.delivery.deciding.actions import Action, Wait
-from millpond.delivery.model import Issue, Job, Project, Task
-from millpond.delivery.naming import parse_key
-from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.model import Job, Task
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
 
 if TYPE_CHECKING:
     from millpond.app.application import App
     from millpond.app.operations import Operation, Progress
-
-WHY_S = 5.0
-"""How long is waited for tracker and forge when somebody asks why."""
-FIND_S = 20.0
-"""How long a board is listed to find an issue that has no task."""
 
 
 class TaskOperations:
@@ -56,12 +46,14 @@ class TaskOperations:
         """Show a task with its jobs, gates and what it waits for. Raises `NotFound`."""
         del progress
         found, of = await self._task(task), self._app.delivering
+        why = await self._why(found)
         return {
             **task_told(found),
             "spent_usd": await of.showing.spent(found.id),
             "gates": await of.showing.gates(found),
             "jobs": [job_told(job) for job in await of.ledger.jobs.of(found.id)],
-            "waits": await self._waits(found),
+            "waits": why.verdict,
+            "next": why.next,
         }
 
     async def task_events(
@@ -133,85 +125,8 @@ class TaskOperations:
                 return job, piece
         return None
 
-    async def _waits(self, task: Task) -> str:
+    async def _why(self, task: Task) -> Why:
         project = self._app.delivering.projects.get(task.project)
         if project is None:
-            return "its project is not configured any more"
-        return await why_issue(self._app, project, task.issue, Use.READ)
-
-
-async def find_task(app: App, name: str) -> Task:
-    """Find a task by its key or its number. Raises `NotFound`."""
-    ledger = app.delivering.ledger
-    number = int(name[:18]) if name.isascii() and name.isdigit() else None
-    found = await (ledger.task(number) if number is not None else ledger.by_key(name))
-    if found is None and number is None:
-        found = await ledger.by_key(name.upper())
-    if found is None:
-        raise NotFound(f"there is no task {name[:80]!r}: `millpond task ls --all` lists them")
-    return found
-
-
-async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
-    """Say why an issue is where it is; None: no project has this prefix. Raises `NotFound`."""
-    parsed = parse_key(key)
-    projects = app.delivering.projects.values()
-    project = next((one for one in projects if parsed and one.prefix.casefold() == parsed[0].casefold()), None)
-    if project is None or parsed is None:
-        return None
-    task = await app.delivering.ledger.by_key(f"{project.prefix}-{parsed[1]}")
-    issue_id = task.issue if task is not None else await _issue_id(app, project, parsed[1])
-    facts: dict[str, Any] = {"project": project.name, "issue": issue_id}
-    if task is not None:
-        facts |= {"task": task.id, "stage": task.stage, "phase": str(task.phase), "branch": task.branch}
-        facts |= {"commit": task.sha or "none yet", "attempts": task.attempts, "since": task.since}
-        facts |= {
-            f"gate {one['gate']}": f"{one['word']}: {one['reason']}" for one in await app.delivering.showing.gates(task)
-        }
-    return {"verdict": await why_issue(app, project, issue_id), "facts": facts}
-
-
-async def why_issue(app: App, project: Project, issue: str, use: Use = Use.URGENT) -> str:
-    """Say in words what an issue waits for, or what would be done about it now. `use`: what asking for it is worth."""
-    try:
-        async with asyncio.timeout(WHY_S):
-            with used_for(use):
-                actions = await app.delivering.engine.why(project, issue)
-    except (TrackerFailed, ForgeFailed) as error:
-        return f"it can't be looked at: {error}"
-    except TimeoutError:
-        return f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s"
-    return told(actions)
-
-
-def told(actions: tuple[Action, ...]) -> str:
-    """Write in words what is decided."""
-    if isinstance(actions[0], Wait):
-        return actions[0].reason
-    return "to be done now: " + "; ".join(_words(action) for action in actions)
-
-
-def _words(action: Action) -> str:
-    named = {"stage", "reason", "state", "step", "text"}
-    values: Mapping[str, Any] = {name: value for name, value in asdict(action).items() if name in named and value}
-    details = ", ".join(f"{name} {str(value)[:120]}" for name, value in values.items())
-    name = "".join(f" {char.lower()}" if char.isupper() else char for char in type(action).__name__).strip()
-    return f"{name} ({details})" if details else name
-
-
-async def _issue_id(app: App, project: Project, number: int) -> str:
-    """Find an issue that has no task by its number. Raises `NotFound`."""
-    of = app.delivering
-    columns = frozenset((await of.states.board(project)).groups)
-    try:
-        async with asyncio.timeout(FIND_S):
-            listing = await of.tracker.changed(project, columns, 0.0)
-    except TimeoutError as error:
-        text = f"{project.prefix}-{number} has no task, and the board took more than {FIND_S:g} s to be listed"
-        raise NotFound(f"{text}: ask again in a minute") from error
-    except TrackerFailed as error:
-        raise NotFound(f"{project.prefix}-{number} has no task, and the board can't be asked: {error}") from error
-    found: list[Issue] = [one for one in listing.issues if one.number == number]
-    if not found:
-        raise NotFound(f"the board of {project.name} has no issue {number}")
-    return found[0].id
+            return Why("its project is not configured any more", "write [projects.NAME] with its prefix again")
+        return await why_issue(self._app, project, task.issue, (task.key, task), Use.READ)

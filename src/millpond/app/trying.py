@@ -1,11 +1,13 @@
-"""``millpond check``: whether tracker and forge answer, and have what each project needs."""
+"""``millpond check``: whether tracker and forge answer and have what each project needs, and its pipeline is right."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from millpond.adapters.giteafiles import GiteaFiles
 from millpond.adapters.localgit import LocalGit
-from millpond.app.counterparts import gitea_of, local_git, plane_of, project_of
+from millpond.app.counterparts import files_of, gitea_of, local_git, plane_of, project_of
+from millpond.app.pipelines import Files, PipelineRefused, Pipelines
 from millpond.clock import SystemClock
 from millpond.config import Config
 from millpond.delivery.board import board
@@ -28,7 +30,9 @@ class Tried:
 async def try_counterparts(config: Config) -> list[Tried]:
     """Ask tracker and forge about each project; nothing is written."""
     projects = [project_of(name, config) for name in config.projects]
-    return [*await _try_tracker(config, projects), *await _try_forge(config, projects)] if projects else []
+    if not projects:
+        return []
+    return [*await _try_tracker(config, projects), *await _try_forge(config, projects)]
 
 
 async def _try_tracker(config: Config, projects: list[Project]) -> list[Tried]:
@@ -67,12 +71,20 @@ def _judged(project: Project, made: Board, count: int) -> Tried:
 async def _try_forge(config: Config, projects: list[Project]) -> list[Tried]:
     if config.forge.kind == "local":
         forge = local_git(config, SystemClock())
-        return [await _try_git(forge, project) for project in projects]
+        tried = [await _try_git(forge, project) for project in projects]
+        files = files_of(forge, config, SystemClock())
+        for project in projects:
+            tried += await _try_pipeline(config, project, files if _made(forge, project) else None)
+        return tried
     gitea = gitea_of(config, SystemClock())
+    files = files_of(gitea, config, SystemClock())
     try:
         found = [await _try_branch(gitea, project, f"{project.repo} on {config.forge.url}") for project in projects]
+        found += [one for project in projects for one in await _try_pipeline(config, project, files)]
     finally:
         await gitea.close()
+        if isinstance(files, GiteaFiles):
+            await files.close()
     secret = "" if config.forge.webhook_secret else "webhook_secret is not set: every webhook is answered 401"
     return [*found, *([Tried("forge webhooks", ok=True, told=secret)] if secret else [])]
 
@@ -82,9 +94,29 @@ async def _try_git(forge: LocalGit, project: Project) -> Tried:
         place = forge.path(project)
     except ForgeFailed as error:
         return Tried(f"forge: {project.name}", ok=False, told=str(error))
-    if not project.repo.startswith("/") and not (place / "HEAD").is_file():
+    if not project.repo.startswith("/") and not _made(forge, project):
         return Tried(f"forge: {project.name}", ok=True, told="the daemon makes its repository when it starts")
     return await _try_branch(forge, project, str(place))
+
+
+def _made(forge: LocalGit, project: Project) -> bool:
+    """Whether a project's repository is there already: asking for its files would make it."""
+    try:
+        return (forge.path(project) / "HEAD").is_file()
+    except ForgeFailed:
+        return False
+
+
+async def _try_pipeline(config: Config, project: Project, files: Files | None) -> list[Tried]:
+    """Read a project's pipeline where it stands; each mistake in it is a line of its own."""
+    what = f"pipeline: {project.name}"
+    try:
+        where, pipeline = await Pipelines(config, files, SystemClock()).found(project)
+    except PipelineRefused as error:
+        return [Tried(what, ok=False, told=problem) for problem in error.problems]
+    except ForgeFailed as error:
+        return [Tried(what, ok=False, told=f"it can't be read: {error}")]
+    return [Tried(what, ok=True, told=f"{where}: {', '.join(stage.name for stage in pipeline.stages)}")]
 
 
 async def _try_branch(forge: Forge, project: Project, place: str) -> Tried:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import fields, out, say_json, table
+from millpond.cli.output import cut_off, fields, moment, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="The embedded board: what is to be done, and where it stands.")
@@ -29,12 +28,13 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List the issues."""
-    found = perform("board_ls", config, data, {"project": project, "columns": column or [], "limit": limit})
+    found = perform("board_ls", config, data, {"project": project, "columns": column or [], "limit": limit}, json=json)
     if json:
         say_json(found)
         return
     rows = [(one["key"], one["column"], " ".join(one["labels"]), one["title"]) for one in found]
     table(("ISSUE", "COLUMN", "LABELS", "TITLE"), rows)
+    cut_off(len(rows), limit)
 
 
 @app.command("new", epilog="Example: millpond board new 'Sell left shoes' --column 'To Analyse'")
@@ -68,8 +68,7 @@ def show(key: Key, config: ConfigOption = None, data: DataOption = None, json: J
     if found["description"]:
         out.print(f"\n{found['description']}", markup=False)
     for one in found["comments"]:
-        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(one["at"]))
-        out.print(f"\n{at} {one['author'] or 'somebody'}:\n{one['text']}", markup=False)
+        out.print(f"\n{moment(one['at'])} {one['author'] or 'somebody'}:\n{one['text']}", markup=False)
 
 
 @app.command("move", epilog="Example: millpond board move SH-12 Approved")

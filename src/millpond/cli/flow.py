@@ -13,7 +13,7 @@ from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 def queue(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
     """Tell what every background part does, and which tasks changed last."""
-    found = perform("queue", config, data, {})
+    found = perform("queue", config, data, {}, json=json)
     if json:
         say_json(found)
         return
@@ -26,6 +26,11 @@ def queue(config: ConfigOption = None, data: DataOption = None, json: JsonOption
             state = "on " if block.get("enabled") else "off"
             problem = block.get("reason") or block.get("last_error")
             out.print(f"{state}  {name}{f': {problem}' if problem else ''}", markup=False)
+    told = found["reconcile"]
+    for project, error in (told.get("failed") or {}).items():
+        out.print(f"the board of {project} could not be asked: {error}", markup=False)
+    for project, error in (told.get("pipelines_refused") or {}).items():
+        out.print(f"the pipeline of {project} is refused, and its issues wait:\n{error}", markup=False)
     rows = [(one["key"], one["stage"], one["phase"], one["title"]) for one in found["recent"]]
     if rows:
         table(("TASK", "STAGE", "PHASE", "TITLE"), rows)
@@ -45,8 +50,8 @@ def reconcile(
         rows = [(one["project"], one["issue"], one["told"]) for one in found["would"]]
         if rows:
             table(("PROJECT", "ISSUE", "WOULD"), rows)
-        out.print(f"{found['found']} issues {'would be' if dry_run else 'are to be'} looked at", markup=False)
         _failed(found)
+        out.print(f"{found['found']} issues {'would be' if dry_run else 'are to be'} looked at", markup=False)
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -65,11 +70,18 @@ def drift(
         rows = [(one["key"] or one["issue"], one["project"], one["between"], one["told"]) for one in found["drift"]]
         if rows:
             table(("ISSUE", "PROJECT", "WHERE", "WHAT"), rows)
-        mended = "; they are looked at now" if mend else "; --mend has them looked at now"
-        out.print(f"{len(rows)} differences{mended if rows else ''}", markup=False)
         _failed(found)
+        out.print(_differences(len(rows), len(found["failed"]), mend=mend), markup=False)
     if not found["ok"]:
         raise typer.Exit(NO)
+
+
+def _differences(rows: int, failed: int, *, mend: bool) -> str:
+    """Sum a comparison up; where something could not be compared nobody knows that there is no difference."""
+    told = f"{rows} difference{'' if rows == 1 else 's'}" if rows else "no difference"
+    if rows:
+        told += "; looked at now" if mend else "; --mend has them looked at now"
+    return f"{told}; {failed} project{'' if failed == 1 else 's'} could not be compared" if failed else told
 
 
 def _failed(found: Mapping[str, Any]) -> None:

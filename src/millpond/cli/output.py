@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from millpond.delivery.spans import span
 from millpond.errors import ConfigError, MillpondError
 
 NO, USAGE = 1, 2
@@ -45,6 +47,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     out.print(grid)
 
 
+def moment(at: float) -> str:
+    """Write a time (epoch seconds) as the clock on this machine's wall shows it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def moment_from_now(at: float) -> str:
+    """Write a time with how far off it is."""
+    off_s = at - time.time()
+    return f"{moment(at)} ({f'in {span(off_s)}' if off_s > 0 else f'{span(-off_s)} ago'})"
+
+
+def cut_off(shown: int, limit: int) -> None:
+    """Say on standard error that a list may go on behind what is shown."""
+    if shown >= limit:
+        err.print(f"the newest {limit} are shown: --limit shows more", markup=False)
+
+
 def fields(values: Mapping[str, object]) -> None:
     """Print names and values, one a line."""
     width = max((len(name) for name in values), default=0)
@@ -53,13 +72,18 @@ def fields(values: Mapping[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def failing(*, json_too: bool = False) -> Iterator[None]:
-    """Turn faults into plain words and an exit code; `json_too`: and into JSON, of a configuration each mistake."""
+def failing(*, json_too: bool = False, listed: bool = False) -> Iterator[None]:
+    """Turn faults into plain words and an exit code; `json_too`: and into JSON, an object with the error.
+
+    `listed`: mistakes of a configuration are a list of results, as of `millpond check`.
+    """
     try:
         yield
     except ConfigError as error:
-        if json_too:
+        if json_too and listed:
             say_json([{"what": "configuration", "ok": False, "told": str(one)} | asdict(one) for one in error.mistakes])
+        elif json_too:
+            say_json({"ok": False, "error": str(error), "mistakes": [asdict(one) for one in error.mistakes]})
         for problem in error.problems:
             err.print(problem, markup=False)
         raise typer.Exit(USAGE) from None

@@ -29,7 +29,7 @@ def list_(
         say_json(found)
         return
     rows = [
-        (one["app"], one["number"], one["state"], _time(one["created_ts"]), one["by"], one["commit"][:SHORT],
+        (one["app"], one["number"], one["state"], _time(one["created_ts"]), one["by"], one["sha"][:SHORT],
          one["error"] or (f"as {one['restores']}" if one["restores"] is not None else ""))
         for one in found
     ]  # fmt: skip
@@ -53,8 +53,9 @@ def show(
     if document:
         typer.echo(jsonlib.dumps(found["document"], indent=1, sort_keys=True, ensure_ascii=False))
         return
-    plain = ("app", "number", "state", "kind", "by", "commit", "restores", "error")
-    fields({key: found[key] for key in plain if found[key] not in {"", None}})
+    plain = ("app", "number", "state", "kind", "by", "sha", "restores", "error")
+    words = {"sha": "commit"}
+    fields({words.get(key, key): found[key] for key in plain if found[key] not in {"", None}})
     times = {key: _time(found[f"{key}_ts"]) for key in ("created", "began", "activated", "ended")}
     fields({key: value for key, value in times.items() if value != "-"})
     for title, rows in (("images", found["images"]), ("set", found["sets"])):

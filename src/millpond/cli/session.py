@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from millpond.cli.output import Bar, failing
+from millpond.cli.output import Bar, err, failing
 from millpond.errors import ConfigError, NotFound
 from millpond.server import control
 
@@ -23,6 +23,7 @@ ConfigOption = Annotated[
 DataOption = Annotated[Path | None, typer.Option("--data", help="The data directory. [default: ./millpond-data]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SOCKET = "control.sock"
+WAIT_S = 0.5
 
 
 def overrides(**values: object) -> dict[str, object]:
@@ -38,14 +39,18 @@ def perform(
     bar: Bar | None = None,
     *,
     json: bool = False,
+    waits: bool = False,
 ) -> Any:
     """Run one operation and give its result; faults end the command, with `json` they are printed as such too.
 
-    `bar`: how progress is shown, if not by one.
+    `bar`: how progress is shown, if not by one. `waits`: where no daemon runs, one is waited for, for as long as it
+    takes; the data are not opened here, since that would keep a daemon from starting.
     """
     bar = bar or Bar()
     try:
         with failing(json_too=json):
+            if waits:
+                return asyncio.run(_waited(operation, config, data, arguments, bar))
             return asyncio.run(_perform(operation, config, data, arguments, bar))
     finally:
         bar.close()
@@ -73,6 +78,20 @@ def _unread(said: str, name: object, loaded: Config) -> str:
     tables = (("host", loaded.hosts), ("app", loaded.apps))
     added = any(name in table and said.startswith(f"there is no {what} {name!r}") for what, table in tables)
     return "; the file has it: `millpond reload` makes the daemon read it" if added else ""
+
+
+async def _waited(
+    operation: str, config: Path | None, data: Path | None, arguments: Mapping[str, Any], bar: Bar
+) -> Any:
+    folder, told = source(config, server_data=str(data) if data else None).load().server.data, False
+    while True:
+        try:
+            return await control.call(folder / SOCKET, operation, arguments, bar)
+        except (FileNotFoundError, NotADirectoryError, ConnectionError):
+            if not told:
+                err.print(f"no daemon runs on {folder}: waiting for one (Ctrl-C ends this)", markup=False)
+            told = True
+            await asyncio.sleep(WAIT_S)
 
 
 async def _perform(

@@ -63,7 +63,7 @@ def check(config: ConfigOption = None, data: DataOption = None, json: JsonOption
     """Validate the configuration, and try each upstream."""
     from millpond.app.setup import try_everything
 
-    with failing(json_too=json):
+    with failing(json_too=json, listed=True):
         where = source(config, server_data=str(data) if data else None)
         results = asyncio.run(try_everything(where))
     if json:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import fields, out, say_json, table
+from millpond.cli.output import cut_off, fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
 FOLLOW_S = 0.3
+WORDS = {"sha": "commit"}
 
 
 @app.command("ls", epilog="Example: millpond task ls --all")
@@ -27,12 +28,13 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List the tasks."""
-    found = perform("task_ls", config, data, {"project": project, "all_": all_, "limit": limit})
+    found = perform("task_ls", config, data, {"project": project, "all_": all_, "limit": limit}, json=json)
     if json:
         say_json(found)
         return
     rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["reason"]) for one in found]
     table(("TASK", "STAGE", "PHASE", "TRIES", "TITLE", "WHY"), rows)
+    cut_off(len(rows), limit)
 
 
 @app.command("show", epilog="Example: millpond task show SH-12")
@@ -42,8 +44,9 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     if json:
         say_json(found)
         return
-    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits")
-    fields({name: found[name] or "-" for name in names} | {"spent": f"{found['spent_usd']:.2f} USD"})
+    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits", "next")
+    told = {"commit" if name == "sha" else name: found[name] or "-" for name in names}
+    fields({**told, "since": moment_from_now(found["since"]), "spent": f"{found['spent_usd']:.2f} USD"})
     for one in found["gates"]:
         out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)
     if found["jobs"]:
@@ -59,10 +62,12 @@ def log(
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Print the log of a task's job."""
+    """Print the log of a task's job. With --follow it goes on through a restart of the daemon."""
     arguments: dict[str, Any] = {"task": task, "job": job, "offset": 0}
+    begun = False
     while True:
-        found = perform("task_log", config, data, arguments)
+        found = perform("task_log", config, data, arguments, waits=follow and begun)
+        begun = True
         sys.stdout.write(found["text"])
         sys.stdout.flush()
         more = bool(found["text"])
@@ -81,11 +86,11 @@ def events(task: Task, config: ConfigOption = None, data: DataOption = None, jso
         say_json(found)
         return
     rows = [
-        (time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"])), one["what"],
-         " ".join(f"{name}={value}" for name, value in one["detail"].items()))
+        (moment(one["at"]), one["what"], one["detail"].get("by", ""),
+         " ".join(f"{WORDS.get(name, name)}={value}" for name, value in one["detail"].items() if name != "by"))
         for one in found
     ]  # fmt: skip
-    table(("WHEN", "WHAT", ""), rows)
+    table(("WHEN", "WHAT", "WHO", ""), rows)
 
 
 @app.command("cancel", epilog="Example: millpond task cancel SH-12")

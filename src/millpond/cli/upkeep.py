@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from millpond.cli.output import NO, fields, out, say_json, table
+from millpond.cli.output import NO, fields, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
+
+TIMES = ("since", "next attempt")
+"""The facts about an issue that are times: epoch seconds in JSON."""
+WORDS = {"sha": "commit"}
 
 
 def gc(
@@ -54,7 +58,13 @@ def why(
         say_json(found)
         return
     out.print(found["verdict"], markup=False)
-    fields(found["facts"])
+    if found.get("next"):
+        out.print(f"next: {found['next']}", markup=False)
+    fields({WORDS.get(name, name): _shown(name, value) for name, value in found["facts"].items()})
+
+
+def _shown(name: str, value: Any) -> object:
+    return moment_from_now(value) if name in TIMES else "-" if value in {None, ""} else value
 
 
 def usage(

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 
+from millpond.delivery import stepsettings
 from millpond.delivery.deciding.gates import GATES, REQUIRED, SETTINGS
 from millpond.delivery.model import Budget, Json, Key
 from millpond.delivery.pipeline import DEFAULT, Backoff, GateRule, Label, OnFail, Pipeline, Stage, Then
@@ -134,6 +135,9 @@ def _settings(table: Table, step: str) -> Mapping[str, Json]:
     argv = settings.get("argv")
     if step == "command" and (not isinstance(argv, list) or not argv or not all(isinstance(w, str) for w in argv)):
         table.wrong("settings.argv", "a command needs a list of words", 'write such as ["make", "test"]')
+    takes = stepsettings.TAKES.get(step)
+    if settings and takes is not None:
+        stepsettings.check(Table(table.raw("settings"), table.at("settings"), table.notes), takes)
     return settings
 
 
@@ -236,5 +240,7 @@ def _labels(top: Table, stages: Collection[Stage]) -> Mapping[str, Label]:
             _usd(inner, "task_usd", None),
             inner.settings("settings"),
         )
+        if made[name.casefold()].settings:
+            stepsettings.check(Table(inner.raw("settings"), inner.at("settings"), top.notes), stepsettings.ANY)
         inner.close()
     return made

@@ -15,17 +15,18 @@ import structlog
 from millpond.delivery.board.states import StatesCache
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Action, Wait
-from millpond.delivery.deciding.decide import decide
-from millpond.delivery.deciding.looking import Dependency, Look, World
+from millpond.delivery.deciding.decide import WORKTREES, decide
+from millpond.delivery.deciding.looking import Look, World
+from millpond.delivery.dependencies import Dependencies
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Evidence, Issue, Job, Key, Nudge, OutboxItem, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import Pipeline
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
 from millpond.delivery.rates import Use
+from millpond.delivery.troubles import Troubles
 
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""
-MAX_CHAIN = 200
 UNKNOWN_S = 300.0
 """How long a nudge is put off while its project is not configured."""
 OVERLAP_S = 60.0
@@ -49,6 +50,10 @@ async def _never_paused() -> tuple[float, str]:
     return 0.0, ""
 
 
+def _repo(project: Project) -> str:
+    return project.repo
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a poll of one project found: the issues to look at. `error`: it could not be asked."""
@@ -61,7 +66,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the engine works with. `alert` tells the operators; `paused` says until when no job starts, and why."""
+    """What the engine works with.
+
+    `alert` tells the operators; `paused` says until when no job starts, and why; `place` where people push code to.
+    """
 
     tracker: Tracker
     forge: Forge
@@ -70,6 +78,7 @@ class Surroundings:
     pipeline: Callable[[Project], Awaitable[Pipeline]]
     alert: Callable[[str], Awaitable[None]]
     paused: Callable[[], Awaitable[tuple[float, str]]] = _never_paused
+    place: Callable[[Project], str] = _repo
 
 
 @dataclass(slots=True)
@@ -105,6 +114,10 @@ class Engine:
         self._ledger, self._around, self._monotonic = ledger, around, monotonic
         self._options = options or EngineOptions()
         self._polled: dict[str, _Polled] = {}
+        self._after = Dependencies(ledger, around.projects).of
+        self._troubles = Troubles()
+        self._based = set[str]()
+        """Projects whose base branch was seen: it is asked for no more, since that takes a while for each look."""
 
     async def look(self, limit: int = 1) -> int:
         """Take nudges that are due and look at their issues; gives how many there were."""
@@ -122,13 +135,17 @@ class Engine:
 
     async def _polled_one(self, project: Project, *, dry_run: bool) -> Found:
         try:
-            return await self._poll(project, dry_run=dry_run)
+            found = await self._poll(project, dry_run=dry_run)
         except TrackerFailed as error:
-            log.warning("the tracker could not be polled", project=project.name, error=str(error))
+            if self._troubles.new("poll", project.name, str(error)):
+                log.warning("the tracker could not be polled", project=project.name, error=str(error))
             return Found(project.name, error=str(error))
         except Exception as error:
             log.exception("a poll failed", project=project.name, error=str(error))
             return Found(project.name, error=f"{type(error).__name__}: {error}")
+        if self._troubles.over("poll", project.name):
+            log.info("the tracker is polled again", project=project.name)
+        return found
 
     async def send(self, limit: int = 1) -> int:
         """Send writes of the outbox that are due; gives how many there were.
@@ -176,13 +193,16 @@ class Engine:
             with used_for(Use.URGENT if nudge.urgent else Use.READ):
                 wait = await self._go_on(project, nudge)
         except (TrackerFailed, ForgeFailed) as error:
-            log.warning("an issue could not be looked at", project=project.name, issue=nudge.issue, error=str(error))
+            if self._troubles.new(project.name, nudge.issue, str(error)):
+                log.warning("issues could not be looked at", project=project.name, issue=nudge.issue, error=str(error))
             await self._ledger.nudges.failed(nudge, error.after_s)
             return
         except Exception as error:  # one issue's trouble is not the others'
             log.exception("a look at an issue failed", project=project.name, issue=nudge.issue, error=str(error))
             await self._ledger.nudges.failed(nudge)
             return
+        if self._troubles.over(project.name, nudge.issue):
+            log.info("issues can be looked at again", project=project.name, issue=nudge.issue)
         await self._ledger.nudges.done(nudge, until=wait.until)
 
     async def _go_on(self, project: Project, nudge: Nudge) -> Wait:
@@ -235,7 +255,9 @@ class Engine:
             grace_s=self._options.grace_s,
             seen_at=nudge.seen_at,
             spend=known.spend,
-            after=await self._after(task),
+            after=await self._after(task) if self._options.dependencies and task is not None else (),
+            lacks_base=await self._lacks_base(project, issue, task, pipeline),
+            past=await self._past(project, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
             paused_until=paused_until,
@@ -248,6 +270,29 @@ class Engine:
             return actions, None
         return actions, Look(issue, task, tuple(known.jobs), tuple(evidence), now, world)
 
+    async def _past(self, project: Project, task: Task | None, pipeline: Pipeline) -> tuple[Evidence, ...]:
+        """Read all that a task showed, if it is at the gates of its last stage."""
+        if task is None or task.phase is not Phase.GATED or pipeline.next(task.stage, project, task.options):
+            return ()
+        return tuple(await self._ledger.history(task))
+
+    async def _lacks_base(self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline) -> str:
+        """Say where the base branch is missing of what begins, or has no commit yet; empty: it is there, or no need.
+
+        Without it nobody knows which pipeline the repo will bring.
+        """
+        if task is not None and task.open:
+            stage = pipeline.stage(task.stage) if task.phase is Phase.READY and not task.sha else None
+            needed = stage is not None and stage.step in WORKTREES
+        else:
+            needed = issue is not None and (await self._around.states.board(project)).starts(issue.state)
+        if not needed or project.name in self._based:
+            return ""
+        if not await self._around.forge.observe(project, project.branch, [], peek=True):
+            return self._around.place(project)
+        self._based.add(project.name)
+        return ""
+
     async def _line(self, task: Task | None, jobs: Sequence[Job]) -> str:
         """Say which other job holds up a queued one."""
         if task is None or not any(job.active for job in jobs):
@@ -255,49 +300,6 @@ class Engine:
         active = await self._ledger.jobs.active()
         ahead = next((job for job in active if job.repo == task.repo and job.task != task.id and job.worker), None)
         return f"job {ahead.id} ({ahead.stage}) runs in {ahead.repo}" if ahead else ""
-
-    async def _after(self, task: Task | None) -> tuple[Dependency, ...]:
-        """Look up the tasks that one waits for, before its first job."""
-        if (
-            not self._options.dependencies
-            or task is None
-            or task.visit > 1
-            or task.attempts
-            or task.phase is not Phase.READY
-        ):
-            return ()
-        return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
-
-    def _written(self, key: str) -> str:
-        """Write a task's key, in which case does not count, as its project does."""
-        prefix, hyphen, number = key.rpartition("-")
-        known = {project.prefix.casefold(): project.prefix for project in self._around.projects.values()}
-        return f"{known.get(prefix.casefold(), prefix)}{hyphen}{number}"
-
-    async def _dependency(self, key: str, own: str) -> Dependency:
-        found = await self._ledger.by_key(key)
-        if found is None:
-            return Dependency(key, why="not begun")
-        if found.phase is Phase.DONE:
-            return Dependency(key, done=True)
-        if found.phase is Phase.CANCELLED:
-            return Dependency(key, hopeless=True, why="was cancelled")
-        if await self._leads_to(found, own):
-            return Dependency(key, hopeless=True, why="waits for it in turn")
-        return Dependency(key, why=str(found.phase))
-
-    async def _leads_to(self, task: Task, own: str) -> bool:
-        """Whether a chain of dependencies comes back."""
-        seen, ahead = set[str](), [task.key, *task.options.after]
-        while ahead and len(seen) < MAX_CHAIN:
-            key = self._written(ahead.pop())
-            if key == own:
-                return True
-            if key not in seen:
-                seen.add(key)
-                found = await self._ledger.by_key(key)
-                ahead += found.options.after if found is not None and found.open else ()
-        return False
 
     async def _poll(self, project: Project, *, dry_run: bool) -> Found:
         board = await self._around.states.board(project)

@@ -134,6 +134,8 @@ class Issue:
     comments: tuple[Comment, ...] = ()
     description: str = ""
     """What people wrote, as plain text; what agents are told. Nothing is decided by it."""
+    moved_by: str = ""
+    """Who moved it where it stands; empty: the tracker does not tell, or it was this system."""
 
     @property
     def mark(self) -> Mark:

@@ -299,7 +299,7 @@ CREATE TABLE board_issues (
 	author VARCHAR NOT NULL, 
 	created_at DOUBLE NOT NULL, 
 	updated_at DOUBLE NOT NULL, 
-	revision BIGINT NOT NULL, 
+	revision BIGINT NOT NULL, moved_by VARCHAR DEFAULT '' NOT NULL, 
 	PRIMARY KEY (project, number)
 );
 CREATE INDEX ix_board_issues_revision ON board_issues (project, revision);

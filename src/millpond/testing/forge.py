@@ -10,6 +10,9 @@ from millpond.delivery.ports import Change, Forge, ForgeFailed, Merge
 from millpond.errors import Denied
 from millpond.testing.blobstore import expect
 
+BASE = "base".ljust(40, "0")
+"""The commit that a base branch is at."""
+
 
 @dataclass(slots=True)
 class FakeForge:
@@ -24,6 +27,10 @@ class FakeForge:
     changes: list[str] = field(default_factory=list)
     now: float = 1_000_000.0
     down: bool = False
+    says: str = "the forge is down"
+    """What it says then."""
+    empty: bool = False
+    """Whether nobody has pushed anything yet, the base branch neither."""
 
     def parse(self, headers: Mapping[str, str], body: bytes) -> Hint:
         """Refuse all of them."""
@@ -39,7 +46,8 @@ class FakeForge:
     ) -> Sequence[Evidence]:
         """Tell what is known of a branch."""
         self._ask()
-        sha = self.heads.get(f"{project.repo}:{branch}", "")
+        base = BASE if branch == project.branch and not self.empty else ""
+        sha = self.heads.get(f"{project.repo}:{branch}", base)
         if not sha:
             return []
         told: list[tuple[str, dict[str, Json]]] = [
@@ -86,7 +94,7 @@ class FakeForge:
 
     def _ask(self) -> None:
         if self.down:
-            raise ForgeFailed("the forge is down")
+            raise ForgeFailed(self.says)
 
 
 class ForgeConformance:

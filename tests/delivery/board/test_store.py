@@ -116,3 +116,14 @@ async def test_texts_and_labels_have_limits(store: BoardStore):
             await store.say(SHOP, 1, text, "ada")
     with pytest.raises(BadRequest, match="at most 50 labels"):
         await store.label(SHOP, 1, {str(n) for n in range(51)})
+
+
+async def test_who_moved_an_issue_and_what_it_is_about_is_read_with_it(store: BoardStore):
+    await store.new(SHOP, Draft("Shoes", "Both sizes"), "ada")
+    (read,) = await store.issues(SHOP, [1])
+    assert (read.moved_by, read.description) == ("ada", "Both sizes")
+    await store.move(SHOP, 1, "To Analyse", "ben")
+    await store.say(SHOP, 1, "hm", "cy")
+    assert [one.moved_by for one in await store.issues(SHOP, [1])] == ["ben"]
+    await store.shift(SHOP, 1, "in-progress")
+    assert [one.moved_by for one in await store.issues(SHOP, [1])] == [""]

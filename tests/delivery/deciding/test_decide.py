@@ -17,6 +17,7 @@ from millpond.delivery.deciding.actions import (
     CancelTask,
     CreateTask,
     Finish,
+    Heed,
     ParkTask,
     PassOn,
     Push,
@@ -161,6 +162,19 @@ def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     found = run(TASK, world=replace(WORLD, spend=Spend(22.0, 40.0, 3.0)))
     limits = (3.0, 200, 0, Budget())
     assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
+
+
+def test_a_repository_without_its_base_branch_is_waited_for_ever_less_often():
+    empty = replace(WORLD, lacks_base="/srv/shop.git")
+    for waited_s, soon_s in ((0, 5.0), (2000, 100.0), (86400, 300.0)):
+        (wait,) = run(replace(shown(Key.IN_PROGRESS), since=NOW - waited_s), world=empty)
+        assert isinstance(wait, Wait)
+        assert wait.reason == "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
+        assert wait.until == NOW + soon_s
+    (wait,) = run(None, issue(Key.TO_ANALYSE, updated_at=NOW + 50), world=empty)
+    assert wait == Wait("/srv/shop.git has no branch main: push main, then a task begins by itself", NOW + 5)
+    (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
+    assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 
 
 def test_what_is_promised_to_other_jobs_is_not_given_twice():
@@ -352,10 +366,51 @@ def test_a_verdict_by_comment_counts_at_once_and_once():
 
 def test_comments_from_before_the_gate_do_not_count():
     at = issue(comments=(Comment("5", NOW - 9, "/approve", "ada"),))
-    (done, *_) = run(replace(TASK, stage="testing", phase=Phase.WORKING), at, (job(JobState.SUCCEEDED),))
+    busy = replace(TASK, stage="testing", phase=Phase.WORKING)
+    heed, told = run(busy, at, (job(JobState.SUCCEEDED),))
+    assert heed == Heed(True, "ada", (NOW - 9, "5"))
+    assert told == Tell(
+        "SH-1: the /approve of ada counts for nothing, since nothing waits for a verdict at testing now; "
+        "it will be asked for where one is needed.",
+        "1:5:unheard",
+    )
+    busy = folded(busy, (heed,), NOW)
+    (done, *_) = run(busy, at, (job(JobState.SUCCEEDED),))
     assert done == Succeed(7, SHA, (NOW - 9, "5"))
-    gated = replace(folded(replace(TASK, stage="testing", phase=Phase.WORKING), (done,), NOW), shown="code_review")
+    gated = replace(folded(busy, (done,), NOW), shown="code_review")
     assert "waits for a person" in reason(run(gated, at, evidence=TESTED))
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (shown(Key.IN_PROGRESS, not_before=NOW + 9), "nothing waits for a verdict at development now"),
+        (shown(Key.IN_PROGRESS, phase=Phase.GATED), "nothing waits for a verdict at development now"),
+        (shown(Key.BLOCKED, phase=Phase.PARKED, parked_as=Key.BLOCKED), "since it is parked (`millpond why SH-1`"),
+        (shown(Key.DONE, phase=Phase.DONE), "since it is done."),
+        (shown(Key.CANCELLED, phase=Phase.CANCELLED), "since it was cancelled."),
+    ],
+)
+def test_a_verdict_that_nothing_waits_for_is_answered_once(task: Task, told: str):
+    said = (Comment("5", NOW, "/reject", "ada"), Comment("6", NOW + 1, "/approve", ours=True))
+    at = issue(task.shown, comments=said)
+    heed, answer = run(task, at)
+    assert isinstance(answer, Tell)
+    assert "the /reject of ada counts for nothing" in answer.text
+    assert told in answer.text
+    after = folded(task, (heed, answer), NOW)
+    assert after == replace(task, mark=(NOW, "5"), version=task.version + 1)
+    assert not any(isinstance(one, Heed | Tell) for one in run(after, at))
+    other = issue(task.shown, comments=(Comment("5", NOW, "I would /approve that", "ada"),))
+    assert not any(isinstance(one, Heed | Tell) for one in run(task, other))
+
+
+def test_while_a_job_is_active_or_a_verdict_is_awaited_none_is_answered():
+    at = issue(Key.IN_PROGRESS, comments=(Comment("5", NOW, "/approve", "ada"),))
+    busy = shown(Key.IN_PROGRESS, phase=Phase.WORKING, attempts=1)
+    assert "runs" in reason(run(busy, at, (job(JobState.RUNNING),)))
+    (used,) = run(shown(Key.CODE_REVIEW, stage="testing", phase=Phase.GATED), at, evidence=TESTED)
+    assert isinstance(used, UseVerdict)
 
 
 def test_where_column_and_comment_contradict_it_is_no():
@@ -534,8 +589,9 @@ def test_cancelled_stops_the_job_first_and_asks_it_once():
 def test_a_command_cancels_too_and_then_the_board_shows_it():
     asked = replace(TASK, phase=Phase.WORKING, attempts=1, cancelling="ada")
     assert run(asked, jobs=(job(JobState.RUNNING),)) == (StopJob(7, "cancelled by ada"),)
-    (gone,) = run(asked, jobs=(job(JobState.CANCELLED),), world=replace(WORLD, urgent=False))
-    assert gone == CancelTask("cancelled by ada")
+    gone, told = run(asked, jobs=(job(JobState.CANCELLED),), world=replace(WORLD, urgent=False))
+    assert gone == CancelTask("cancelled by ada", by="ada")
+    assert told == Tell("SH-1 was cancelled by ada.", "1:end")
     after = folded(asked, (gone,), NOW)
     assert isinstance(run(replace(after, used=Input.NONE))[0], Show)
     assert isinstance(run(replace(after, used=Input.NONE), issue(Key.CANCELLED))[0], Wait)
@@ -547,7 +603,7 @@ def test_a_command_cancels_a_task_whose_issue_is_gone(phase: Phase):
     assert decide(None, asked, (job(JobState.RUNNING),), (), NOW, WORLD) == (StopJob(7, "cancelled by ada"),)
     assert "asked to stop" in reason(decide(None, asked, (job(JobState.RUNNING, stop=True),), (), NOW, WORLD))
     (gone,) = decide(None, asked, (job(JobState.CANCELLED),), (), NOW, WORLD)
-    assert gone == CancelTask("cancelled by ada")
+    assert gone == CancelTask("cancelled by ada", by="ada")
     assert folded(asked, (gone,), NOW).phase is Phase.CANCELLED
 
 
@@ -636,6 +692,7 @@ WORLDS = st.builds(
     after=st.lists(st.builds(Dependency, st.just("SH-2"), st.booleans(), st.booleans()), max_size=1).map(tuple),
     head=SHAS,
     paused_until=TIMES,
+    lacks_base=st.sampled_from(["", "", "/srv/shop.git"]),
 )
 WHILE_ACTIVE = (Arm, Show, Acknowledge, StopJob, Wait)
 
@@ -647,7 +704,8 @@ def checked(
     assert all(action.reason for action in actions if isinstance(action, Wait))
     assert len(actions) == 1 or not any(isinstance(action, Wait) for action in actions)
     if any(job.active for job in jobs):
-        assert all(isinstance(action, WHILE_ACTIVE) for action in actions)
+        allowed = WHILE_ACTIVE if task.open else (*WHILE_ACTIVE, Heed, Tell)
+        assert all(isinstance(action, allowed) for action in actions)
         stops = [action for action in actions if isinstance(action, StopJob)]
         assert not stops or world.board.cancels(at.state) or task.cancelling
     for action in actions:

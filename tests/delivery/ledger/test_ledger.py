@@ -180,7 +180,7 @@ async def test_a_decision_writes_job_evidence_and_outbox(ledger: Ledger):
         ("alert", {"text": "look"}),
         ("comment", {"text": "hi"}),
     ]
-    assert (await ledger.events(task.id))[:2] == ["created", "StartJob"]
+    assert (await ledger.events(task.id))[:2] == ["created", "job-queued"]
 
 
 async def test_gates_are_written_down_for_people(ledger: Ledger, db: Any):

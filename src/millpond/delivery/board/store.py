@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -111,20 +111,21 @@ class BoardStore:
                 "created_at": at,
                 "updated_at": at,
                 "revision": counters.revision,
+                "moved_by": by[:MAX_AUTHOR],
             }
             connection.execute(sa.insert(ISSUES).values(**values))
             return _card(connection, project, counters.last_number)
 
         return await self._said(project, write)
 
-    async def move(self, project: Project, number: int, column: str) -> Card:
+    async def move(self, project: Project, number: int, column: str, by: str = "") -> Card:
         """Move an issue as a person does, to a column by its id or name; where it stands already it counts as said.
 
         Raises `NotFound`.
         """
 
         def write(connection: Connection, at: float) -> Card:
-            _place(connection, project, number, _find(_columns(connection, project), column), at)
+            _place(connection, project, number, _find(_columns(connection, project), column), at, by[:MAX_AUTHOR])
             return _card(connection, project, number)
 
         return await self._said(project, write)
@@ -188,7 +189,10 @@ class BoardStore:
         def read(connection: Connection) -> list[Issue]:
             mine = sa.and_(_I.project == _board(project), _I.number.in_(list(numbers)))
             rows = connection.execute(sa.select(ISSUES).where(mine)).all()
-            return [_issue(project, row, _comments(connection, project, row.number)) for row in rows]
+            return [
+                replace(_issue(project, row, _comments(connection, project, row.number)), description=row.description)
+                for row in rows
+            ]
 
         return await self.db.read(read)
 
@@ -199,7 +203,7 @@ class BoardStore:
             found = next((one for one in _columns(connection, project) if one.id == state), None)
             if found is None:
                 raise NotFound(f"the board of {project.name} has no column {state[:80]!r}")
-            _place(connection, project, number, found, at)
+            _place(connection, project, number, found, at, "")
 
         await self._write(write, project)
 
@@ -277,13 +281,13 @@ def _change(connection: Connection, project: Project, number: int, at: float, **
         raise _missing(project, number)
 
 
-def _place(connection: Connection, project: Project, number: int, state: State, at: float) -> None:
+def _place(connection: Connection, project: Project, number: int, state: State, at: float, by: str) -> None:
     here = sa.and_(_I.project == _board(project), _I.number == number)
     found = connection.execute(sa.select(_I.state).where(here)).scalar_one_or_none()
     if found is None:
         raise _missing(project, number)
     if found != state.id:
-        _change(connection, project, number, at, state=state.id)
+        _change(connection, project, number, at, state=state.id, moved_by=by)
 
 
 def _add(connection: Connection, project: Project, number: int, said: tuple[str, str, str | None], at: float) -> None:
@@ -317,7 +321,8 @@ def _comments(connection: Connection, project: Project, number: int) -> tuple[Co
 
 def _issue(project: Project, row: sa.Row[Any], comments: tuple[Comment, ...] = ()) -> Issue:
     labels = frozenset(json.loads(row.labels))
-    return Issue(str(row.number), project.name, row.number, row.title, row.state, row.updated_at, labels, comments)
+    place = (str(row.number), project.name, row.number, row.title, row.state, row.updated_at)
+    return Issue(*place, labels, comments, moved_by=row.moved_by)
 
 
 def _missing(project: Project, number: int) -> NotFound:

@@ -37,6 +37,8 @@ ISSUES = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    # Who moved it where it stands; empty: this system.
+    sa.Column("moved_by", sa.String, nullable=False, server_default=""),
     sa.Index("ix_board_issues_revision", "project", "revision"),
     sa.Index("ix_board_issues_state", "project", "state", "number"),
 )

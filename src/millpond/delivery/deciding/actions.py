@@ -20,6 +20,8 @@ class CreateTask:
     stage: str
     options: Options
     state: str
+    by: str = ""
+    """Who moved it there; empty: the tracker does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,10 @@ class ParkTask:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A person took the task up again. `state`: by that column; empty: by a command."""
+    """A person took the task up again. `state`: by that column; empty: by a command. `by`: who, as far as known."""
 
     state: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class CancelTask:
 
     reason: str
     column: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,15 @@ class UseVerdict:
     by: str
     mark: Mark
     column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heed:
+    """A person's verdict in a comment came when none was awaited: comments up to `mark` are answered, and are old."""
+
+    approved: bool
+    by: str
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +210,7 @@ Action: TypeAlias = (
     | Release
     | CancelTask
     | UseVerdict
+    | Heed
     | Show
     | Acknowledge
     | Tell

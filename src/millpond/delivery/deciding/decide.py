@@ -34,14 +34,21 @@ from millpond.delivery.deciding.actions import (
     UseVerdict,
     Wait,
 )
+from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.hearing import unheard
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
+from millpond.delivery.spans import span
 
 Rule: TypeAlias = Callable[[Look], tuple[Action, ...]]
 MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
+WORKTREES = frozenset({"command", "agent"})
+"""Steps that begin in a worktree of the branch, or of its base."""
+SOON_S, SELDOM_S, SLOWER = 5.0, 300.0, 0.05
+"""How often it is looked for a base branch: at first, at the least, and how much of what was waited already."""
 SEES_ANEW = frozenset(
     {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
 )
@@ -69,7 +76,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
     if task.cancelling:
-        return _taken_back(jobs, f"cancelled by {task.cancelling}", "")
+        return _taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -88,16 +95,22 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         if not isinstance(shown[0], Wait):
             return shown
         until = shown[0].until
+        if answer := unheard(issue, task):
+            return answer
     if not world.board.starts(issue.state):
         told = f"{task.key} is {task.phase}" if task else "it does not stand at To Analyse (or its alias)"
         return (Wait(told, until),)
     if task is not None and task.used is Input.START:
         return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
     if (left_s := grace_left(issue, now, world)) > 0:
-        return (Wait(f"grace period, {left_s:.0f} s left", now + left_s),)
+        return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
+    if world.lacks_base:
+        return _unpushed(world, "a task begins", now, issue.updated_at)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
-    return (CreateTask(stage, options, issue.state),) if stage else (Wait("its labels skip every stage"),)
+    return (
+        (CreateTask(stage, options, issue.state, issue.moved_by),) if stage else (Wait("its labels skip every stage"),)
+    )
 
 
 def _arm(look: Look) -> tuple[Action, ...]:
@@ -109,17 +122,21 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     if not by and not look.world.board.cancels(look.issue.state):
         return ()
     if not by and (left_s := grace_left(look.issue, look.now, look.world)) > 0:
-        return (Wait(f"it stands at Cancelled; grace period, {left_s:.0f} s left", look.now + left_s),)
-    reason = f"cancelled by {by}" if by else "the issue was moved to Cancelled"
-    return _taken_back(look.jobs, reason, look.issue.state if look.world.board.cancels(look.issue.state) else "")
+        return (Wait(f"it stands at Cancelled; grace period, {span(left_s)} left", look.now + left_s),)
+    who = by or look.issue.moved_by
+    reason = f"cancelled by {by}" if by else f"the issue was moved to Cancelled{f' by {who}' if who else ''}"
+    column = look.issue.state if look.world.board.cancels(look.issue.state) else ""
+    actions = _taken_back(look.jobs, reason, column, who)
+    ends = by and isinstance(actions[0], CancelTask)
+    return (*actions, Tell(f"{look.task.key} was {reason}.", f"{look.task.id}:end")) if ends else actions
 
 
-def _taken_back(jobs: Sequence[Job], reason: str, column: str) -> tuple[Action, ...]:
+def _taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
     """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
     if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
         return stops or (Wait(f"cancelled; job {running[0].id} was asked to stop"),)
-    return (CancelTask(reason, column),)
+    return (CancelTask(reason, column, by),)
 
 
 def _active(look: Look) -> tuple[Action, ...]:
@@ -130,6 +147,12 @@ def _active(look: Look) -> tuple[Action, ...]:
     if job.state is JobState.RUNNING:
         return rest(look, f"{name} runs")
     return rest(look, f"{name} is queued" + (f": {look.world.line}" if look.world.line else ""))
+
+
+def _unheard(look: Look) -> tuple[Action, ...]:
+    """Answer a verdict in a comment that came when none was awaited."""
+    awaited = look.task.phase is Phase.GATED and look.waits_for_person
+    return () if awaited else unheard(look.issue, look.task)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -168,8 +191,8 @@ def _parked(look: Look) -> tuple[Action, ...]:
     if task.used is not Input.START and look.world.board.resumes(look.issue.state):
         left_s = grace_left(look.issue, look.now, look.world)
         if left_s <= 0:
-            return (Release(look.issue.state),)
-        return (Wait(f"parked: {task.reason}; to be resumed, grace period {left_s:.0f} s", look.now + left_s),)
+            return (Release(look.issue.state, look.issue.moved_by),)
+        return (Wait(f"parked: {task.reason}; to be resumed, grace period {span(left_s)}", look.now + left_s),)
     return rest(look, f"parked: {task.reason}")
 
 
@@ -228,11 +251,12 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     column = look.world.board.verdict(issue.state) if task.used is not Input.VERDICT else None
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
-        return (Wait(f"a verdict by column; grace period, {left_s:.0f} s left", look.now + left_s),)
+        return (Wait(f"a verdict by column; grace period, {span(left_s)} left", look.now + left_s),)
     words = [word for word in (said[0] if said else None, column) if word is not None]
     if not words:
         return ()
-    by = said[1].author if said and said[1].author else "the board" if column is not None else "a comment"
+    moved = look.issue.moved_by or "the board" if column is not None else "a comment"
+    by = said[1].author if said and said[1].author else moved
     return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else ""),)
 
 
@@ -245,9 +269,12 @@ def _gated(look: Look) -> tuple[Action, ...]:
     waiting = [(rule, ruling) for rule, ruling in look.rulings if ruling.word is Word.WAITING]
     if waiting:
         return _waits(look, stage, "; ".join(ruling.reason for _, ruling in waiting))
-    reason = "; ".join(ruling.reason for _, ruling in look.rulings) or "no gates"
+    reason = "; ".join(ruling.reason for _, ruling in look.rulings)
     following = look.world.pipeline.next(stage.name, look.world.project, task.options)
-    return (PassOn(following, reason),) if following else (Finish(reason),)
+    if following:
+        return (PassOn(following, reason),)
+    text = ending(task, look.world.project, [*look.world.past, *look.evidence])
+    return (Finish(reason), Tell(text, f"{task.id}:end"))
 
 
 def _waits(look: Look, stage: Stage, reason: str) -> tuple[Action, ...]:
@@ -255,7 +282,7 @@ def _waits(look: Look, stage: Stage, reason: str) -> tuple[Action, ...]:
     if look.waits_for_person or until is None:
         return rest(look, f"{stage.name}: {reason}")
     if look.now >= until:
-        text = f"{stage.name} waited {stage.gate_timeout_s:.0f} s for its gates: {reason}"
+        text = f"{stage.name} waited {span(stage.gate_timeout_s)} for its gates: {reason}"
         return failing.park(look, text, Key.NEEDS_INPUT)
     return rest(look, f"{stage.name}: {reason}", until)
 
@@ -269,8 +296,8 @@ def _ready(look: Look) -> tuple[Action, ...]:
     if task.not_before > look.now:
         left_s = task.not_before - look.now
         tries = f"{look.tried} of {stage.attempts} attempts made"
-        return rest(look, f"{stage.name}: tried again in {left_s:.0f} s ({tries}): {task.reason}", task.not_before)
-    if held := _depends(look):
+        return rest(look, f"{stage.name}: tried again in {span(left_s)} ({tries}): {task.reason}", task.not_before)
+    if held := _depends(look) or _baseless(look, stage):
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
@@ -299,10 +326,26 @@ def _depends(look: Look) -> tuple[Action, ...]:
     return ()
 
 
+def _baseless(look: Look, stage: Stage) -> tuple[Action, ...]:
+    """Hold a task whose worktree would be made from a branch that nobody has pushed yet."""
+    if not look.world.lacks_base or stage.step not in WORKTREES:
+        return ()
+    (wait,) = _unpushed(look.world, f"{look.task.key} goes on", look.now, look.task.since)
+    return rest(look, f"{stage.name}: {wait.reason}", wait.until)
+
+
+def _unpushed(world: World, then: str, now: float, since: float) -> tuple[Wait]:
+    """Wait for a base branch that nobody has pushed yet, and look for it ever less often."""
+    soon_s = min(max((now - since) * SLOWER, SOON_S), SELDOM_S)
+    branch = world.project.branch
+    return (Wait(f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself", now + soon_s),)
+
+
 RULES: tuple[Rule, ...] = (
     _arm,
     _cancelled,
     _active,
+    _unheard,
     _ended,
     _parked,
     _unknown_stage,

@@ -15,6 +15,7 @@ from millpond.delivery.deciding.actions import (
     Arm,
     CancelTask,
     Finish,
+    Heed,
     ParkTask,
     PassOn,
     Push,
@@ -43,6 +44,8 @@ def fold(task: Task, action: Action, now: float) -> Task:
             return replace(task, shown=state)
         case UseVerdict():
             return _used(task, action)
+        case Heed(mark=mark):
+            return replace(task, mark=max(task.mark, mark))
         case Push():
             return _pushed(_used(task, action), action, now)
     if found := _step(task, action):

@@ -42,6 +42,10 @@ class World:
     after: tuple[Dependency, ...] = ()
     head: str = ""
     """Where the forge has the task's branch; empty: not known, or there is none."""
+    past: tuple[Evidence, ...] = ()
+    """All that the task showed, where it may be done by this look."""
+    lacks_base: str = ""
+    """The repository that has no base branch to begin from; empty: it has one, or it is not asked for."""
     line: str = ""
     """What a queued job waits for, in words."""
     paused_until: float = 0.0

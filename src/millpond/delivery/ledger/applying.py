@@ -16,7 +16,6 @@ from millpond.delivery.deciding.actions import (
     Acknowledge,
     Action,
     Alert,
-    Arm,
     CreateTask,
     ParkTask,
     SendBack,
@@ -27,9 +26,9 @@ from millpond.delivery.deciding.actions import (
     Tell,
     TryAgain,
     UseVerdict,
-    Wait,
 )
 from millpond.delivery.deciding.folding import fold, verdict
+from millpond.delivery.deciding.words import event
 from millpond.delivery.ledger import outbox, queue
 from millpond.delivery.ledger.books import note
 from millpond.delivery.ledger.queue import DAY_S
@@ -81,9 +80,10 @@ def carry_out(connection: Connection, now: float, task: Task, actions: Iterable[
     for action in actions:
         _beside(connection, now, after, action)
         after = fold(after, action, now)
-        if not isinstance(action, Wait | Arm | Acknowledge):
+        if found := event(action):
+            word, detail = found
             about = (task.project, task.issue, task.id)
-            note(connection, now, about, type(action).__name__, stage=after.stage, phase=str(after.phase))
+            note(connection, now, about, word, stage=after.stage, phase=str(after.phase), **detail)
     if after == task:
         return task
     after = replace(after, version=task.version + 1)
@@ -101,12 +101,14 @@ def create(connection: Connection, now: float, project: Project, issue: Issue, a
         shown=action.state,
         options=action.options,
         created_at=now,
+        mark=issue.mark,  # what people said before it began is about nothing of it
     )
     created = insert_new(connection, TASKS, task_values(made))
     is_open = sa.and_(_T.project == project.name, _T.issue == issue.id, _T.phase.in_(sorted(OPEN)))
     task = task_of(connection.execute(sa.select(TASKS).where(is_open)).one())
     if created:
-        note(connection, now, (task.project, task.issue, task.id), "created", key=key, stage=task.stage)
+        word, detail = event(action) or ("", {})
+        note(connection, now, (task.project, task.issue, task.id), word, key=key, stage=task.stage, **detail)
     return task, created
 
 

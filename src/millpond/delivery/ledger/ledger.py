@@ -65,6 +65,12 @@ class Ledger:
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [evidence_of(row) for row in reversed(rows)]
 
+    async def history(self, task: Task) -> list[Evidence]:
+        """Give what a task showed in all of its visits, the newest of it."""
+        query = sa.select(EVIDENCE).where(EVIDENCE.c.task == task.id).order_by(EVIDENCE.c.id.desc()).limit(MAX_EVIDENCE)
+        rows = await self._books.read(lambda connection: connection.execute(query).all())
+        return [evidence_of(row) for row in reversed(rows)]
+
     async def spend(self, task: Task) -> Spend:
         """Give what a task and its project today have spent, and what active jobs may still spend."""
         return await self._books.read(
@@ -120,7 +126,7 @@ class Ledger:
                 found = _put(connection, replace(found, options=replace(found.options, task_usd=task_usd)))
             return carry_out(connection, now, found, [Release()])
 
-        return await self._by_person(Point.RELEASE, task, by, "release", change)
+        return await self._by_person(Point.RELEASE, task, by, "release-ordered", change)
 
     async def hurry(self, task: int, by: str) -> Task:
         """Have the next attempt made now: a parked task goes on, one that backs off waits no more.
@@ -135,7 +141,7 @@ class Ledger:
                 raise Conflict(f"{found.key} is {found.phase}; there is no attempt to make sooner")
             return _put(connection, replace(found, not_before=0.0, version=found.version + 1))
 
-        return await self._by_person(Point.HURRY, task, by, "retry", change)
+        return await self._by_person(Point.HURRY, task, by, "retry-ordered", change)
 
     async def park(self, task: int, by: str, reason: str) -> Task:
         """Hold a task that has no active job, until it is released. Raises `NotFound`, `Conflict`."""
@@ -145,7 +151,7 @@ class Ledger:
                 raise Conflict(f"{found.key} is {found.phase}; only a task without a job can be parked")
             return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT)])
 
-        return await self._by_person(Point.PARK, task, by, "park", change)
+        return await self._by_person(Point.PARK, task, by, "park-ordered", change)
 
     async def cancel(self, task: int, by: str) -> Task:
         """Take a task back: its job is asked to stop, then it ends. Raises `NotFound`, `Conflict`."""
@@ -158,7 +164,7 @@ class Ledger:
             asked = _put(connection, replace(found, cancelling=by, version=found.version + 1))
             return carry_out(connection, now, asked, stops)
 
-        return await self._by_person(Point.CANCEL, task, by, "cancel", change)
+        return await self._by_person(Point.CANCEL, task, by, "cancel-ordered", change)
 
     async def say(self, task: int, by: str, *, approved: bool) -> Task:
         """Give a person's verdict on what a task waits with at a gate. Raises `NotFound`, `Conflict`."""
@@ -170,7 +176,7 @@ class Ledger:
             applying.show(connection, now, found, verdict(found, said, now))
             return _put(connection, replace(found, version=found.version + 1))
 
-        return await self._by_person(Point.VERDICT, task, by, "verdict", change)
+        return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change)
 
     # what is shown
 
@@ -216,7 +222,7 @@ class Ledger:
                 raise NotFound(f"there is no task {task}")
             now = self._books.now(connection)
             after = change(connection, now, found)
-            note(connection, now, (after.project, after.issue, after.id), f"person-{what}", by=by)
+            note(connection, now, (after.project, after.issue, after.id), what, by=by)
             nudge(connection, now, after.project, after.issue, urgent=True)
             return after
 

@@ -114,7 +114,7 @@ class Workspaces:
             await self._copy(bare)
             found = await self._heads(project, heads)
             if not found.get(project.branch):
-                raise WorkspaceFailed(f"{project.repo} has no branch {project.branch}", permanent=True)
+                raise WorkspaceFailed(f"{project.repo} has no branch {project.branch}: push it", permanent=True)
             await self._fetch(project, bare, [name for name in heads if found.get(name)])
             await self._remove(path, bare)
             start = found.get(branch) or await self._known(bare, sha) or found[project.branch]

@@ -1,0 +1,154 @@
+"""Why an issue is where it is, and what a person can do about it: what ``why``, ``task show`` and ``drift`` tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from millpond.adapters.localboard import LocalBoard
+from millpond.app.pipelines import PipelineRefused
+from millpond.delivery.board import board
+from millpond.delivery.budget import used_for
+from millpond.delivery.deciding import advice
+from millpond.delivery.deciding.actions import Action, Wait
+from millpond.delivery.deciding.advice import Standing
+from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.definition import FILE
+from millpond.delivery.model import Issue, JobState, Key, Phase, Project, Task
+from millpond.delivery.naming import parse_key
+from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.rates import Use
+from millpond.errors import NotFound
+
+if TYPE_CHECKING:
+    from millpond.app.application import App
+
+WHY_S = 5.0
+"""How long is waited for tracker and forge when somebody asks why."""
+FIND_S = 20.0
+"""How long a board is listed to find an issue that has no task."""
+CHECK = "`millpond check` asks tracker and forge about each project"
+NEEDED = ("looks", "worker", "outbox")
+"""The parts without which no issue goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What an issue waits for, or what would be done about it now; and what a person can do. `next` empty: nothing."""
+
+    verdict: str
+    next: str = ""
+
+
+async def find_task(app: App, name: str) -> Task:
+    """Find a task by its key or its number. Raises `NotFound`."""
+    ledger = app.delivering.ledger
+    number = int(name[:18]) if name.isascii() and name.isdigit() else None
+    found = await (ledger.task(number) if number is not None else ledger.by_key(name))
+    if found is None and number is None:
+        found = await ledger.by_key(name.upper())
+    if found is None:
+        raise NotFound(f"there is no task {name[:80]!r}: `millpond task ls --all` lists them")
+    return found
+
+
+async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
+    """Say why an issue is where it is; None: that is no issue's key, or of no project. Raises `NotFound`."""
+    parsed, projects = parse_key(key), app.delivering.projects.values()
+    if parsed is None or not projects or key in app.repositories:
+        return None
+    project = next((one for one in projects if one.prefix.casefold() == parsed[0].casefold()), None)
+    if project is None:
+        raise NotFound(advice.unknown_prefix(parsed[0], [(one.prefix, one.name) for one in projects]))
+    key = f"{project.prefix}-{parsed[1]}"
+    task = await app.delivering.ledger.by_key(key)
+    issue_id = task.issue if task is not None else await _issue_id(app, project, parsed[1])
+    facts: dict[str, Any] = {"project": project.name, "issue": issue_id}
+    if task is not None:
+        facts |= await _facts(app, task)
+    if off := [name for name in NEEDED if not app.delivering.parts.part(name).enabled]:
+        facts["switched off"] = ", ".join(off)
+    found = await why_issue(app, project, issue_id, (key, task))
+    return {"verdict": found.verdict, "next": found.next, "facts": facts}
+
+
+async def _facts(app: App, task: Task) -> dict[str, Any]:
+    told: dict[str, Any] = {"task": task.id, "stage": task.stage, "phase": str(task.phase), "branch": task.branch}
+    told |= {"sha": task.sha, "attempts": task.attempts, "since": task.since}
+    if task.phase is Phase.READY and task.not_before > app.clock.now():
+        told["next attempt"] = task.not_before
+    if task.reason and task.phase in {Phase.DONE, Phase.CANCELLED}:
+        told["reason"] = task.reason
+    gates = await app.delivering.showing.gates(task) if task.open else []
+    return told | {f"gate {one['gate']}": f"{one['word']}: {one['reason']}" for one in gates}
+
+
+async def why_issue(
+    app: App, project: Project, issue: str, about: tuple[str, Task | None], use: Use = Use.URGENT
+) -> Why:
+    """Say what an issue waits for, and what a person can do. `about`: its key and task; `use`: what asking is worth."""
+    try:
+        async with asyncio.timeout(WHY_S):
+            with used_for(use):
+                actions = await app.delivering.engine.why(project, issue)
+    except PipelineRefused as error:
+        return Why(f"it can't be looked at: {error}", advice.refused(project.repo, FILE, project.branch))
+    except (TrackerFailed, ForgeFailed) as error:
+        return Why(f"it can't be looked at: {error}", CHECK)
+    except TimeoutError:
+        return Why(f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s", CHECK)
+    begins = "elsewhere and back" in told(actions)
+    return Why(told(actions), advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
+
+
+def _acts(actions: tuple[Action, ...]) -> bool:
+    return not isinstance(actions[0], Wait) or "grace period" in actions[0].reason
+
+
+async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -> Standing:
+    (key, task), of = about, app.delivering
+    asks = question = False
+    if task is not None and task.phase is Phase.GATED:
+        gates = await of.showing.gates(task)
+        asks = any(one["gate"] == HUMAN and one["word"] == Word.WAITING for one in gates)
+    if task is not None and task.phase is Phase.PARKED:
+        jobs = await of.ledger.jobs.of(task.id)
+        question = bool(jobs) and jobs[-1].state is JobState.ASKED
+    start = board.names(app.config.tracker.states)[Key.TO_ANALYSE]
+    embedded = isinstance(of.bare_tracker, LocalBoard)
+    return Standing(key, task, app.clock.now(), asks, question, embedded, start, begins)
+
+
+def told(actions: tuple[Action, ...]) -> str:
+    """Write in words what is decided."""
+    if isinstance(actions[0], Wait):
+        return actions[0].reason
+    return "to be done now: " + "; ".join(_words(action) for action in actions)
+
+
+def _words(action: Action) -> str:
+    named = {"stage", "reason", "state", "step", "text"}
+    values: Mapping[str, Any] = {name: value for name, value in asdict(action).items() if name in named and value}
+    details = ", ".join(f"{name} {str(value)[:120]}" for name, value in values.items())
+    name = "".join(f" {char.lower()}" if char.isupper() else char for char in type(action).__name__).strip()
+    return f"{name} ({details})" if details else name
+
+
+async def _issue_id(app: App, project: Project, number: int) -> str:
+    """Find an issue that has no task by its number. Raises `NotFound`."""
+    of = app.delivering
+    columns = frozenset((await of.states.board(project)).groups)
+    try:
+        async with asyncio.timeout(FIND_S):
+            listing = await of.tracker.changed(project, columns, 0.0)
+    except TimeoutError as error:
+        text = f"{project.prefix}-{number} has no task, and the board took more than {FIND_S:g} s to be listed"
+        raise NotFound(f"{text}: ask again in a minute") from error
+    except TrackerFailed as error:
+        raise NotFound(f"{project.prefix}-{number} has no task, and the board can't be asked: {error}") from error
+    found: list[Issue] = [one for one in listing.issues if one.number == number]
+    if not found:
+        raise NotFound(f"the board of {project.name} has no issue {number}")
+    return found[0].id

@@ -1,0 +1,84 @@
+"""What a person can do about an issue now: the next step in a line, with the command. PURE.
+
+It is for people only; nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from millpond.delivery.model import Phase, Task
+
+BUDGET = "budget"
+"""A word of each reason that says that money is spent (`gates.overspent`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an issue stands. `asks`: a person's verdict is awaited; `question`: its last job has one."""
+
+    key: str
+    task: Task | None
+    now: float
+    asks: bool = False
+    question: bool = False
+    embedded: bool = True
+    """Whether the board is Millpond's own, so that commands write to it."""
+    start: str = "To Analyse"
+    """The column that begins a task."""
+    begins: bool = False
+    """Whether it stands there."""
+
+
+def next_step(at: Standing) -> str:
+    """Say what to do; empty: it goes on by itself, and nothing would make that sooner."""
+    task, key = at.task, at.key
+    if task is None or not task.open:
+        return _begin(at)
+    match task.phase:
+        case Phase.WORKING:
+            return f"`millpond task log {key} --follow` shows what it does"
+        case Phase.PARKED:
+            return f"{_mended(at, task)}; or `millpond task cancel {key}`"
+        case Phase.GATED if at.asks:
+            board = _moved(at, "Approved") + ", or " if at.embedded else "move it to Approved or Rejected, or "
+            return f"{board}`millpond task approve {key}` (or reject), or a comment /approve (or /reject)"
+        case Phase.READY if task.not_before > at.now:
+            return f"`millpond task retry {key}` does not wait for it"
+    return ""
+
+
+def refused(project: str, file: str, branch: str) -> str:
+    """Say what to do about a pipeline that is refused."""
+    return f"mend {file} on {branch} of {project}, push it, and see `millpond check`: its issues go on by themselves"
+
+
+def unknown_prefix(prefix: str, known: Collection[tuple[str, str]]) -> str:
+    """Say that no project has a prefix, and which there are (prefix, project)."""
+    there = ", ".join(f"{one} ({project})" for one, project in sorted(known))
+    return f"no project has the prefix {prefix}; there are: {there}"
+
+
+def _begin(at: Standing) -> str:
+    again = "begins another task" if at.task is not None else "begins it"
+    if (at.begins and at.task is None) or (at.task is not None and at.task.phase is Phase.DONE and not at.begins):
+        return ""
+    if at.begins:
+        return f"move it elsewhere, and back to {at.start}: that {again}"
+    return f"{_moved(at, at.start)} {again}" if at.embedded else f"move it to {at.start}: that {again}"
+
+
+def _mended(at: Standing, task: Task) -> str:
+    release = f"`millpond task release {at.key}`"
+    if at.question:
+        answer = f"`millpond board comment {at.key} ...`" if at.embedded else "in a comment"
+        return f"answer it on the issue ({answer}), then {release}"
+    if BUDGET in task.reason:
+        return f"`millpond task release {at.key} --usd N` with a larger budget"
+    return f"mend that, then {release}"
+
+
+def _moved(at: Standing, column: str) -> str:
+    word = f"'{column}'" if " " in column else column
+    return f"`millpond board move {at.key} {word}`"

@@ -1,0 +1,55 @@
+"""Which tasks one waits for before its first job, and whether they will ever be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from millpond.delivery.deciding.looking import Dependency
+from millpond.delivery.ledger.ledger import Ledger
+from millpond.delivery.model import Phase, Project, Task
+
+MAX_CHAIN = 200
+
+
+class Dependencies:
+    """The dependencies in one ledger."""
+
+    def __init__(self, ledger: Ledger, projects: Mapping[str, Project]) -> None:
+        self._ledger, self._projects = ledger, projects
+
+    async def of(self, task: Task) -> tuple[Dependency, ...]:
+        """Look up the tasks that one waits for; none once its first job began."""
+        if task.visit > 1 or task.attempts or task.phase is not Phase.READY:
+            return ()
+        return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
+
+    def _written(self, key: str) -> str:
+        """Write a task's key, in which case does not count, as its project does."""
+        prefix, hyphen, number = key.rpartition("-")
+        known = {project.prefix.casefold(): project.prefix for project in self._projects.values()}
+        return f"{known.get(prefix.casefold(), prefix)}{hyphen}{number}"
+
+    async def _dependency(self, key: str, own: str) -> Dependency:
+        found = await self._ledger.by_key(key)
+        if found is None:
+            return Dependency(key, why="not begun")
+        if found.phase is Phase.DONE:
+            return Dependency(key, done=True)
+        if found.phase is Phase.CANCELLED:
+            return Dependency(key, hopeless=True, why="was cancelled")
+        if await self._leads_to(found, own):
+            return Dependency(key, hopeless=True, why="waits for it in turn")
+        return Dependency(key, why=str(found.phase))
+
+    async def _leads_to(self, task: Task, own: str) -> bool:
+        """Whether a chain of dependencies comes back."""
+        seen, ahead = set[str](), [task.key, *task.options.after]
+        while ahead and len(seen) < MAX_CHAIN:
+            key = self._written(ahead.pop())
+            if key == own:
+                return True
+            if key not in seen:
+                seen.add(key)
+                found = await self._ledger.by_key(key)
+                ahead += found.options.after if found is not None and found.open else ()
+        return False

@@ -1,0 +1,72 @@
+"""Which settings each step takes, and of what kind: what is misspelt there would be left out in silence. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from millpond.delivery.reading import Table
+
+MOST = 1e9
+
+
+class Kind(StrEnum):
+    """What a setting is."""
+
+    TEXT = "text"
+    WORDS = "a list of words"
+    FLAG = "true or false"
+    NUMBER = "a number"
+    TABLE = "a table"
+
+
+_RUNS = {"argv": Kind.WORDS, "commit": Kind.FLAG, "passes": Kind.WORDS, "stall_s": Kind.NUMBER}
+TAKES: Mapping[str, Mapping[str, Kind]] = {
+    "command": {**_RUNS, "message": Kind.TEXT},
+    "agent": {
+        **_RUNS,
+        "model": Kind.TEXT,
+        "more": Kind.WORDS,
+        "preset": Kind.TEXT,
+        "prices": Kind.TABLE,
+        "prompt": Kind.TEXT,
+        "repeats": Kind.NUMBER,
+    },
+    "merge": {},
+    "deploy": {"sets": Kind.TABLE},
+    "monitor": {
+        "confirm": Kind.NUMBER,
+        "every_s": Kind.NUMBER,
+        "for_s": Kind.NUMBER,
+        "rollback": Kind.FLAG,
+    },
+}
+"""By step; a name means the same wherever it is taken."""
+ANY: Mapping[str, Kind] = {name: kind for takes in TAKES.values() for name, kind in takes.items()}
+"""What at least one step takes: a label's settings go to each of them."""
+
+
+def check(table: Table, takes: Mapping[str, Kind]) -> None:
+    """Note what is not known in a table of settings, and what is of another kind."""
+    for name, kind in takes.items():
+        value = table.raw(name)
+        match kind:
+            case _ if value is None:
+                continue
+            case Kind.NUMBER:
+                table.number(name, 0, 0, MOST)
+            case Kind.FLAG:
+                table.flag(name)
+            case Kind.TEXT if isinstance(value, str):
+                continue
+            case Kind.TABLE if isinstance(value, Mapping):
+                continue
+            case Kind.WORDS if isinstance(value, list) and all(isinstance(word, str) for word in value):
+                continue
+            case _:
+                table.wrong(name, f"this is {kind}")
+    if takes:
+        table.close()
+    else:
+        for name in table.keys:
+            table.wrong(name, "this step takes no settings")
