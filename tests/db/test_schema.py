@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.db.whole import migrated, statements
 
 from millpond.access.tokens import METADATA as ACCESS
 from millpond.artifacts.tables import METADATA as ARTIFACTS
@@ -88,8 +90,34 @@ def test_a_file_that_is_no_database_is_named_with_the_next_step(tmp_path: Path, 
     assert path.read_bytes() == content
 
 
+def test_a_new_file_gets_what_the_migrations_would_make(tmp_path: Path):
+    """Else: `python -m tests.db.whole` writes `migrations/head.sql` anew."""
+    schema.ensure(tmp_path / "catalog.sqlite")
+    old = migrated(tmp_path / "old.sqlite")
+    assert statements(tmp_path / "catalog.sqlite") == statements(old)
+    for path in (tmp_path / "catalog.sqlite", old):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT * FROM alembic_version").fetchall() == [(schema.HEAD,)]
+            ((key, value),) = connection.execute("SELECT * FROM meta").fetchall()
+            assert key == "catalog_id"
+            assert re.fullmatch("[0-9a-f]{32}", value)
+
+
+def test_a_new_file_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch):
+    path, broken = tmp_path / "catalog.sqlite", tmp_path / "head.sql"
+    broken.write_text(schema.WHOLE.read_text() + "CREATE TABLE meta (again);")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "WHOLE", broken)
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            schema.ensure(path)
+    assert statements(path) == []
+    schema.ensure(path)
+    assert len(statements(path)) > 40
+
+
 def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch):
-    path = tmp_path / "catalog.sqlite"
+    path = migrated(tmp_path / "catalog.sqlite", "0005")
+    before = statements(path)
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no")
@@ -98,9 +126,9 @@ def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
         patch.setattr("alembic.op.create_index", broken)
         with pytest.raises(RuntimeError):
             schema.ensure(path)
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    assert statements(path) == before
     schema.ensure(path)
+    assert statements(path) == statements(migrated(tmp_path / "new.sqlite"))
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (schema.HEAD,)
 
@@ -126,8 +154,11 @@ def test_a_folder_with_a_percent_sign_is_no_trouble(tmp_path: Path):
     assert (folder / "catalog.sqlite").stat().st_size > 0
 
 
-def test_one_migrates_and_the_others_wait(tmp_path: Path, monkeypatch):
-    real = schema._migrate
+@pytest.mark.parametrize("how", ["_lay", "_migrate"])
+def test_one_migrates_and_the_others_wait(tmp_path: Path, monkeypatch, how: str):
+    real = getattr(schema, how)
+    if how == "_migrate":
+        migrated(tmp_path / "catalog.sqlite", "0005")
     migrating: list[Path] = []
     another = threading.Event()
 
@@ -138,7 +169,7 @@ def test_one_migrates_and_the_others_wait(tmp_path: Path, monkeypatch):
         another.wait(0.2)  # room for one that does not wait
         real(path)
 
-    monkeypatch.setattr(schema, "_migrate", slow)
+    monkeypatch.setattr(schema, how, slow)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(schema.ensure, [tmp_path / "catalog.sqlite"] * 3))
     assert len(migrating) == 1

@@ -1,7 +1,8 @@
 """Which schema a database file has, and how it gets to head.
 
-Alembic is heavy, and a worker has no use for it: it is imported only when there is something to migrate. One process
-migrates at a time (flock); a migration is one transaction, and what was there before it is backed up first.
+Alembic is heavy, and a worker has no use for it: it is imported only when there is something to migrate; an empty file
+gets the whole schema at once. One process migrates at a time (flock); a migration is one transaction, and what was
+there before it is backed up first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,6 +24,8 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision that this Millpond knows, oldest first; the last is head. Kept equal to the migrations by a test."""
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
+WHOLE = MIGRATIONS / "head.sql"
+"""What the migrations make of an empty SQLite file; `python -m tests.db.whole` writes it anew."""
 
 
 def ensure(path: Path) -> None:
@@ -39,7 +43,17 @@ def ensure(path: Path) -> None:
             return
         if found is not None:
             backups.backup(path, path.parent / "backups", 1 + len(REVISIONS), time.time(), label=f"before-{HEAD}")
-        _migrate(path)
+            _migrate(path)
+        else:
+            _lay(path)
+
+
+def _lay(path: Path) -> None:
+    """Lay head's schema into an empty file at once: a sixth of a second less than all migrations, and no Alembic."""
+    catalog = f"INSERT INTO meta VALUES ('catalog_id', '{uuid.uuid4().hex}');"
+    version = f"INSERT INTO alembic_version VALUES ('{HEAD}');"
+    with closing(sqlite.connect(path, writing=True)) as connection:  # what was not committed is rolled back
+        connection.executescript(f"BEGIN IMMEDIATE; {WHOLE.read_text()} {catalog} {version} COMMIT;")
 
 
 def _revision(path: Path) -> str | None:
@@ -70,15 +84,15 @@ def _migrate(path: Path) -> None:
         upgrade(connection)
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to head, within the connection's transaction."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Bring the schema to a revision, within the connection's transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 @contextmanager
