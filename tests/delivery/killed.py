@@ -15,16 +15,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.delivery.driven import SHOP, Driven, Outside
+from tests.delivery.driven import SHOP
+from tests.delivery.ordered import ISSUES, Ordered, Orders
 
 from millpond.db import Database
 from millpond.delivery.ledger.books import Point
 
-ISSUES = ("i1", "i2")
-
 
 def begin(folder: Path) -> None:
-    outside = Outside()
+    outside = Orders()
     for name in ISSUES:
         outside.tracker.put(SHOP, name, state="to-analyse")
     outside.save(folder / "outside")
@@ -33,7 +32,7 @@ def begin(folder: Path) -> None:
 async def run(folder: Path, at: int | None, seen: list[str]) -> list[object]:
     import pickle
 
-    outside: Outside = pickle.loads((folder / "outside").read_bytes())
+    outside: Orders = pickle.loads((folder / "outside").read_bytes())
     left = at
 
     def hook(point: Point, moment: str) -> None:
@@ -47,7 +46,7 @@ async def run(folder: Path, at: int | None, seen: list[str]) -> list[object]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     db = Database.open(folder / "catalog.sqlite", ballast_bytes=0)
-    driven = Driven(db, outside, hook=hook)
+    driven = Ordered(db, outside, hook=hook)
     await driven.drive()
     tasks = [(task.key, str(task.phase), task.stage) for task in await driven.tasks()]
     costs = await driven.ledger.counts()
