@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millpond.app.counterparts import budget_of
 from millpond.app.telling import task_row
 from millpond.delivery.model import JobState, Phase
 
@@ -35,15 +34,14 @@ class Blocks:
         return {**await self._of.breaker.status(), "enabled": self._of.on and self._options.resilience}
 
     async def reconcile(self) -> Told:
-        """Tell of the polls."""
+        """Tell of the polls, and of the tracker's rate budget: that of the process which asks it."""
         return {
             **await self._of.parts.status("reconcile"),
+            **(self._of.asking() if self._of.asks else {}),
             "interval_s": self._options.poll_interval_s,
             "grace_s": self._options.reconcile_grace_s,
             "sweep_interval_s": self._options.sweep_interval_s,
             "projects": sorted(self._of.projects),
-            "pipelines_refused": dict(self._of.pipelines.wrong),
-            "budget": budget_of(self._of.bare_tracker),
         }
 
     async def reaper(self) -> Told:
