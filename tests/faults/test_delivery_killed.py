@@ -13,7 +13,7 @@ import pytest
 from millpond.delivery.ledger.books import Point
 
 STEP = int(os.environ.get("MILLPOND_TEST_KILL_STEP", "0"))
-"""1: at every one of them; 0: at each kind of them, several in one run."""
+"""0: at each kind of them, several in one run; 1: at every one, each in a run of its own; more: at some."""
 NOT_DRIVEN = {Point.CREATE}
 """The engine makes tasks with `Point.APPLY`; this one is `Ledger.create_task`'s alone."""
 
@@ -32,4 +32,4 @@ def test_killed_at_a_commit_the_end_is_the_same(tmp_path: Path):
     assert not [met for met, result in killed if result != without]
     assert all(met for met, _ in killed)
     wanted = {f"{point} {moment}" for point in set(Point) - NOT_DRIVEN for moment in ("before", "after")}
-    assert wanted == {kind for met, _ in killed for kind in met}
+    assert STEP > 1 or wanted == {kind for met, _ in killed for kind in met}
