@@ -13,7 +13,7 @@ serve: $(VENV)/.installed
 
 # Lints first, so that what is red is red soon.
 test: lint test-tools
-	$(BIN)/pytest -n 2 --dist=worksteal --durations=25 $(ARGS)
+	$(BIN)/pytest -n 3 --dist=worksteal --durations=25 $(ARGS)
 
 # Pure decisions and fakes: under a minute.
 test-fast: $(VENV)/.developing
@@ -23,7 +23,7 @@ test-fast: $(VENV)/.developing
 test-long: $(VENV)/.developing
 	MILLPOND_TEST_STEPS=100000 $(BIN)/pytest -n 2 -q tests/artifacts/test_cache_model.py --timeout=14400 $(ARGS)
 
-# An hour of everything at once; two minutes of it are in `make test`. Shows what was done and held.
+# An hour of everything at once; a minute of it is in `make test`. Shows what was done and held.
 soak: $(VENV)/.developing
 	MILLPOND_TEST_SOAK_S=3600 $(BIN)/pytest -q -s tests/faults/test_soak.py $(ARGS)
 

@@ -19,6 +19,12 @@ from millpond.testing.pond import PondProcess
 from millpond.testing.upstream import FakeUpstream, ThreadedUpstream
 
 MakePond = Callable[..., PondProcess]
+LONG = ("fault", "client")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, so that no worker is left with one of them when the others have ended."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess, free_port
 from millpond.testing.upstream import ThreadedUpstream
 
@@ -32,14 +32,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def millpond(tmp_path: Path) -> Run:
+def millpond(tmp_path: Path, nursery: Nursery) -> Run:
     """Run a command in an empty folder, with an empty home."""
 
     def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         passed = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
-        argv = [sys.executable, "-m", "millpond", *arguments]
         env = passed | {"HOME": str(tmp_path)} | environ
-        return subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=60, check=False)
+        return nursery.run(arguments, environ=env, folder=tmp_path, timeout_s=60)
 
     return run
 

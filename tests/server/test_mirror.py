@@ -45,7 +45,7 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
 def pond(request, make_pond: MakePond, upstream: ThreadedUpstream) -> tuple[PondProcess, int]:
     ONE.offer(upstream, "library/demo")
     port = free_port()
-    return make_pond(CONFIG.format(port=port, name="hub", url=upstream.url), workers=request.param), port
+    return make_pond(CONFIG.format(port=port, name="hub", url=upstream.url), workers=request.param, fresh=False), port
 
 
 def test_both_serve_one_repository_by_their_own_names(pond):

@@ -50,10 +50,11 @@ def ensure(path: Path) -> None:
 
 def _lay(path: Path) -> None:
     """Lay head's schema into an empty file at once: a sixth of a second less than all migrations, and no Alembic."""
-    catalog = f"INSERT INTO meta VALUES ('catalog_id', '{uuid.uuid4().hex}');"
-    version = f"INSERT INTO alembic_version VALUES ('{HEAD}');"
     with closing(sqlite.connect(path, writing=True)) as connection:  # what was not committed is rolled back
-        connection.executescript(f"BEGIN IMMEDIATE; {WHOLE.read_text()} {catalog} {version} COMMIT;")
+        connection.executescript("BEGIN IMMEDIATE;" + WHOLE.read_text())
+        connection.execute("INSERT INTO meta VALUES ('catalog_id', ?)", (uuid.uuid4().hex,))
+        connection.execute("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+        connection.execute("COMMIT")
 
 
 def _revision(path: Path) -> str | None:
