@@ -136,6 +136,19 @@ async def test_what_vanished_between_two_pages_makes_the_listing_incomplete(
     assert {one.id for one in listing.issues} < set(ids)
 
 
+async def test_one_item_that_cannot_be_read_holds_up_no_other(
+    server: PlaneServer, tracker: Plane, columns: dict[str, str]
+):
+    ids = fill(server, columns, 3)
+    server.projects[SHOP.tracker_project]["items"][1]["sequence_id"] = None
+    listing = await tracker.changed(SHOP, frozenset({columns["Approved"]}), 0.0)
+    assert {one.id for one in listing.issues} == {ids[0], ids[2]}
+    assert (listing.unread, listing.complete) == ({ids[1]}, True)
+    server.projects[SHOP.tracker_project]["items"][1]["id"] = None
+    listing = await tracker.changed(SHOP, frozenset({columns["Approved"]}), 0.0)
+    assert (listing.unread, listing.complete) == (set(), False)
+
+
 @pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE])
 @pytest.mark.parametrize("words", ["/work-items/?", "cursor="])
 async def test_an_outage_on_any_page_is_never_no_work(

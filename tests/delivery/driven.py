@@ -46,6 +46,8 @@ class Outside:
     reviews: Counter[int] = field(default_factory=Counter)
     answered: set[str] = field(default_factory=set)
     alerts: list[str] = field(default_factory=list)
+    by_command: set[str] = field(default_factory=set)
+    """The issues of which nobody says anything on the board."""
 
     def save(self, path: Path) -> None:
         path.with_suffix(".new").write_bytes(pickle.dumps(self))
@@ -54,7 +56,7 @@ class Outside:
     def answer(self) -> None:
         """Approve what asks for it, once each."""
         for key, issue in list(self.tracker.keys.items()):
-            if key.endswith(":gate") and key not in self.answered:
+            if key.endswith(":gate") and key not in self.answered and issue not in self.by_command:
                 self.answered.add(key)
                 self.tracker.put(SHOP, issue, state="approved")
 
@@ -109,6 +111,7 @@ class Driven:
         await self.engine.poll()
         while await self.engine.look(10):
             pass
+        await self.people()
         while await self.engine.send(10):
             pass
         while claimed := await self.ledger.jobs.claim(f"w{self.claims % 2}", 60, most=4):
@@ -118,6 +121,9 @@ class Driven:
                 await self.ledger.jobs.heartbeat(job, 60)
                 await self.ledger.jobs.finish(job, await self.work(job))
         self.outside.answer()
+
+    async def people(self) -> None:
+        """Nobody orders anything here; see `ordered`."""
 
     async def idle(self) -> bool:
         tasks = await self.tasks()

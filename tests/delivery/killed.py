@@ -1,53 +1,55 @@
 """Runs the whole story in processes that kill themselves with SIGKILL at a commit of the ledger; run as a program.
 
-``python -m tests.delivery.killed FOLDER STEP``: a run without a kill says how many commits there are; then, for each
-STEP-th moment before or after one, a run that is killed there and a second one that goes on. One line of JSON for each:
-the point, and where everything stands at the end.
+``python -m tests.delivery.killed FOLDER STEP``: a run without a kill says which commits there are; then, for each
+STEP-th moment before or after one, a run that is killed there and a second one that goes on. STEP 0: a few runs, each
+of which is killed again and again, so that every kind of moment is met. One line of JSON for each: where it was killed,
+and where everything stands at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.delivery.driven import SHOP, Driven, Outside
+from tests.delivery.driven import SHOP
+from tests.delivery.ordered import ISSUES, Ordered, Orders
 
 from millpond.db import Database
 from millpond.delivery.ledger.books import Point
 
-ISSUES = ("i1", "i2")
+Kill = Callable[[list[str]], bool]
+"""Whether to die now; it is given what this process has seen, the present moment last."""
+EACH, MOST = 14, 12
+"""How often a run is killed, and how many such runs are made at most."""
 
 
 def begin(folder: Path) -> None:
-    outside = Outside()
+    outside = Orders()
     for name in ISSUES:
         outside.tracker.put(SHOP, name, state="to-analyse")
     outside.save(folder / "outside")
 
 
-async def run(folder: Path, at: int | None, seen: list[str]) -> list[object]:
+async def run(folder: Path, kill: Kill | None, seen: list[str]) -> list[object]:
     import pickle
 
-    outside: Outside = pickle.loads((folder / "outside").read_bytes())
-    left = at
+    outside: Orders = pickle.loads((folder / "outside").read_bytes())
 
     def hook(point: Point, moment: str) -> None:
-        nonlocal left
         seen.append(f"{point} {moment}")
-        if left is None:
-            return
-        left -= 1
-        if left < 0:
+        if kill is not None and kill(seen):
             outside.save(folder / "outside")  # what is outside does not die with us
             os.kill(os.getpid(), signal.SIGKILL)
 
     db = Database.open(folder / "catalog.sqlite", ballast_bytes=0)
-    driven = Driven(db, outside, hook=hook)
+    driven = Ordered(db, outside, hook=hook)
     await driven.drive()
     tasks = [(task.key, str(task.phase), task.stage) for task in await driven.tasks()]
     costs = await driven.ledger.counts()
@@ -68,46 +70,69 @@ def forked(do: Callable[[], object], told: Path) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def story(folder: Path, at: int | None) -> tuple[str, object]:
-    """Run it, killed at one moment, then to the end."""
+def life(folder: Path, kill: Kill | None) -> list[Any] | None:
+    """Let one process go on with the story; gives what it saw and where everything stands, None: it was killed."""
+
+    def lived() -> object:
+        seen: list[str] = []
+        result = asyncio.run(run(folder, kill, seen))
+        return [seen, result]
+
+    status = forked(lived, folder / "told")
+    if os.WIFSIGNALED(status):
+        return None
+    assert status == 0, f"{folder}: {status}"
+    told: list[Any] = json.loads((folder / "told").read_text())
+    return told
+
+
+def story(folder: Path, kills: list[tuple[str, Kill]]) -> Any:
+    """Run it, killed by one after the other, then to the end; gives that, and tells of each that was killed."""
     folder.mkdir()
     begin(folder)
-    points: list[str] = []
-
-    def first() -> object:
-        result = asyncio.run(run(folder, at, points))
-        return [points, result]
-
-    status = forked(first, folder / "told")
-    if not os.WIFSIGNALED(status):
-        assert status == 0, f"{folder}: {status}"
-        seen, result = json.loads((folder / "told").read_text())
-        return json.dumps(seen), result
-    status = forked(lambda: asyncio.run(run(folder, None, [])), folder / "told")
-    assert status == 0, f"{folder}: the second run ended with {status}"
-    return "killed", json.loads((folder / "told").read_text())
+    told, met = None, list[str]()
+    for name, kill in kills:
+        if (told := life(folder, kill)) is not None:
+            break  # it never came there: this was the end
+        met.append(name)
+    _, result = told or life(folder, None) or (None, None)
+    return met, result
 
 
-def moments(seen: list[str], step: int) -> list[int]:
-    """Choose the first moment before and the last one after each kind of commit, and each `step`-th of all."""
-    before = {seen.index(kind) for kind in seen if kind.endswith("before")}
-    after = {len(seen) - 1 - seen[::-1].index(kind) for kind in seen if kind.endswith("after")}
-    return sorted(before | after | set(range(0, len(seen), step)))
+def at(index: int) -> Kill:
+    """Kill at one moment of all."""
+    return lambda seen: len(seen) > index
 
 
-def tell(name: str, result: object) -> None:
-    sys.stdout.write(json.dumps([name, result]) + "\n")
+def first(kind: str) -> Kill:
+    """Kill at the first moment of a kind."""
+    return lambda seen: seen[-1] == kind
+
+
+def tell(met: list[str], result: object) -> None:
+    sys.stdout.write(json.dumps([met, result]) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
     folder, step = Path(sys.argv[1]), int(sys.argv[2])
-    points, result = story(folder / "without", None)
-    seen = json.loads(points)
-    tell("without", result)
-    for at in moments(seen, step):
-        how, result = story(folder / str(at), at)
-        tell(f"{at} {seen[at]} {how}", result)
+    (folder / "without").mkdir()
+    begin(folder / "without")
+    without = life(folder / "without", None)
+    assert without is not None
+    seen, result = without
+    tell([], result)
+    if step:
+        for index in range(0, len(seen), step):
+            tell(*story(folder / str(index), [(seen[index], at(index))]))
+        return
+    left = list(dict.fromkeys(seen))  # in the order in which they come first
+    for number in itertools.count():
+        if not left or number == MOST:
+            break
+        met, result = story(folder / f"s{number}", [(kind, first(kind)) for kind in left[:EACH]])
+        tell(met, result)
+        left = [kind for kind in left if kind not in met]
 
 
 if __name__ == "__main__":

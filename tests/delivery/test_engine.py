@@ -14,7 +14,7 @@ from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.ledger.tables import NUDGES, TASKS
-from millpond.delivery.model import Comment, Job, Key, Phase, Project, State
+from millpond.delivery.model import Comment, Job, Key, Listing, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
 from millpond.testing.forge import FakeForge
@@ -76,6 +76,21 @@ async def test_a_webhook_makes_it_look_at_once_and_a_poll_after_the_grace_period
     await driven.ledger.nudges.add("shop", "i1", urgent=True)
     await settle(driven)
     assert [task.phase for task in await driven.tasks()] == [Phase.WORKING]
+
+
+async def test_an_issue_that_cannot_be_read_is_looked_at_if_it_has_a_task_and_holds_up_no_poll(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+):
+    issue(driven)
+    await driven.engine.poll()
+    await settle(driven)
+
+    async def unread(*_: object) -> Listing:
+        return Listing((), complete=True, mark=2e6, unread=frozenset({"i1", "i2"}))
+
+    monkeypatch.setattr(FakeTracker, "changed", unread)
+    (found,) = await driven.engine.poll()
+    assert (found.issues, found.complete) == (("i1",), True)
 
 
 async def test_a_poll_costs_no_look_at_what_no_task_waits_for(driven: Driven):

@@ -1,4 +1,4 @@
-"""The world of the chaos: a Plane and a Gitea that fail, a person who answers, webhooks lost, doubled, forged."""
+"""The world of the chaos: a Plane and a Gitea that fail, webhooks lost, doubled and forged, a daemon that is killed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +18,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from tests.faults.delivered import SECRET
+from tests.faults.people import LAST, PROJECTS, TODAY, People, is_cheap
 
 from millpond.testing.giteaserver import TOKEN, GiteaServer
+from millpond.testing.nursery import Copy, Nursery
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
 from millpond.testing.pond import free_port
 from millpond.testing.wire import Fails
@@ -29,11 +29,13 @@ from millpond.testing.wire import Fails
 NAMES = ("Backlog", "To Analyse", "In Progress", "Code Review", "Awaiting Deploy", "Deploying")
 MORE = ("Monitoring after Deploy", "Approved", "Rejected", "Needs Input", "Blocked")
 COLUMNS = [*((name, "started") for name in (*NAMES, *MORE)), ("Done", "completed"), ("Cancelled", "cancelled")]
-PROJECTS = ("shop", "till", "bank")
-CHEAP_USD, TASK_USD, DAY_USD = 0.2, 5.0, 1000.0
-CHEAP = 3
-"""Each seventh issue, from this one on, has a budget that does not suffice."""
+CHEAP_USD, TASK_USD, DAY_USD, LITTLE_USD = 0.2, 5.0, 1000.0, 3.0
+"""The last one: of the last project's day, in which that does not suffice for all of its issues."""
 AGES_S = 400.0
+DEAF = 0.01
+"""How often webhooks are sent to who does not listen yet."""
+AT_ONCE = 16
+"""Webhooks that are sent at the same time."""
 Post = tuple[str, dict[str, str], bytes, int]
 """Who sends, headers, body, and how it is to be answered."""
 CONFIG = """
@@ -60,11 +62,22 @@ lease_s = 2
 circuit_open_s = 0.1
 circuit_max_open_s = 0.2
 {projects}
-[pipeline]
+"""
+PROJECT = """
+[projects.{name}]
+prefix = "{prefix}"
+tracker_project = "{name}"
+repo = "team/{name}"
+[projects.{name}.pipeline]
 budget = {{ run_usd = 1, task_usd = {task}, day_usd = {day} }}
-[pipeline.labels.cheap]
+[projects.{name}.pipeline.labels.cheap]
 task_usd = {cheap}
-{stages}
+"""
+STAGE = """
+[[projects.{name}.pipeline.stages]]
+name = "{stage}"
+step = "{step}"
+{more}
 """
 COSTS = 'run_usd = 1\nsettings = { argv = ["x"] }'
 STAGES = (
@@ -111,19 +124,27 @@ class World:
     folder: Path
     plane: PlaneServer
     gitea: Forge
+    session: aiohttp.ClientSession
+    nursery: Nursery
     issues: int
     rng: random.Random
+    last_day_usd: float = DAY_USD
     port: int = field(default_factory=free_port)
     states: dict[str, dict[str, str]] = field(default_factory=dict)
-    answered: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
-    process: subprocess.Popen[bytes] | None = None
+    process: Copy | None = None
+    bag: list[Post] = field(default_factory=list)
+    """Webhooks that are still to be sent."""
     taken: int = 0
     """Deliveries that were looked at."""
     made: int = 0
     """Issues that were made."""
     labels: dict[str, str] = field(default_factory=dict)
+    people: People = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.people = People(self)
 
     def begin(self) -> None:
         """Make projects and repositories."""
@@ -131,37 +152,43 @@ class World:
         for name in PROJECTS:
             self.states[name] = self.plane.project(name, COLUMNS)
             self.gitea.repo(f"team/{name}")
-        projects = "".join(
-            f'[projects.{n}]\nprefix = "{n[:2].upper()}"\ntracker_project = "{n}"\nrepo = "team/{n}"\n'
-            for n in PROJECTS
-        )
-        stages = "".join(
-            f'[[pipeline.stages]]\nname = "{name}"\nstep = "{step}"\n{more}\n{QUICK}\n' for name, step, more in STAGES
-        )
         text = CONFIG.format(
-            plane=self.plane.url, gitea=self.gitea.url, secret=SECRET, projects=projects, stages=stages,
-            task=TASK_USD, day=DAY_USD, cheap=CHEAP_USD, token=TOKEN, key=KEY, workspace=WORKSPACE,
+            plane=self.plane.url, gitea=self.gitea.url, secret=SECRET, token=TOKEN, key=KEY, workspace=WORKSPACE,
+            projects="".join(self._project(name) for name in PROJECTS),
         )  # fmt: skip
         (self.folder / "millpond.toml").write_text(text)
         self.labels = {name: self.plane.label(name, "cheap") for name in PROJECTS}
+
+    def _project(self, name: str) -> str:
+        day = self.last_day_usd if name == LAST else DAY_USD
+        usd = {"task": TASK_USD, "day": day, "cheap": CHEAP_USD}
+        stages = [
+            STAGE.format(name=name, stage=stage, step=step, more=f"{more}\n{QUICK}") for stage, step, more in STAGES
+        ]
+        return PROJECT.format(name=name, prefix=name[:2].upper(), **usd) + "".join(stages)
 
     def more(self, count: int = 1) -> None:
         """Make issues, as long as some are left to make."""
         for _ in range(min(count, self.issues - self.made)):
             name, number = PROJECTS[self.made % len(PROJECTS)], self.made
-            labels = [self.labels[name]] if number % 7 == CHEAP else []
+            labels = [self.labels[name]] if is_cheap(number) else []
             self.plane.add(name, f"Issue {number}", self.states[name]["To Analyse"], labels=labels)
             self.made += 1
 
     # the daemon
 
     def start(self, kill: str) -> None:
+        """Start a daemon, that kills itself where `kill` says ("-": nowhere)."""
         (self.folder / "ready").unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "tests.faults.delivered", str(self.folder), str(self.port)]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*argv, self.plane.url, self.gitea.url, kill], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        argv = [str(self.folder), str(self.port), self.plane.url, self.gitea.url, kill]
+        here = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        log = self.folder / "log"
+        self.process = self.nursery.spawn(argv, log=log, environ=here | {"HOME": str(self.folder)}, folder=Path.cwd())
+
+    @property
+    def hears(self) -> bool:
+        """Whether a daemon has begun to listen, for all that is known; now and then nobody is told so."""
+        return (self.folder / "ready").exists() or self.rng.random() < DEAF
 
     @property
     def running(self) -> bool:
@@ -176,69 +203,58 @@ class World:
 
     def age(self) -> None:
         """Let time pass for what waits: leases of the dead, and back-offs. Only while no daemon runs."""
+        for table, columns in (
+            ("delivery_nudges", ("not_before", "lease_until")),
+            ("delivery_outbox", ("not_before", "lease_until")),
+            ("delivery_tasks", ("not_before",)),
+        ):
+            self._change(f"UPDATE {table} SET " + ", ".join(f"{column} = {column} - {AGES_S}" for column in columns))
+
+    def midnight(self) -> None:
+        """Let the day pass. Only while no daemon runs."""
+        self._change("UPDATE delivery_costs SET day = day - 1")
+
+    def orphan(self) -> int:
+        """Have what runs be another node's, that has died. Only while no daemon runs; gives how many jobs."""
+        return self._change("UPDATE delivery_jobs SET worker = 'gone', lease_until = 0 WHERE state = 'running'")
+
+    def _change(self, statement: str) -> int:
+        """Change the database, if there is one; gives how many rows."""
         file = self.folder / "data/catalog.sqlite"
         if not file.exists():
-            return
+            return 0
         with contextlib.closing(sqlite3.connect(file, timeout=30)) as db, contextlib.suppress(sqlite3.OperationalError):
-            for table, columns in (
-                ("delivery_nudges", ("not_before", "lease_until")),
-                ("delivery_outbox", ("not_before", "lease_until")),
-                ("delivery_tasks", ("not_before",)),
-            ):
-                change = ", ".join(f"{column} = {column} - {AGES_S}" for column in columns)
-                db.execute(f"UPDATE {table} SET {change}")
+            count = db.execute(statement).rowcount
             db.commit()
+            return count
+        return 0
 
     def tables(self, query: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(self.folder / "data/catalog.sqlite", timeout=30)) as db:
             return db.execute(query).fetchall()
 
-    # people
-
-    def answer(self) -> None:
-        """Approve what asks for a verdict, once for each time that it asks."""
-        for name in PROJECTS:
-            rows = self.plane.projects[name]
-            asked = Counter(one["issue"] for one in rows["comments"] if "waits for a verdict" in one["comment_html"])
-            for item in rows["items"]:
-                key = item["id"]
-                if item["state"] == self.states[name]["Needs Input"] and self.answered[key] < asked[key]:
-                    self.answered[key] += 1
-                    self.plane.place(name, key, self.states[name]["Approved"])
-
-    def chatter(self) -> None:
-        """Say something that means nothing, about some issue."""
-        name = self.rng.choice(PROJECTS)
-        items = self.plane.projects[name]["items"]
-        if items:
-            self.plane.say(
-                name,
-                self.rng.choice(items)["id"],
-                self.rng.choice(["hm", "please /approve soon", "approved?", "see SH-1"]),
-            )
-
     # webhooks
 
     async def hooks(self, deliveries: int) -> None:
         """Send what the fakes told: a third of it never, the rest one to five times, shuffled, with forged ones."""
-        bag: list[Post] = []
-        async with aiohttp.ClientSession() as session:
-            while True:
-                for sender, server in (("plane", self.plane), ("gitea", self.gitea)):
-                    while server.sent:
-                        one = server.sent.pop(0)
-                        self.taken += 1
-                        if self.rng.random() < 1 / 3:
-                            self.sent["dropped"] += 1
-                            continue
-                        bag += [(sender, dict(one.headers), one.body, 202)] * self.rng.randint(1, 5)
-                        bag += self._forged(sender, dict(one.headers), one.body)
-                if self.taken < deliveries:
-                    self.chatter()
-                self.rng.shuffle(bag)
-                for _ in range(min(len(bag), 8)):
-                    await self._send(session, *bag.pop())
-                await asyncio.sleep(0.001 if bag or self.taken < deliveries else 0.02)
+        bag = self.bag
+        while True:
+            for sender, server in (("plane", self.plane), ("gitea", self.gitea)):
+                while server.sent:
+                    one = server.sent.pop(0)
+                    self.taken += 1
+                    if self.rng.random() < 1 / 3:
+                        self.sent["dropped"] += 1
+                        continue
+                    bag += [(sender, dict(one.headers), one.body, 202)] * self.rng.randint(1, 5)
+                    bag += self._forged(sender, dict(one.headers), one.body)
+            if self.taken < deliveries:
+                self.people.chatter()
+            self.rng.shuffle(bag)
+            heard = self.hears
+            now = [bag.pop() for _ in range(min(len(bag), AT_ONCE) if heard else 0)]
+            await asyncio.gather(*(self._send(*one) for one in now))
+            await asyncio.sleep(0.001 if heard and (bag or self.taken < deliveries) else 0.01)
 
     def _forged(
         self, sender: str, headers: dict[str, str], body: bytes
@@ -250,13 +266,11 @@ class World:
         large = body + b" " * ((1 << 20) + 1)
         return [(sender, bad, body, 401), (sender, bare, body, 401), (sender, headers, large, 413)]
 
-    async def _send(
-        self, session: aiohttp.ClientSession, sender: str, headers: dict[str, str], body: bytes, wanted: int
-    ) -> None:
+    async def _send(self, sender: str, headers: dict[str, str], body: bytes, wanted: int) -> None:
         self.sent["sent"] += 1
         try:
             url = f"http://127.0.0.1:{self.port}/webhook/{sender}"
-            async with session.post(
+            async with self.session.post(
                 url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)
             ) as reply:
                 self.statuses[f"{wanted} {reply.status}"] += 1
@@ -291,6 +305,15 @@ class World:
             for one in rows["items"]
         )
 
+    def amid(self) -> bool:
+        """Whether a daemon died amid a job."""
+        return bool(self.tables("SELECT id FROM delivery_jobs WHERE state = 'running'"))
+
+    def held(self) -> list[str]:
+        """Name the tasks that wait for another day."""
+        parked = self.tables("SELECT key, reason FROM delivery_tasks WHERE phase = 'parked'")
+        return [key for key, reason in parked if reason.startswith(TODAY)]
+
     def settled(self) -> bool:
         """Whether nothing is left to do."""
         try:
@@ -313,7 +336,8 @@ async def settle(world: World, limit_s: float) -> None:
     """Wait for the end. Raises `TimeoutError` with what is left."""
     until = asyncio.get_running_loop().time() + limit_s
     while not world.settled():
-        world.answer()
+        world.people.answer()
+        await world.people.order()
         if asyncio.get_running_loop().time() > until:
             left = world.tables("SELECT key, stage, phase, reason FROM delivery_tasks WHERE phase NOT IN ('done')")
             raise TimeoutError(f"{left}\n{(world.folder / 'log').read_text(errors='replace')[-3000:]}")

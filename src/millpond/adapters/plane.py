@@ -125,11 +125,12 @@ class Plane:
         older = _OlderThan(since)
         pages = await self._all(path, Use.LISTING, MAX_PAGES, query, until=older)
         labels = await self._names(project, frozenset().union(*(label_ids(one) for one in pages.items.values())))
-        read = [issue(one, project.name, labels) for one in pages.items.values()]
-        issues = [one for one in read if one is not None]
+        read = {key: issue(one, project.name, labels) for key, one in pages.items.items()}
+        issues = [one for one in read.values() if one is not None]
         mark = max((one.updated_at for one in issues), default=since)
         found = tuple(one for one in issues if one.state in states and one.updated_at > since)
-        return Listing(found, complete=pages.sound and len(issues) == len(read), mark=mark)
+        unread = frozenset(key for key, one in read.items() if one is None)
+        return Listing(found, complete=pages.sound and "" not in unread, mark=mark, unread=unread - {""})
 
     async def get(self, project: Project, ids: Sequence[str]) -> Sequence[Issue]:
         """Read issues with their comments."""

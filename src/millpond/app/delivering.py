@@ -16,7 +16,7 @@ import structlog
 
 from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
-from millpond.app.counterparts import Counted, files_of, forge_of, project_of, remote_of, tracker_of
+from millpond.app.counterparts import Counted, budget_of, files_of, forge_of, project_of, remote_of, tracker_of
 from millpond.app.parts import Parts
 from millpond.app.pipelines import KEPT_S, NEAR_S, Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, WORK, Wakes
@@ -72,6 +72,8 @@ class Delivering:
     ) -> None:
         self._app, self.config, self._notifier = app, config, notifier
         self.options = config.delivery
+        self.asks = app.role.number == 0
+        """Whether this process asks tracker and forge; of several workers only the first does."""
         self.wakes = Wakes(app.data)
         self.books = Books(app.db, hook=self._committed)
         self.ledger, self.showing = Ledger(self.books), Showing(self.books)
@@ -151,6 +153,10 @@ class Delivering:
         """Whether there is anything to deliver."""
         return self.options.enabled and bool(self.projects)
 
+    def asking(self) -> dict[str, Any]:
+        """Tell how asking tracker and forge goes, in the process that does it: the tracker's budget, bad pipelines."""
+        return {"budget": budget_of(self.bare_tracker), "pipelines_refused": dict(self.pipelines.wrong)}
+
     def project(self, name: str) -> Project:
         """Give a project. Raises `NotFound`."""
         found = self.projects.get(name)
@@ -229,9 +235,10 @@ class Delivering:
         return IDLE_S if due is None else min(max(due - waiting.now, 0.02), IDLE_S)
 
     async def _poll(self) -> Mapping[str, Any]:
-        told = await self.poll()
+        part = self.parts.part("reconcile")
+        part.told.update(await self.poll())
         await self.wakes.wait(POLL, self.options.poll_interval_s)
-        return told
+        return self.asking()
 
     async def poll(self) -> dict[str, Any]:
         """Ask the tracker once what nobody told; gives what came of it."""
@@ -321,4 +328,5 @@ class Delivering:
 
 
 def _nothing_found() -> dict[str, Any]:
-    return {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None, "pipelines_refused": {}}
+    found = {"found": 0, "failed": {}, "incomplete": [], "last_complete_ts": None}
+    return {**found, "budget": None, "pipelines_refused": {}}

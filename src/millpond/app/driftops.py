@@ -118,7 +118,8 @@ class DriftOperations:
         tasks = {task.issue: task for task in reversed(await of.showing.tasks(project=project.name, limit=MOST))}
         issues = {issue.id: issue for issue in listing.issues}
         wanted = [issue for issue in issues.values() if board.starts(issue.state) or issue.id in tasks]
-        gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in issues]
+        there = issues.keys() | listing.unread
+        gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in there]
         for task in gone:
             yield _row(project, task, None, "board", "the board has no such issue any more")
         for index, issue in enumerate(wanted[:MOST]):

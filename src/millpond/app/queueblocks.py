@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from millpond.app.counterparts import budget_of
 from millpond.app.telling import task_row
 from millpond.delivery.model import JobState, Phase
 
@@ -35,17 +34,16 @@ class Blocks:
         return {**await self._of.breaker.status(), "enabled": self._of.on and self._options.resilience}
 
     async def reconcile(self) -> Told:
-        """Tell of the polls."""
+        """Tell of the polls, and of the tracker's rate budget: that of the process which asks it."""
         told = await self._of.parts.status("reconcile")
         if self._of.parts.running:  # else what the process that polls wrote down is newer than what this one has read
-            told["pipelines_refused"] = dict(self._of.pipelines.wrong)
+            told |= self._of.asking()
         return {
             **told,
             "interval_s": self._options.poll_interval_s,
             "grace_s": self._options.reconcile_grace_s,
             "sweep_interval_s": self._options.sweep_interval_s,
             "projects": sorted(self._of.projects),
-            "budget": budget_of(self._of.bare_tracker),
         }
 
     async def reaper(self) -> Told:

@@ -27,6 +27,7 @@ from millpond.delivery.troubles import Troubles
 
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""
+MAX_TOLD = 20
 UNKNOWN_S = 300.0
 """How long a nudge is put off while its project is not configured."""
 OVERLAP_S = 60.0
@@ -317,6 +318,9 @@ class Engine:
         ours = {task.issue for task in tasks}
         # A verdict on an issue without an open task is nobody's.
         found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
+        found += sorted(listing.unread & ours)  # looked at again and again, until it can be read
+        if listing.unread:
+            log.warning("issues can't be read", project=project.name, issues=sorted(listing.unread)[:MAX_TOLD])
         busy = await self._busy(tasks)
         quiet = [task.issue for task in tasks if _may_have_changed(task, busy=task.id in busy)]
         wake = tuple(dict.fromkeys([*found, *quiet]))

@@ -362,6 +362,8 @@ class Listing:
     complete: bool
     mark: float = 0.0
     """Where the next listing may begin, if this one is complete."""
+    unread: frozenset[str] = frozenset()
+    """Issues that are there and can't be read: nothing is known of them, and one of them holds up no other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,16 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from millpond.api.site import site
 from millpond.app import App, Role, Source
 from millpond.app.accepted import read
 from millpond.app.guide import welcome
 from millpond.config import Config
-from millpond.errors import MillpondError
+from millpond.errors import Busy, MillpondError
 from millpond.metrics import Metrics
-from millpond.server.control import ControlServer
+from millpond.server.control import ControlServer, Progress, call
 from millpond.server.daemon import Daemon
 from millpond.server.lane import Lane, protocol
 from millpond.server.link import Superior
@@ -29,6 +30,8 @@ from millpond.server.logs import configure
 from millpond.server.secluding import seclude_where_jobs_run
 
 SOCKET = "control.sock"
+ASKING = ("drift", "reconcile", "task_show", "why")
+"""The operations that ask tracker and forge. The first worker does them for all, so that one rate budget holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
     app.on_reload.append(partial(seclude_where_jobs_run, app))
     seclude_where_jobs_run(app)
     first = job.role.number == 0
+    if not first:
+        app.operations |= {name: partial(by_the_first, app.data / SOCKET, name) for name in ASKING}
     control = ControlServer(app.data / SOCKET, app.operations) if first else None
     surface = site(app)
     lane = protocol(Lane(app.hits, surface.doorkeeper, app.clock, sum(job.ports[1:])))
@@ -78,6 +83,14 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
     await daemon.run(control, ready)
     if superior is not None:
         await superior.close()
+
+
+async def by_the_first(path: Path, operation: str, progress: Progress, **arguments: Any) -> Any:
+    """Have the first worker do an operation. Raises its error, or `Busy` while there is none."""
+    try:
+        return await call(path, operation, arguments, progress)
+    except (ConnectionError, FileNotFoundError) as error:
+        raise Busy("the worker that asks tracker and forge is being started: ask again in a moment") from error
 
 
 def work(job: Job, accepted: Path, sockets: list[socket.socket], number: int, line: socket.socket) -> None:

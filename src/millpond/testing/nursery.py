@@ -63,9 +63,13 @@ class Copy:
 
 
 class Nursery:
-    """The process that is copied; a context manager. Copies that still run at its end are left to who made them."""
+    """The process that is copied; a context manager. Copies that still run at its end are left to who made them.
 
-    def __init__(self) -> None:
+    `module` is the program that a copy becomes, `imported` what it would import.
+    """
+
+    def __init__(self, module: str = "millpond", imported: Sequence[str] = IMPORTED) -> None:
+        self._argv = [sys.executable, "-m", __name__, module, *imported]
         self.codes: dict[int, int] = {}
         self.told = threading.Condition()
         self._ordering = threading.Lock()
@@ -75,7 +79,7 @@ class Nursery:
         """Start it; whoever orders first waits until it has imported everything."""
         ours, theirs = socket.socketpair()
         with theirs:
-            argv = [sys.executable, "-m", __name__, str(theirs.fileno())]
+            argv = [*self._argv, str(theirs.fileno())]
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - ourselves
         self._line = ours.makefile("rwb", buffering=0)
         ours.close()
@@ -114,7 +118,7 @@ class Nursery:
         folder: Path,
         errors: Path | None = None,
     ) -> Copy:
-        """Run ``millpond`` with these arguments; its outputs go to the ends of `log` and `errors`, or both to `log`."""
+        """Run the program with these arguments; its outputs go to the ends of `log` and `errors`, or both to `log`."""
         order = {
             "arguments": list(arguments),
             "outputs": [str(log), str(errors or log)],
@@ -200,7 +204,8 @@ def _become(order: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    for module in IMPORTED:
+    _, program, *imported, number = sys.argv
+    for module in imported:
         importlib.import_module(module)
-    main(int(sys.argv[1]))
-    runpy.run_module("millpond", run_name="__main__", alter_sys=True)
+    main(int(number))
+    runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -11,7 +11,7 @@ from tests.delivery.ledger.test_queue import queued
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.pruning import prune
 from millpond.delivery.ledger.showing import Showing
-from millpond.delivery.model import Done, Park, Phase
+from millpond.delivery.model import Done, Park, Phase, Retry
 from millpond.errors import Conflict
 
 
@@ -99,6 +99,13 @@ async def test_ends_of_jobs_say_whether_they_may_pass(db: Any, driven: Driven):
     assert (ended.task, ended.passing) == (job.task, True)
     assert await shows.reaped() == 1
     assert len(await shows.runs(job.task)) == 1
+
+
+async def test_an_end_that_says_nothing_of_the_world_is_left_out(db: Any, driven: Driven):
+    await begun(driven, "a")
+    (job,) = await driven.ledger.jobs.claim("w", 60, most=1)
+    await driven.ledger.jobs.finish(job, Retry(30.0, "somebody else deploys it", not_yet=True))
+    assert await Showing(Books(db)).ended((job.step,)) == []
 
 
 async def test_a_task_that_backs_off_is_hurried_by_a_person(driven: Driven):

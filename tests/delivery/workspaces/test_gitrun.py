@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -56,6 +58,35 @@ async def test_one_that_writes_too_much_is_ended(program, monkeypatch: pytest.Mo
     program("exec cat /dev/zero")
     with pytest.raises(GitFailed, match="more than 10000 bytes"):
         await Git(timeout_s=60)("log")
+
+
+async def test_what_it_wrote_and_nobody_reads_holds_up_no_end(program, monkeypatch: pytest.MonkeyPatch):
+    """As on a machine with much to do: more than is taken unread has come before the program is ended."""
+    talk = gitrun._talk
+
+    async def slowly(process: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes]:
+        try:
+            return await talk(process, stdin)
+        except GitFailed:
+            await asyncio.sleep(0.5)
+            raise
+
+    monkeypatch.setattr(gitrun, "_talk", slowly)
+    monkeypatch.setattr(gitrun, "MAX_OUT", 10_000)
+    program("exec cat /dev/zero")
+    async with asyncio.timeout(30):
+        with pytest.raises(GitFailed, match="more than 10000 bytes"):
+            await Git(timeout_s=60)("log")
+
+
+async def test_an_orphan_that_holds_the_outputs_holds_up_no_end(program, tmp_path: Path):
+    program(f"setsid sleep 1000 & echo $! > {tmp_path}/orphan; sleep 1000")
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(GitFailed, match="longer than 1 s"):
+                await Git(timeout_s=1)("fetch")
+    finally:
+        os.kill(int((tmp_path / "orphan").read_text()), signal.SIGKILL)
 
 
 async def test_git_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

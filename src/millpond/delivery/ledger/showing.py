@@ -19,6 +19,8 @@ from millpond.delivery.model import ACTIVE, OPEN, JobState, Json, Phase, Task
 
 PASSING = (JobState.RETRY, JobState.LOST)
 """Ends of jobs that may pass."""
+SILENT = (JobState.CANCELLED, JobState.LATER)
+"""Ends of jobs that say nothing of the world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ class Showing:
         return await self._books.read(read)
 
     async def ended(self, steps: Collection[str], limit: int = 100) -> list[Ended]:
-        """Give how the jobs of some steps ended last, the newest first."""
-        over = sa.and_(JOBS.c.step.in_(sorted(steps)), JOBS.c.ended_at > 0, JOBS.c.state != JobState.CANCELLED)
+        """Give how the jobs of some steps ended last, the newest first; without those that say nothing."""
+        over = sa.and_(JOBS.c.step.in_(sorted(steps)), JOBS.c.ended_at > 0, JOBS.c.state.not_in(SILENT))
         query = sa.select(JOBS.c.task, JOBS.c.ended_at, JOBS.c.state, JOBS.c.reason).where(over)
         query = query.order_by(JOBS.c.id.desc()).limit(limit)
         rows = await self._books.read(lambda connection: connection.execute(query).all())

@@ -14,6 +14,8 @@ from millpond.errors import MillpondError
 
 MAX_OUT = 8 << 20
 MAX_SAID = 500
+AHEAD = 65536
+"""How much of an output is taken before it is asked for; and the size of what is asked for."""
 
 
 class GitFailed(MillpondError):
@@ -65,8 +67,10 @@ async def _run(
     argv: list[str], env: Mapping[str, str], stdin: bytes | None, timeout_s: float
 ) -> tuple[int, bytes, bytes]:
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    loop = asyncio.get_running_loop()
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(AHEAD, loop),
             *argv,
             stdin=null if stdin is None else pipe,
             stdout=pipe,
@@ -76,6 +80,7 @@ async def _run(
         )
     except OSError as error:
         raise GitFailed(f"git can't be started: {error.strerror}") from error
+    process = asyncio.subprocess.Process(transport, protocol, loop)
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await _talk(process, stdin)
@@ -86,7 +91,16 @@ async def _run(
         if process.returncode is None:  # else its pid may be another one's by now
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+            _hang_up(transport)
             await asyncio.shield(process.wait())
+        transport.close()
+
+
+def _hang_up(transport: asyncio.SubprocessTransport) -> None:
+    """Close the pipes. `wait` waits for their ends, and one that nobody reads, or that an orphan holds, has none."""
+    for number in (0, 1, 2):
+        if (pipe := transport.get_pipe_transport(number)) is not None:
+            pipe.close()
 
 
 async def _talk(process: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes]:
@@ -104,7 +118,7 @@ async def _talk(process: asyncio.subprocess.Process, stdin: bytes | None) -> tup
 async def _read(stream: asyncio.StreamReader | None) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    while stream is not None and (piece := await stream.read(65536)):
+    while stream is not None and (piece := await stream.read(AHEAD)):
         size += len(piece)
         if size > MAX_OUT:
             raise GitFailed(f"git wrote more than {MAX_OUT} bytes")
