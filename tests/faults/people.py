@@ -6,6 +6,7 @@ What an issue meets goes by its number, so that the end is the same whatever hap
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ FIRST, SECOND, LAST = "shop", "till", "bank"
 PROJECTS = (FIRST, SECOND, LAST)
 TODAY = "the project's budget for today is spent"
 ORDER_S = 5.0
+AGAIN_S = 5.0
+"""After how long a person sees that what was said was lost."""
 ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "cancel": ("cancel", {}),
     "verdict": ("verdict", {"approved": True}),
@@ -57,20 +60,30 @@ class People:
         self.orders: Collection[str] = ()
         self.answered: Counter[str] = Counter()
         self.given: Counter[str] = Counter()
+        self._at: dict[str, float] = {}
 
     def answer(self) -> None:
-        """Approve on the board what asks for a verdict, once for each time that it asks."""
-        world = self._world
+        """Approve on the board what asks for a verdict, once for each time that it asks.
+
+        Once more where that is lost: a move of ours and a person's can meet, and the tracker knows no "only if".
+        """
+        world, now = self._world, time.monotonic()
         for name in PROJECTS:
-            rows = world.plane.projects[name]
+            rows, needs = world.plane.projects[name], world.states[name]["Needs Input"]
             asked = Counter(one["issue"] for one in rows["comments"] if "waits for a verdict" in one["comment_html"])
             for item in rows["items"]:
                 key, number = item["id"], number_of(item["name"])
-                if is_commanded(number) or is_taken_back(number):
+                if item["state"] != needs or is_commanded(number) or is_taken_back(number):
                     continue
-                if item["state"] == world.states[name]["Needs Input"] and self.answered[key] < asked[key]:
-                    self.answered[key] += 1
+                lost = self.answered[key] and now - self._at[key] > AGAIN_S and key in self._waiting()
+                if self.answered[key] < asked[key] or lost:
+                    self.answered[key] += self.answered[key] < asked[key]
+                    self._at[key] = now
                     world.plane.place(name, key, world.states[name]["Approved"])
+
+    def _waiting(self) -> set[str]:
+        rows = self._world.tables("SELECT issue FROM delivery_tasks WHERE stage = 'test' AND phase = 'gated'")
+        return {issue for (issue,) in rows}
 
     def chatter(self) -> None:
         """Say something that means nothing, about some issue."""
