@@ -6,9 +6,11 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
 from tests.delivery.steps.given import job_of, work_of
 
 from millpond.app.jobs import JobPonds, family_of, token_name
+from millpond.errors import NotFound
 
 CONFIG = """
 [server]
@@ -70,8 +72,9 @@ async def test_what_a_job_draws_is_on_record_as_its_task_s(open_pond, tmp_path: 
     usage = pond.app.operations["usage"]
     found = await usage(lambda *_: None, task="SH-1")
     assert [(one["path"], one["token"]) for one in found] == [("a", "job:SH-1:7")]
-    assert await usage(lambda *_: None, task="SH-") == []
-    assert await usage(lambda *_: None, task="SH_1") == []
+    for other in ("SH-", "SH_1"):
+        with pytest.raises(NotFound, match=f"no task '{other}'"):
+            await usage(lambda *_: None, task=other)
 
 
 def test_names_of_one_task_do_not_begin_another_s():

@@ -72,8 +72,6 @@ class Delivering:
     ) -> None:
         self._app, self.config, self._notifier = app, config, notifier
         self.options = config.delivery
-        self.asks = app.role.number == 0
-        """Whether this process asks tracker and forge; of several workers only the first does."""
         self.wakes = Wakes(app.data)
         self.books = Books(app.db, hook=self._committed)
         self.ledger, self.showing = Ledger(self.books), Showing(self.books)
