@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def forked(do: Callable[[], object], told: Path) -> int:
         try:
             told.write_text(json.dumps(do()))
             code = 0
+        except BaseException:  # noqa: BLE001 - it is told, and the child ends
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitpid(child, 0)[1]

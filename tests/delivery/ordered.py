@@ -61,7 +61,7 @@ class Ordered(Driven):
                 await self.ledger.release(task.id, WHO, task_usd=30.0)
             case Phase.READY if task.not_before > await self.ledger.now():
                 await self.ledger.hurry(task.id, WHO)
-            case Phase.GATED if "person-park" not in await self.ledger.events(task.id):
+            case Phase.GATED if "park-ordered" not in await self.ledger.events(task.id):
                 await self.ledger.park(task.id, WHO, WHY)
             case Phase.GATED if not any(one.kind == "human-verdict" for one in await self.ledger.evidence(task)):
                 await self.ledger.say(task.id, WHO, approved=True)

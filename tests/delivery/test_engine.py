@@ -14,7 +14,7 @@ from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.ledger.tables import NUDGES, TASKS
-from millpond.delivery.model import Comment, Job, Key, Listing, Phase, Project, State
+from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
 from millpond.testing.forge import FakeForge
@@ -118,6 +118,37 @@ async def begun(driven: Driven) -> Job:
     (job,) = await driven.ledger.jobs.claim("w0", 60, most=4)
     await settle(driven)
     return job
+
+
+async def test_a_board_that_was_read_before_our_move_came_there_is_not_believed(
+    db: Any, monkeypatch: pytest.MonkeyPatch
+):
+    pipeline = Pipeline((Stage("test", "command", shows=Key.IN_PROGRESS, gates=(GateRule("human-verdict"),)),))
+    driven = Driven(db, Outside(), pipeline=pipeline)
+    job = await begun(driven)
+    await driven.ledger.jobs.finish(job, Park("which one?"))
+    await settle(driven)
+    assert column(driven) == "needs-input"
+    await driven.ledger.release(job.task, "ada")
+    await driven.engine.look(1)
+    (job,) = await driven.ledger.jobs.claim("w0", 60, most=4)
+    await driven.engine.look(1)
+    assert [item.payload["state"] for item in await driven.ledger.outbox.pending()] == ["in-progress"]
+    await driven.ledger.jobs.finish(job, Done())
+    real = FakeTracker.get
+
+    async def old(self: FakeTracker, *asked: Any) -> Any:
+        found = await real(self, *asked)
+        await driven.engine.send(10)  # while the answer is on its way
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeTracker, "get", old)
+        await driven.engine.look(1)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, task.shown, column(driven)) == (Phase.GATED, "needs-input", "needs-input")
+    assert driven.outside.tracker.moves[-2:] == [("i1", "in-progress"), ("i1", "needs-input")]
 
 
 async def test_a_job_that_ended_while_its_project_was_not_configured_is_taken_in_later(driven: Driven):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import MakePond
+from tests.delivering import first_commit
 
 from millpond.errors import Busy
 from millpond.server.worker import by_the_first
@@ -28,6 +29,7 @@ token = "{key}"
 [delivery]
 worker = false
 poll_interval_s = 3600
+reconcile_grace_s = 0
 [projects.shop]
 prefix = "SH"
 tracker_project = "p1"
@@ -92,10 +94,12 @@ def asking(pond: PondProcess, plane: PlaneServer) -> None:
 @pytest.mark.fault
 async def test_tracker_and_forge_are_asked_by_the_first_worker_alone(make_pond: MakePond):
     async with PlaneServer() as plane:
+        plane.now = time.time()  # for what has stood there long, a base branch is looked for but seldom
         states = plane.project("p1", COLUMNS)
         plane.add("p1", "Say hello", states["To Analyse"])
         config = CONFIG.format(url=plane.url, workspace=WORKSPACE, key=KEY)
         pond = await asyncio.to_thread(make_pond, config, workers=2)
+        await asyncio.to_thread(first_commit, pond.data / "git/shop.git")
         await asyncio.to_thread(asking, pond, plane)
 
 

@@ -344,8 +344,8 @@ def test_a_verdict_counts_once_until_the_board_was_elsewhere_or_our_write_was_co
 
 def test_a_late_confirmation_of_a_write_from_before_the_verdict_arms_nothing():
     used = replace(TESTING, used=Input.VERDICT, inputs=2)
-    assert confirmed(used, 1, {Input.VERDICT}) == used
-    assert confirmed(used, 2, {Input.START}) == used
+    assert confirmed(used, 1, {Input.VERDICT}) == replace(used, version=used.version + 1)
+    assert confirmed(used, 2, {Input.START}) == replace(used, version=used.version + 1)
 
 
 def test_a_column_whose_meaning_is_not_known_arms_nothing():

@@ -125,8 +125,8 @@ def verdict(task: Task, action: UseVerdict, now: float) -> Evidence:
 def confirmed(task: Task, inputs: int, clears: Iterable[Input]) -> Task:
     """Take our own write's confirmation: another column stands there now, so what was used counts again.
 
-    Only if no input was used since the write was decided: a late confirmation tells of a board that is gone.
+    Only if no input was used since the write was decided: a late confirmation tells of a board that is gone. The
+    version is a new one in any case, so that nothing is applied that was decided by the board as it was before.
     """
-    if inputs != task.inputs or task.used not in frozenset(clears):
-        return task
-    return replace(task, used=Input.NONE, version=task.version + 1)
+    counts = inputs == task.inputs and task.used in frozenset(clears)
+    return replace(task, used=Input.NONE if counts else task.used, version=task.version + 1)

@@ -192,6 +192,6 @@ def _arm(connection: Connection, item: OutboxItem, now: float) -> None:
     if not isinstance(inputs, int) or not isinstance(clears, list):
         return
     after = confirmed(task, inputs, (Input(str(kind)) for kind in clears))
-    if after != task:
-        connection.execute(sa.update(TASKS).where(TASKS.c.id == task.id).values(**task_values(after)))
+    connection.execute(sa.update(TASKS).where(TASKS.c.id == task.id).values(**task_values(after)))
+    if after.used != task.used:
         nudge(connection, now, task.project, task.issue, urgent=False)
