@@ -15,7 +15,7 @@ serve: $(VENV)/.installed
 test: lint test-tools
 	$(BIN)/pytest -n 3 --dist=worksteal --durations=25 $(ARGS)
 
-# Pure decisions and fakes: under a minute.
+# Pure decisions and fakes, without an application, a daemon or a database: some minutes on two cores.
 test-fast: $(VENV)/.developing
 	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process and not whole" $(ARGS)
 

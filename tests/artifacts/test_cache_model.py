@@ -21,6 +21,8 @@ from tests.artifacts.modelled.things import (
     done,
 )
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.mark.timeout(14_400 if LONG else 600)
 @pytest.mark.parametrize("shard", range(SHARDS))

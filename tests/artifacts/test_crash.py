@@ -18,6 +18,8 @@ from millpond.artifacts.fsck import FsckOptions
 from millpond.clock import SystemClock
 from millpond.testing.storage import Storage, digest_of, open_storage
 
+pytestmark = pytest.mark.whole
+
 PUBLISHER = """
 import asyncio, sys
 from pathlib import Path
