@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
 
 
+@pytest.fixture(autouse=True)
+def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a command that a test runs in this process from logging to that test's standard error for ever."""
+    monkeypatch.setattr("millpond.server.logs.configure", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
     """What ponds are copies of; a test whose subject is the start takes `fresh` ones instead."""

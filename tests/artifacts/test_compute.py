@@ -53,6 +53,16 @@ def gone(pid: int) -> bool:
         return True
 
 
+async def test_a_child_has_none_of_our_secrets_and_is_closed_to_others_of_our_user(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CANARY", "canary-in-the-environment")
+    async with pool() as compute:
+        assert await compute.run(os.getenv, "PATH") == os.environ["PATH"]
+        assert await compute.run(os.getenv, "CANARY") is None
+        (child,) = compute.children
+        assert b"canary" not in Path(f"/proc/{child}/environ").read_bytes()
+        assert await compute.run(eval, "__import__('ctypes').CDLL(None).prctl(3, 0, 0, 0, 0)") == 0  # PR_GET_DUMPABLE
+
+
 async def test_a_call_is_made_in_one_child_which_starts_when_it_is_needed():
     async with pool() as compute:
         assert compute.children == ()

@@ -97,7 +97,10 @@ class Forge(GiteaServer):
 
     def routes(self) -> list[web.RouteDef]:
         self.deploys = Counter()
-        return [*super().routes(), web.post("/test/push", self._pushed), web.post("/test/deploy", self._deployed)]
+        return [*super().routes(), web.post("/test/push", self._pushed), *self._deployments()]
+
+    def _deployments(self) -> list[web.RouteDef]:
+        return [web.post("/test/out", self._is_out), web.post("/test/deploy", self._deployed)]
 
     def allowed(self, request: web.Request) -> web.Response | None:
         return None if request.path.startswith("/test/") else super().allowed(request)
@@ -109,11 +112,13 @@ class Forge(GiteaServer):
         name = branch.replace("/", "-")
         return web.json_response({"sha": there or self.push(repo, branch, **{f"{name}.txt": branch})})
 
+    async def _is_out(self, request: web.Request) -> web.Response:
+        """Say whether a commit was brought out: what `AppDeployer` finds in the releases, before it does anything."""
+        return web.json_response({"out": self.deploys[(await request.json())["sha"]] > 0})
+
     async def _deployed(self, request: web.Request) -> web.Response:
-        """Bring a commit out, unless it is out: what `AppDeployer` finds in the releases."""
-        sha = (await request.json())["sha"]
-        if not self.deploys[sha]:
-            self.deploys[sha] += 1
+        """Bring a commit out, as often as one is told to."""
+        self.deploys[(await request.json())["sha"]] += 1
         return web.json_response({})
 
 

@@ -310,13 +310,14 @@ class App:
                 await self._retire_hosting()
                 self.hosting = self._hosting_of(config)
                 self._start_hosting()
-            await self._reload_delivery(old, config)
+            await self._reload_delivery(config)
         for tell in self.on_reload:
             tell()
         log.info("reloaded", repositories=sorted(self.repositories))
 
-    async def _reload_delivery(self, old: Config, config: Config) -> None:
+    async def _reload_delivery(self, config: Config) -> None:
         """Read projects and boards again; what runs goes on, and is taken up by the new one."""
+        old = self.delivering.config  # an earlier reload may have failed here, and have changed the rest
         if all(getattr(old, table) == getattr(config, table) for table in TABLES):
             self.delivering.forget_boards()
             return

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
 from millpond.app.counterparts import Counted, budget_of, files_of, forge_of, project_of, remote_of, tracker_of
+from millpond.app.numbers import KEPT_S as NUMBERS_S
+from millpond.app.numbers import Numbers
 from millpond.app.parts import Parts
 from millpond.app.pipelines import KEPT_S, NEAR_S, Pipelines
 from millpond.app.waking import LOOK, POLL, SEND, WORK, Wakes
@@ -49,6 +52,8 @@ IDLE_S = 5.0
 """How long nobody looks for himself, when nobody is woken."""
 REAP_S = 10.0
 TAKE_UP_S = 60.0
+PIPELINES_S = 5.0
+"""How long the pipelines of all projects may take to be read, once the polls are over."""
 """How long the reaper waits for the worker to take up what an earlier process left."""
 MEASURE_S = 5.0
 PRUNE_S = 600.0
@@ -80,6 +85,7 @@ class Delivering:
             counterparts(app, config) if counterparts else (tracker_of(app, config, self.wakes), forge_of(app, config))
         )
         self.bare_tracker, self.forge = made
+        self.numbers = Numbers(app.clock, 0.0 if isinstance(self.bare_tracker, LocalBoard) else NUMBERS_S)
         self.tracker = Counted(made[0], app.metrics)
         self.states = StatesCache(
             self.tracker.states,
@@ -257,9 +263,11 @@ class Delivering:
 
     async def _refused(self) -> dict[str, str]:
         """Read every project's pipeline, also where no issue asks for it; gives what is wrong with which."""
-        for project in self.projects.values():
-            with contextlib.suppress(ForgeFailed), used_for(Use.LISTING):
-                await self.pipelines.of(project)
+        with contextlib.suppress(TimeoutError):  # a forge that hangs holds up no poll; who looks at an issue asks anew
+            async with asyncio.timeout(PIPELINES_S):
+                for project in self.projects.values():
+                    with contextlib.suppress(ForgeFailed), used_for(Use.LISTING):
+                        await self.pipelines.of(project)
         return dict(self.pipelines.wrong)
 
     async def _reap(self) -> Mapping[str, Any]:

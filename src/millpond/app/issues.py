@@ -16,7 +16,7 @@ from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.definition import FILE
-from millpond.delivery.model import Issue, JobState, Key, Phase, Project, Task
+from millpond.delivery.model import JobState, Key, Phase, Project, Task
 from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
-FIND_S = 20.0
-"""How long a board is listed to find an issue that has no task."""
 CHECK = "`millpond check` asks tracker and forge about each project"
 NEEDED = ("looks", "worker", "outbox")
 """The parts without which no issue goes on."""
@@ -64,7 +62,8 @@ async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
         raise NotFound(advice.unknown_prefix(parsed[0], [(one.prefix, one.name) for one in projects]))
     key = f"{project.prefix}-{parsed[1]}"
     task = await app.delivering.ledger.by_key(key)
-    issue_id = task.issue if task is not None else await _issue_id(app, project, parsed[1])
+    of = app.delivering
+    issue_id = task.issue if task is not None else await of.numbers.find(of.tracker, of.states, project, parsed[1])
     facts: dict[str, Any] = {"project": project.name, "issue": issue_id}
     if task is not None:
         facts |= await _facts(app, task)
@@ -134,21 +133,3 @@ def _words(action: Action) -> str:
     details = ", ".join(f"{name} {str(value)[:120]}" for name, value in values.items())
     name = "".join(f" {char.lower()}" if char.isupper() else char for char in type(action).__name__).strip()
     return f"{name} ({details})" if details else name
-
-
-async def _issue_id(app: App, project: Project, number: int) -> str:
-    """Find an issue that has no task by its number. Raises `NotFound`."""
-    of = app.delivering
-    columns = frozenset((await of.states.board(project)).groups)
-    try:
-        async with asyncio.timeout(FIND_S):
-            listing = await of.tracker.changed(project, columns, 0.0)
-    except TimeoutError as error:
-        text = f"{project.prefix}-{number} has no task, and the board took more than {FIND_S:g} s to be listed"
-        raise NotFound(f"{text}: ask again in a minute") from error
-    except TrackerFailed as error:
-        raise NotFound(f"{project.prefix}-{number} has no task, and the board can't be asked: {error}") from error
-    found: list[Issue] = [one for one in listing.issues if one.number == number]
-    if not found:
-        raise NotFound(f"the board of {project.name} has no issue {number}")
-    return found[0].id

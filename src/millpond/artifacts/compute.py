@@ -32,6 +32,8 @@ MAX_WAITING = 256
 CALLS_PER_CHILD = 200
 TIMEOUT_S = 300.0
 _GRACE_S, _STOP_S = 0.5, 5.0
+PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+"""What a child gets of our environment: it has no use for secrets, and other processes of our user may read it."""
 _BOOT = (
     "import pickle, sys; path, args = pickle.load(sys.stdin.buffer); sys.path[:] = path; "
     "from millpond.artifacts.compute_child import serve; serve(*args)"
@@ -180,9 +182,10 @@ class _Child:
     def start(cls, nice: int, calls: int) -> _Child:
         """Start one. Raises `ComputeFailed`."""
         argv = [sys.executable, "-I", "-c", _BOOT]
+        env = {name: os.environ[name] for name in PASSED if name in os.environ}
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True, process_group=0
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True, process_group=0, env=env
             )
         except OSError as error:
             raise ComputeFailed(f"no child process could be started: {error}") from error
