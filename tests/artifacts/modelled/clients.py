@@ -102,7 +102,8 @@ class Clients(Checking):
             return
         answers = self.run(ask())
         self.last = f"{clients} clients of {key}: {[got.headers['cache-status'] for got in answers]}; wanted {want}"
-        assert self.seen() == self.asked, "one flight"
+        seen = self.seen()
+        assert seen == self.asked, f"one flight, not {seen}: {self.last}"
         for got in answers:
             assert (got.status, got.complete) == (200, True)
             assert got.body == want.copy.body
