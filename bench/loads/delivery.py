@@ -40,10 +40,12 @@ from millpond.delivery.model import Project
 from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import Forge, Tracker
 from millpond.delivery.rates import Rate
+from millpond.delivery.workspaces.gitrun import Git
 from millpond.testing.forge import FakeForge
 from millpond.testing.planeserver import KEY, WORKSPACE
 
 GROUP = "delivery"
+WHO = {f"GIT_{role}_{what}": "bench" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 SQLITE, POSTGRES, OURS = "sqlite", "postgresql", "millpond-1"
 PROJECTS, ISSUES, JOBS_QUEUED, CLAIMERS, NUDGES = 10, 1000, 2000, 8, 30
 CPU, REQUESTS, WAIT, CLAIMS = "processor time of a poll", "requests of a poll", "nudge to claimed job", "claims"
@@ -124,7 +126,9 @@ async def _nudges(db: Any, folder: Path) -> Sample:
     """Make issues one by one, and see how long each takes until its first job is claimed (median, ms)."""
     project = Project("shop", "", "team/shop", "SH")
     store, ledger = BoardStore(db), Ledger(Books(db))
-    engine = _engine(ledger, LocalBoard(store), LocalGit(folder / "git", SystemClock()), {"shop": project})
+    forge = LocalGit(folder / "git", SystemClock())
+    await _first_commit(await forge.ensure(project))
+    engine = _engine(ledger, LocalBoard(store), forge, {"shop": project})
     waits = []
     for number in range(NUDGES):
         await store.new(project, Draft(f"Issue {number}"), "bench")
@@ -180,6 +184,13 @@ def _job(number: int) -> dict[str, Any]:
     made = {one.name: None if one.nullable else kinds[one.type.python_type] for one in JOBS.c if one.name != "id"}
     own = {"task": number + 1, "issue": str(number), "repo": f"team/r{number}", "dedup_key": str(number + 1)}
     return {**made, **texts, **own, "visit": 1, "attempt": 1}
+
+
+async def _first_commit(bare: Path) -> None:
+    """Give a repository its base branch, without which no task begins."""
+    git = Git(git_dir=str(bare), variables=WHO)
+    commit = await git("commit-tree", await git("mktree", stdin=b""), "-m", "first")
+    await git("update-ref", "refs/heads/main", commit)
 
 
 def _engine(ledger: Ledger, tracker: Tracker, forge: Forge, projects: dict[str, Project]) -> Engine:
