@@ -52,9 +52,9 @@ IDLE_S = 5.0
 """How long nobody looks for himself, when nobody is woken."""
 REAP_S = 10.0
 TAKE_UP_S = 60.0
+"""How long the reaper waits for the worker to take up what an earlier process left."""
 PIPELINES_S = 5.0
 """How long the pipelines of all projects may take to be read, once the polls are over."""
-"""How long the reaper waits for the worker to take up what an earlier process left."""
 MEASURE_S = 5.0
 PRUNE_S = 600.0
 DAY_S = 86400.0
