@@ -806,6 +806,18 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
     assert not task.open
 
 
+def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_one_when_the_labels_were_read():
+    ready = replace(TASK, stage="merge", phase=Phase.READY, options=Options(frozenset({"review", "testing"})))
+    assert isinstance(run(ready)[0], StartJob)  # development has a gate of its own
+    bare = tuple(replace(stage, gates=()) if stage.name == "development" else stage for stage in DEFAULT.stages)
+    world = replace(WORLD, pipeline=replace(DEFAULT, stages=bare))
+    parked, told = run(ready, world=world)
+    assert isinstance(parked, ParkTask)
+    assert 'by what its labels set "development" commits, and no gate judges that before the merge' in parked.reason
+    assert isinstance(told, Tell)
+    assert isinstance(run(replace(ready, options=Options()), world=world)[0], StartJob)
+
+
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():
     analysis = replace(TESTING, stage="analysis", shown="needs_input")
     at = issue(Key.APPROVED, comments=(Comment("5", NOW, "/approve", "ada"),))

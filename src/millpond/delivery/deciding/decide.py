@@ -38,6 +38,7 @@ from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.hearing import unheard
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
+from millpond.delivery.judging import unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
 from millpond.delivery.spans import span
@@ -297,7 +298,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         left_s = task.not_before - look.now
         tries = f"{look.tried} of {stage.attempts} attempts made"
         return rest(look, f"{stage.name}: tried again in {span(left_s)} ({tries}): {task.reason}", task.not_before)
-    if held := _depends(look) or _baseless(look, stage):
+    if held := _unseen(look, stage) or _depends(look) or _baseless(look, stage):
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
@@ -310,6 +311,21 @@ def _ready(look: Look) -> tuple[Action, ...]:
     settings = {**stage.settings, **task.options.settings}
     limits = (usd, budget.run_turns, task.options.priority, budget)
     return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)
+
+
+def _unseen(look: Look, stage: Stage) -> tuple[Action, ...]:
+    """Hold a merge that would bring in what no gate saw.
+
+    A definition that allows it is refused; but the pipeline may have changed since the task's labels were read.
+    """
+    if stage.step != "merge":
+        return ()
+    options = look.task.options
+    found = unjudged(look.world.pipeline.of(look.world.project), options.skip, options.settings)
+    if found is None:
+        return ()
+    text = f"by what its labels set {found.reason}: mend the pipeline, or cancel it and begin anew without them"
+    return failing.park(look, text, Key.NEEDS_INPUT)
 
 
 def _depends(look: Look) -> tuple[Action, ...]:
