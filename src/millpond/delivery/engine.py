@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from millpond.delivery.bases import Bases
 from millpond.delivery.board.states import StatesCache
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Action, Wait
@@ -117,8 +118,7 @@ class Engine:
         self._polled: dict[str, _Polled] = {}
         self._after = Dependencies(ledger, around.projects).of
         self._troubles = Troubles()
-        self._based = set[str]()
-        """Projects whose base branch was seen: it is asked for no more, since that takes a while for each look."""
+        self._bases = Bases(around.forge, ledger.nudges, around.place, monotonic)
 
     async def look(self, limit: int = 1) -> int:
         """Take nudges that are due and look at their issues; gives how many there were."""
@@ -204,7 +204,14 @@ class Engine:
             return
         if self._troubles.over(project.name, nudge.issue):
             log.info("issues can be looked at again", project=project.name, issue=nudge.issue)
-        await self._ledger.nudges.done(nudge, until=wait.until)
+        await self._ledger.nudges.done(nudge, until=await self._until(project, nudge, wait))
+
+    async def _until(self, project: Project, nudge: Nudge, wait: Wait) -> float | None:
+        """Say when an issue is looked at again: what waits for a base branch, when that is looked for."""
+        if wait.for_base:
+            return await self._ledger.now() + self._bases.waits(project, nudge)
+        await self._bases.left(project, nudge.issue)
+        return wait.until
 
     async def _go_on(self, project: Project, nudge: Nudge) -> Wait:
         """Decide and apply, step by step, until there is nothing more to do."""
@@ -213,6 +220,8 @@ class Engine:
         read = False
         for _ in range(MAX_STEPS):
             known = await self._known(project, nudge.issue)
+            if not read and (held := await self._bases.held(project, nudge, known.task)):
+                return held
             if not read or known.task != applied:  # somebody else wrote: what we know of the board may be older
                 issue, read = await self._read(project, nudge.issue), True
             actions, look = await self._decide(project, issue, known, nudge)
@@ -257,7 +266,7 @@ class Engine:
             seen_at=nudge.seen_at,
             spend=known.spend,
             after=await self._after(task) if self._options.dependencies and task is not None else (),
-            lacks_base=await self._lacks_base(project, issue, task, pipeline),
+            lacks_base=await self._lacks_base(project, issue, task, pipeline, anew=nudge.urgent or peek),
             past=await self._past(project, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
@@ -277,7 +286,9 @@ class Engine:
             return ()
         return tuple(await self._ledger.history(task))
 
-    async def _lacks_base(self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline) -> str:
+    async def _lacks_base(
+        self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline, *, anew: bool
+    ) -> str:
         """Say where the base branch is missing of what begins, or has no commit yet; empty: it is there, or no need.
 
         Without it nobody knows which pipeline the repo will bring.
@@ -287,12 +298,7 @@ class Engine:
             needed = stage is not None and stage.step in WORKTREES
         else:
             needed = issue is not None and (await self._around.states.board(project)).starts(issue.state)
-        if not needed or project.name in self._based:
-            return ""
-        if not await self._around.forge.observe(project, project.branch, [], peek=True):
-            return self._around.place(project)
-        self._based.add(project.name)
-        return ""
+        return await self._bases.lacking(project, anew=anew) if needed else ""
 
     async def _line(self, task: Task | None, jobs: Sequence[Job]) -> str:
         """Say which other job holds up a queued one."""
@@ -322,8 +328,9 @@ class Engine:
         if listing.unread:
             log.warning("issues can't be read", project=project.name, issues=sorted(listing.unread)[:MAX_TOLD])
         busy = await self._busy(tasks)
+        waiting = {task.issue for task in tasks if self._bases.holds(project, task.issue)}
         quiet = [task.issue for task in tasks if _may_have_changed(task, busy=task.id in busy)]
-        wake = tuple(dict.fromkeys([*found, *quiet]))
+        wake = tuple(dict.fromkeys([*found, *(one for one in quiet if one not in waiting)]))
         if not dry_run:
             await self._ledger.nudges.add_all(project.name, list(wake))
         if listing.complete:

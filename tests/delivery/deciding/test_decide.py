@@ -32,7 +32,7 @@ from millpond.delivery.deciding.actions import (
     UseVerdict,
     Wait,
 )
-from millpond.delivery.deciding.decide import MAX_RETURNS, decide
+from millpond.delivery.deciding.decide import BASE_S, MAX_RETURNS, decide
 from millpond.delivery.deciding.failing import PATIENCE_S
 from millpond.delivery.deciding.folding import confirmed, folded, verdict
 from millpond.delivery.deciding.looking import Dependency, World
@@ -164,15 +164,12 @@ def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
-def test_a_repository_without_its_base_branch_is_waited_for_ever_less_often():
+def test_a_repository_without_its_base_branch_is_waited_for():
     empty = replace(WORLD, lacks_base="/srv/shop.git")
-    for waited_s, soon_s in ((0, 5.0), (2000, 100.0), (86400, 300.0)):
-        (wait,) = run(replace(shown(Key.IN_PROGRESS), since=NOW - waited_s), world=empty)
-        assert isinstance(wait, Wait)
-        assert wait.reason == "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
-        assert wait.until == NOW + soon_s
-    (wait,) = run(None, issue(Key.TO_ANALYSE, updated_at=NOW + 50), world=empty)
-    assert wait == Wait("/srv/shop.git has no branch main: push main, then a task begins by itself", NOW + 5)
+    reason = "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
+    assert run(shown(Key.IN_PROGRESS), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
+    reason = "/srv/shop.git has no branch main: push main, then a task begins by itself"
+    assert run(None, issue(Key.TO_ANALYSE), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
     (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
     assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 

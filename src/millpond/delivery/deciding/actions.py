@@ -194,6 +194,8 @@ class Wait:
 
     reason: str
     until: float | None = None
+    for_base: bool = False
+    """Whether it is the base branch that is waited for, which is looked for once for all issues of a project."""
 
 
 Action: TypeAlias = (

@@ -13,6 +13,7 @@ whose reason is what ``millpond why`` tells. Invariants (`tests/delivery/decidin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from millpond.delivery.board.board import spoken
@@ -48,8 +49,8 @@ MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
 WORKTREES = frozenset({"command", "agent"})
 """Steps that begin in a worktree of the branch, or of its base."""
-SOON_S, SELDOM_S, SLOWER = 5.0, 300.0, 0.05
-"""How often it is looked for a base branch: at first, at the least, and how much of what was waited already."""
+BASE_S = 300.0
+"""How soon one looks again at an issue that waits for a base branch, if nobody says that it is there (`bases`)."""
 SEES_ANEW = frozenset(
     {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
 )
@@ -106,7 +107,7 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
     if (left_s := grace_left(issue, now, world)) > 0:
         return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
     if world.lacks_base:
-        return _unpushed(world, "a task begins", now, issue.updated_at)
+        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
     return (
@@ -346,15 +347,14 @@ def _baseless(look: Look, stage: Stage) -> tuple[Action, ...]:
     """Hold a task whose worktree would be made from a branch that nobody has pushed yet."""
     if not look.world.lacks_base or stage.step not in WORKTREES:
         return ()
-    (wait,) = _unpushed(look.world, f"{look.task.key} goes on", look.now, look.task.since)
-    return rest(look, f"{stage.name}: {wait.reason}", wait.until)
+    text = f"{stage.name}: {_unpushed(look.world, f'{look.task.key} goes on')}"
+    held = rest(look, text, look.now + BASE_S)
+    return tuple(replace(one, for_base=True) if isinstance(one, Wait) else one for one in held)
 
 
-def _unpushed(world: World, then: str, now: float, since: float) -> tuple[Wait]:
-    """Wait for a base branch that nobody has pushed yet, and look for it ever less often."""
-    soon_s = min(max((now - since) * SLOWER, SOON_S), SELDOM_S)
+def _unpushed(world: World, then: str) -> str:
     branch = world.project.branch
-    return (Wait(f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself", now + soon_s),)
+    return f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself"
 
 
 RULES: tuple[Rule, ...] = (
