@@ -125,6 +125,11 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
         (RUN + "settings = { argv = ['x'], stall_s = -1 }", "settings.stall_s: -1 is out of bounds"),
         (RUN + "settings = { argv = ['x'], passes = 'KEY' }", "settings.passes: this is a list of words"),
         (RUN + "settings = { argv = ['x'], message = 3 }", "settings.message: this is text"),
+        (
+            STAGE + "[[stages]]\nname='m'\nstep='monitor'\nsettings = { every_s = 4 }",
+            "stages[1].settings.every_s: 4 is out of bounds; write 5 to 86400",
+        ),
+        (STAGE + "[labels.x]\nsettings = { for_s = 1e9 }", "labels.x.settings.for_s: 1e+09 is out of bounds"),
         (STAGE + "settings = { prices = 3 }", "settings.prices: this is a table"),
         (MERGE + "settings = { into = 'main' }", "stages[0].settings.into: this step takes no settings"),
         (

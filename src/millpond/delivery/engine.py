@@ -240,7 +240,7 @@ class Engine:
         task = await self._ledger.last_task(project.name, issue)
         if task is None or not task.open:
             return _Known(task)
-        jobs = await self._ledger.jobs.of(task.id)
+        jobs = await self._ledger.jobs.of(task.id, visit=task.visit)
         return _Known(task, jobs, await self._ledger.evidence(task), await self._ledger.spend(task))
 
     async def _read(self, project: Project, issue: str) -> Issue | None:

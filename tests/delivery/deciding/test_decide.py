@@ -238,7 +238,8 @@ def test_outcomes_are_taken_in():
 def later(count: int, ago_s: float = 600.0, **more: object) -> tuple[Action, ...]:
     """Decide about a stage whose last job's time had not come, as that of so many before had not."""
     ends: dict[str, object] = {"started_at": NOW - ago_s, "reason": "not ready", "after_s": 10.0, **more}
-    jobs = tuple(replace(job(JobState.LATER, **ends), id=number, settled=number < count) for number in range(count + 1))
+    looks = (job(JobState.LATER, attempt=number + 1, **ends) for number in range(count + 1))
+    jobs = tuple(replace(look, id=number, settled=number < count) for number, look in enumerate(looks))
     return run(replace(TASK, phase=Phase.WORKING, attempts=count + 1), jobs=jobs)
 
 
@@ -246,12 +247,14 @@ def test_what_is_not_yet_to_be_done_uses_up_no_attempt():
     assert later(0) == (TryAgain(0, NOW + 30, "not ready"),)
     assert later(50) == (TryAgain(50, NOW + 30, "not ready"),)
     assert later(0, ago_s=0.0) == (TryAgain(0, NOW + 10, "not ready"),)
-    looks = tuple(replace(job(JobState.LATER), id=number, settled=True) for number in range(9))
-    failed = replace(job(JobState.RETRY, reason="429"), id=9)
+    looks = tuple(replace(job(JobState.LATER, attempt=number + 1), id=number, settled=True) for number in (0, 8))
+    failed = replace(job(JobState.RETRY, reason="429", attempt=10), id=9)
     again = run(replace(TASK, phase=Phase.WORKING, attempts=10), jobs=(*looks, failed))
     assert again == (TryAgain(9, NOW + 10, "429"),)
     waiting = replace(shown(Key.IN_PROGRESS, not_before=NOW + 40, reason="429"), attempts=10)
     assert "1 of 3 attempts" in reason(run(waiting, jobs=(*looks, replace(failed, settled=True))))
+    gone = run(replace(TASK, phase=Phase.WORKING, attempts=12), jobs=looks)  # the last three are nowhere to be found
+    assert isinstance(gone[0], ParkTask)
 
 
 def test_what_is_not_yet_to_be_done_is_waited_for_for_a_day_at_most():
