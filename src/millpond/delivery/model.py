@@ -111,7 +111,15 @@ class Comment:
     at: float
     text: str
     author: str = ""
+    """Who wrote it, by what the tracker knows people by."""
     ours: bool = False
+    name: str = ""
+    """What its author is called, where that is known; for people to read, never to tell who it was."""
+
+    @property
+    def by(self) -> str:
+        """Its author as people are shown."""
+        return self.name or self.author
 
 
 Mark: TypeAlias = tuple[float, str]

@@ -135,6 +135,8 @@ class UseVerdict:
     by: str
     mark: Mark
     column: str = ""
+    name: str = ""
+    """What that person is called, where the tracker tells it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,8 @@ def _verdict(look: Look) -> tuple[Action, ...]:
         return ()
     moved = look.issue.moved_by or "the board" if column is not None else "a comment"
     by = said[1].author if said and said[1].author else moved
-    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else ""),)
+    name = said[1].name if said and said[1].author else ""
+    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else "", name),)
 
 
 def _gated(look: Look) -> tuple[Action, ...]:
