@@ -14,7 +14,7 @@ from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.ledger.tables import NUDGES, TASKS
-from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State
+from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State, Stopped
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
 from millpond.testing.forge import FakeForge
@@ -161,6 +161,55 @@ async def test_a_job_that_ended_while_its_project_was_not_configured_is_taken_in
     driven.projects["shop"] = SHOP
     await driven.drive()
     assert column(driven) == "done"
+
+
+async def test_what_is_taken_back_ends_though_its_project_has_left_the_configuration(driven: Driven):
+    job = await begun(driven)
+    del driven.projects["shop"]
+    await driven.ledger.cancel(job.task, "ada")
+    await settle(driven)
+    assert (await driven.tasks())[0].open  # its job has yet to stop
+    assert (await driven.ledger.jobs.heartbeat(job, 60)).stop
+    await driven.ledger.jobs.finish(job, Stopped())
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, task.reason) == (Phase.CANCELLED, "cancelled by ada")
+
+
+async def test_nudges_of_a_project_that_has_left_the_configuration_do_not_stay_for_ever(driven: Driven):
+    job = await begun(driven)
+    del driven.projects["shop"]
+    await driven.ledger.nudges.add_all("shop", ["i1", "i2"])
+    await settle(driven)
+    assert sorted(one.issue for one in await driven.ledger.nudges.all()) == ["i1", "i2"]
+    await driven.age(86400)
+    await settle(driven)
+    assert await driven.ledger.nudges.all() == []
+    driven.projects["shop"] = SHOP
+    await driven.ledger.jobs.finish(job, await driven.work(job))
+    await driven.db.write(lambda connection: connection.execute(sa.delete(NUDGES)))
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+async def test_issues_that_can_not_be_read_are_told_of_once_and_again_when_they_change(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+):
+    both, one = frozenset({"i1", "i2"}), frozenset({"i2"})
+    unread = iter((both, both, one, one, frozenset[str](), frozenset[str]()))
+
+    async def listed(*_: object) -> Listing:
+        return Listing((), complete=True, mark=2e6, unread=next(unread))
+
+    monkeypatch.setattr(FakeTracker, "changed", listed)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(6):
+            await driven.engine.poll()
+    assert [(line["event"], line.get("issues", "")) for line in logs] == [
+        ("issues can't be read", "i1, i2"),
+        ("issues can't be read", "i2"),
+        ("all issues can be read again", ""),
+    ]
 
 
 async def test_a_poll_looks_at_a_task_whose_job_ended_and_nobody_told(driven: Driven):

@@ -78,7 +78,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
     if task.cancelling:
-        return _taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
+        return taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -128,12 +128,12 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     who = by or look.issue.moved_by
     reason = f"cancelled by {by}" if by else f"the issue was moved to Cancelled{f' by {who}' if who else ''}"
     column = look.issue.state if look.world.board.cancels(look.issue.state) else ""
-    actions = _taken_back(look.jobs, reason, column, who)
+    actions = taken_back(look.jobs, reason, column, who)
     ends = by and isinstance(actions[0], CancelTask)
     return (*actions, Tell(f"{look.task.key} was {reason}.", f"{look.task.id}:end")) if ends else actions
 
 
-def _taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
+def taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
     """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
     if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
