@@ -105,21 +105,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment on an issue, as plain text. `ours`: this system wrote it."""
+    """A comment, as plain text. `ours`: this system wrote it; `name`: what its author is called, for people to read."""
 
     id: str
     at: float
     text: str
     author: str = ""
-    """Who wrote it, by what the tracker knows people by."""
     ours: bool = False
     name: str = ""
-    """What its author is called, where that is known; for people to read, never to tell who it was."""
-
-    @property
-    def by(self) -> str:
-        """Its author as people are shown."""
-        return self.name or self.author
 
 
 Mark: TypeAlias = tuple[float, str]

@@ -17,7 +17,7 @@ def unheard(issue: Issue, task: Task) -> tuple[Heed, Tell] | tuple[()]:
         return ()
     approved, comment = said
     word = "/approve" if approved else "/reject"
-    by = f" of {comment.by}" if comment.by else ""
+    by = f" of {comment.name or comment.author}" if comment.author else ""
     text = f"{task.key}: the {word}{by} counts for nothing, since {_why(task)}."
     heed = Heed(approved, comment.author or "a comment", (comment.at, comment.id))
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
