@@ -806,6 +806,31 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
     assert not task.open
 
 
+NEXT = "b" * 40
+
+
+def test_a_verdict_that_names_the_commit_counts_though_the_push_was_not_seen_before():
+    analysis = replace(TESTING, stage="analysis", shown="needs_input")
+    comments = (Comment("4", NOW - 2, "/reject", "eve"), Comment("5", NOW, f"/approve {NEXT[:7]}", "ada"))
+    at, world = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT)
+    push, ask = run(analysis, at, world=world)
+    assert push == Push(NEXT, "", (NOW - 2, "4"), "")
+    assert isinstance(ask, Tell)
+    after = folded(analysis, (push,), NOW)
+    assert run(after, at, world=world) == (UseVerdict(True, "ada", (NOW, "5")),)
+
+
+def test_a_verdict_that_names_another_commit_is_answered_and_one_before_it_counts():
+    named = Comment("5", NOW, f"/approve {NEXT[:9]}", "ada")
+    heed, answer = run(TESTING, issue(Key.CODE_REVIEW, comments=(named,)), evidence=TESTED)
+    assert heed == Heed(True, "ada", (NOW, "5"))
+    assert isinstance(answer, Tell)
+    assert f"since it names {NEXT[:9]}, and SH-1 is at {SHA[:12]}" in answer.text
+    plain = Comment("4", NOW - 1, "/approve", "ben")
+    (used,) = run(TESTING, issue(Key.CODE_REVIEW, comments=(plain, named)), evidence=TESTED)
+    assert used == UseVerdict(True, "ben", (NOW, "5"))
+
+
 def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_one_when_the_labels_were_read():
     ready = replace(TASK, stage="merge", phase=Phase.READY, options=Options(frozenset({"review", "testing"})))
     assert isinstance(run(ready)[0], StartJob)  # development has a gate of its own

@@ -37,7 +37,7 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
-from millpond.delivery.deciding.hearing import unheard
+from millpond.delivery.deciding.hearing import unheard, void_until
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
 from millpond.delivery.judging import unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
@@ -152,9 +152,12 @@ def _active(look: Look) -> tuple[Action, ...]:
 
 
 def _unheard(look: Look) -> tuple[Action, ...]:
-    """Answer a verdict in a comment that came when none was awaited."""
-    awaited = look.task.phase is Phase.GATED and look.waits_for_person
-    return () if awaited else unheard(look.issue, look.task)
+    """Answer a verdict in a comment that came when none was awaited, or that names another commit."""
+    task, about = look.task, [sha for sha in (look.task.sha, look.world.head) if sha]
+    awaited = task.phase is Phase.GATED and look.waits_for_person
+    if awaited and (not about or spoken(look.issue.comments, task.mark, about)):
+        return ()
+    return unheard(look.issue, task)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -214,12 +217,12 @@ def _pushed(look: Look) -> tuple[Action, ...]:
     if task.used is Input.VERDICT:
         column = ""
     if not again or (task.stage == again and _unjudged(look)):
-        noted = Push(head, "", look.issue.mark, column)
+        noted = Push(head, "", void_until(look.issue, task, head), column)
         asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
         return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again, look.issue.mark, column),)
+    return (Push(head, again, void_until(look.issue, task, head), column),)
 
 
 def _is_merged(look: Look) -> bool:
@@ -249,7 +252,7 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     task, issue = look.task, look.issue
     if task.phase is not Phase.GATED or not look.waits_for_person:
         return ()
-    said = spoken(issue.comments, task.mark)
+    said = spoken(issue.comments, task.mark, (task.sha,))
     column = look.world.board.verdict(issue.state) if task.used is not Input.VERDICT else None
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
