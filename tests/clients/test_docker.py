@@ -50,6 +50,13 @@ class Mill(NamedTuple):
     def reference(self, way: str) -> str:
         return self.direct if way == "direct" else "demo"
 
+    def pull(self, reference: str, *options: str) -> dict[str, object]:
+        """Pull into an empty storage; a failure shows what the pond logged, too."""
+        try:
+            return self.engine.pull(reference, *options)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.pond.log.read_text()[-3000:]}") from error
+
 
 @pytest.fixture(scope="module")
 def jail(jail: jails.Jail) -> jails.Jail:
@@ -105,44 +112,44 @@ def expire() -> None:
 
 @ways
 def test_by_tag_cold_and_warm(mill: Mill, way: str):
-    found = mill.engine.pull(mill.reference(way))
+    found = mill.pull(mill.reference(way))
     assert is_image(found, OLD)
     assert f"@{OLD.digest}" in found["RepoDigests"][0]
     fetched = mill.registry.asked()
     blobs = [path for _, path in fetched if "/blobs/" in path]
     assert len(blobs) == len(set(blobs)) == 3, "each once: a configuration and two layers"
-    assert is_image(mill.engine.pull(mill.reference(way)), OLD)
+    assert is_image(mill.pull(mill.reference(way)), OLD)
     assert [path for _, path in mill.registry.asked() if "/blobs/" in path] == blobs
 
 
 @ways
 def test_by_digest_and_for_another_platform(mill: Mill, way: str):
-    found = mill.engine.pull(f"{mill.reference(way)}@{OLD.digest}")
+    found = mill.pull(f"{mill.reference(way)}@{OLD.digest}")
     assert is_image(found, OLD)
-    found = mill.engine.pull(mill.reference(way), "--platform", "linux/arm64")
+    found = mill.pull(mill.reference(way), "--platform", "linux/arm64")
     assert is_image(found, OLD, "arm64")
 
 
 @ways
 def test_stale_unchanged_then_changed(mill: Mill, way: str):
-    mill.engine.pull(mill.reference(way))
+    mill.pull(mill.reference(way))
     expire()
     mill.registry.forget()
-    assert is_image(mill.engine.pull(mill.reference(way)), OLD)
+    assert is_image(mill.pull(mill.reference(way)), OLD)
     assert {method for method, _ in mill.registry.asked()} == {"HEAD"}
     mill.registry.push(NEW, NAME)
     expire()
-    assert is_image(mill.engine.pull(mill.reference(way)), NEW)
+    assert is_image(mill.pull(mill.reference(way)), NEW)
 
 
 @ways
 def test_offline(mill: Mill, way: str):
-    mill.engine.pull(mill.reference(way))
+    mill.pull(mill.reference(way))
     mill.registry.stop()
     try:
         expire()
-        assert is_image(mill.engine.pull(mill.reference(way)), OLD)
-        assert is_image(mill.engine.pull(f"{mill.reference(way)}@{OLD.digest}"), OLD)
+        assert is_image(mill.pull(mill.reference(way)), OLD)
+        assert is_image(mill.pull(f"{mill.reference(way)}@{OLD.digest}"), OLD)
     finally:
         mill.registry.start()
 
