@@ -18,7 +18,7 @@ import aiohttp
 from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.api.site import site
-from millpond.app import App, Source
+from millpond.app import App, Source, open_app
 from millpond.delivery.desk import LedgerDesk
 from millpond.delivery.ledger.books import Point
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent
@@ -84,7 +84,7 @@ async def serve(folder: Path, port: int, plane: str, gitea: str, kill: str) -> N
         return tracker, Gitea(GiteaOptions(gitea, TOKEN, SECRET, timeout_s=ANSWER_S), app.clock)
 
     source = Source(folder / "millpond.toml", {"server.data": str(folder / "data")}, folder)
-    app = await App.open(source.load(), source, counterparts=counterparts)
+    app = await open_app(source.load(), source, counterparts=counterparts)
     of = app.delivering
     desk = LedgerDesk(of.ledger, of.tracker, of.projects, app.node)
     takes_s = TAKES_S if kill.startswith(Point.HEARTBEAT) else 0.0

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millpond.app.application import App
+from millpond.app.delivering import Delivering
 from millpond.app.issues import told
+from millpond.app.operating import Operation, Progress
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Wait
 from millpond.delivery.model import Issue, Phase, Project, Task
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
 from millpond.errors import Busy
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.delivering import Delivering
-    from millpond.app.operations import Operation, Progress
 
 MOST = 500
 """Issues of a project that are looked at."""

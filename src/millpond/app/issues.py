@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.adapters.localboard import LocalBoard
+from millpond.app.application import App
 from millpond.app.pipelines import PipelineRefused
 from millpond.delivery.board import board
 from millpond.delivery.budget import used_for
@@ -21,9 +22,6 @@ from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond.api.site import site
-from millpond.app import App, Role, Source
+from millpond.app import Role, Source, open_app
 from millpond.app.accepted import read
 from millpond.app.guide import welcome
 from millpond.config import Config
@@ -57,7 +57,7 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
     `superior`: the line to the supervisor, where there is one.
     """
     server = config.server.model_copy(update={"port": job.ports[0]})
-    app = await App.open(
+    app = await open_app(
         config.model_copy(update={"server": server}),
         job.source,
         role=job.role,
