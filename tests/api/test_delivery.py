@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.delivering import LOCAL, pushed
 
+from millpond.delivery.model import Retry
 from millpond.delivery.runs.wrapper import LOG
 
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
@@ -39,6 +40,7 @@ CHANGES = [
     ("/api/v1/board/shop/1/comments", {"text": "x"}),
     ("/api/v1/tasks/SH-1/cancel", None),
     ("/api/v1/tasks/SH-1/retry", None),
+    ("/api/v1/tasks/SH-1/park", {"reason": "x"}),
     ("/api/v1/tasks/SH-1/release", None),
     ("/api/v1/tasks/SH-1/verdict", {"approved": True}),
     ("/api/v1/drift", None),
@@ -90,6 +92,24 @@ async def test_the_board_from_a_new_issue_to_a_comment(pond: Any):
     assert (await pond.get("/api/v1/board/nope")).status == 404
     assert (await pond.get("/api/v1/board/shop/99")).status == 404
     assert (await post(pond, "/api/v1/board/shop", {"title": ""})).status == 422
+
+
+async def test_a_task_is_held_and_let_go(pond: Any):
+    await begun(pond)
+    assert (await post(pond, "/api/v1/tasks/SH-1/park", {"reason": "x"})).status == 409, "it has a job"
+    ledger = pond.app.delivering.ledger
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await ledger.jobs.finish(job, Retry(3600.0, "the network was away"))
+    while await pond.app.delivering.engine.look(10):
+        pass
+    assert (await post(pond, "/api/v1/tasks/SH-1/park", {"reason": "x" * 501})).status == 422
+    held = (await post(pond, "/api/v1/tasks/SH-1/park", {"reason": "until Monday"})).json()
+    assert (held["phase"], held["reason"]) == ("parked", "until Monday (admin)")
+    while await pond.app.delivering.engine.send(10):
+        pass
+    (told,) = (await pond.get("/api/v1/board/shop/1")).json()["comments"]
+    assert told["text"] == "SH-1 is parked by admin: until Monday. To go on, run `millpond task release SH-1`."
+    assert (await post(pond, "/api/v1/tasks/SH-1/release")).json()["phase"] == "ready"
 
 
 async def test_a_task_is_listed_shown_and_taken_back(pond: Any):

@@ -58,6 +58,12 @@ class Release(BaseModel):
     task_usd: float | None = Field(default=None, gt=0)
 
 
+class Park(BaseModel):
+    """Why a task is held."""
+
+    reason: str = Field(default="", max_length=500)
+
+
 class Verdict(BaseModel):
     """What a person says at a gate."""
 
@@ -132,6 +138,11 @@ def _orders(api: FastAPI, app: App, changes: Any) -> None:
     async def retry(task: str, by: By) -> Any:
         """Make the next attempt of a task now."""
         return await run(app, "task_retry", task=task, by=by)
+
+    @api.post("/api/v1/tasks/{task}/park", dependencies=[changes])
+    async def park(task: str, by: By, why: Park | None = None) -> Any:
+        """Hold a task that has no job, until it is released."""
+        return await run(app, "task_park", task=task, by=by, reason=why.reason if why else "")
 
     @api.post("/api/v1/tasks/{task}/release", dependencies=[changes])
     async def release(task: str, by: By, how: Release | None = None) -> Any:

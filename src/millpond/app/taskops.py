@@ -26,7 +26,7 @@ class TaskOperations:
         """Give them by name."""
         names = (
             "task_ls", "task_show", "task_log", "task_events", "task_cancel", "task_retry", "task_release",
-            "task_verdict", "queue",
+            "task_park", "task_verdict", "queue",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -92,6 +92,12 @@ class TaskOperations:
         del progress
         found = await self._task(task)
         return task_told(await self._app.delivering.ledger.hurry(found.id, by or "a command"))
+
+    async def task_park(self, progress: Progress, task: str, reason: str = "", by: str = "") -> dict[str, Any]:
+        """Hold a task that has no job, until it is released. Raises `NotFound`, `Conflict`, `BadRequest`."""
+        del progress
+        found = await self._task(task)
+        return task_told(await self._app.delivering.ledger.park(found.id, by or "a command", reason or "held"))
 
     async def task_release(
         self, progress: Progress, task: str, by: str = "", task_usd: float | None = None

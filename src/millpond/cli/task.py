@@ -105,6 +105,18 @@ def retry(task: Task, config: ConfigOption = None, data: DataOption = None, json
     _order("task_retry", {"task": task}, "is tried again", (config, data), json=json)
 
 
+@app.command("park", epilog="Example: millpond task park SH-12 --reason 'the shop is closed until Monday'")
+def park(
+    task: Task,
+    reason: Annotated[str, typer.Option(help="Why; it is shown on the issue.")] = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Hold a task that has no job, until it is released."""
+    _order("task_park", {"task": task, "reason": reason}, "is parked", (config, data), json=json)
+
+
 @app.command("release", epilog="Example: millpond task release SH-12 --usd 50")
 def release(
     task: Task,

@@ -247,6 +247,11 @@ async def test_a_person_parks_what_has_no_job(ledger: Ledger):
     assert (task.phase, task.reason, task.parked_as) == (Phase.PARKED, "hold it (ada)", Key.NEEDS_INPUT)
     with pytest.raises(Conflict):
         await ledger.park(task.id, "ada", "again")
+    (told,) = await ledger.outbox.pending()
+    assert str(told.payload["text"]).startswith("SH-12 is parked by ada: hold it.")
+    for reason in ("", "x" * 501):
+        with pytest.raises(BadRequest):
+            await ledger.park(task.id, "ada", reason)
 
 
 async def test_a_person_cancels_and_the_job_is_asked_to_stop(ledger: Ledger):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, UseVerdict
+from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
 from millpond.delivery.deciding.folding import verdict
 from millpond.delivery.deciding.gates import Ruling
 from millpond.delivery.definition import MAX_USD
@@ -41,6 +41,7 @@ from millpond.delivery.pipeline import GateRule
 from millpond.errors import BadRequest, Conflict, NotFound
 
 MAX_EVIDENCE = 1000
+MAX_REASON = 500
 _T = TASKS.c
 
 
@@ -144,12 +145,19 @@ class Ledger:
         return await self._by_person(Point.HURRY, task, by, "retry-ordered", change)
 
     async def park(self, task: int, by: str, reason: str) -> Task:
-        """Hold a task that has no active job, until it is released. Raises `NotFound`, `Conflict`."""
+        """Hold a task that has no active job, until it is released; says so on the issue.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`.
+        """
+        if not 0 < len(reason) <= MAX_REASON:
+            raise BadRequest(f"a reason has 1 to {MAX_REASON} characters")
 
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase not in {Phase.READY, Phase.GATED}:
                 raise Conflict(f"{found.key} is {found.phase}; only a task without a job can be parked")
-            return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT)])
+            text = f"{found.key} is parked by {by}: {reason}. To go on, run `millpond task release {found.key}`."
+            told = Tell(text, f"{found.id}:{found.visit}:parked")
+            return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT), told])
 
         return await self._by_person(Point.PARK, task, by, "park-ordered", change)
 
