@@ -120,9 +120,11 @@ def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[...
         body = json.dumps({"title": f"issue {number}", "column": "To Analyse"}).encode()
         assert pond.get("/api/v1/board/shop", headers, "POST", body).status == 201
     until = time.monotonic() + 60
-    while sum(row["phase"] == "working" for row in (rows := said(pond, "task", "ls"))) < 12:
-        assert time.monotonic() < until, rows  # a task is made first, and its job queued then
+    rows = said(pond, "task", "ls")
+    while [row["phase"] for row in rows] != ["working"] * 12:  # a task is made first, and its job queued then
+        assert time.monotonic() < until, rows
         time.sleep(0.05)
+        rows = said(pond, "task", "ls")
     assert sorted(row["key"] for row in rows) == sorted(f"SH-{number}" for number in range(1, 13))
     for _ in range(6):
         page = pond.get("/queue").json()
