@@ -19,6 +19,8 @@ from millpond.errors import Busy
 
 MOST = 500
 """Issues of a project that are looked at."""
+AT_ONCE = 16
+"""Of them at a time: the embedded forge answers many with one git (`adapters.gitrefs`)."""
 Row = dict[str, Any]
 
 
@@ -120,10 +122,15 @@ class DriftOperations:
         gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in there]
         for task in gone:
             yield _row(project, task, None, "board", "the board has no such issue any more")
-        for index, issue in enumerate(wanted[:MOST]):
+        for index in range(0, min(len(wanted), MOST), AT_ONCE):
             progress(f"comparing {project.name}", index, len(wanted))
-            for row in await self._issue(project, issue, tasks.get(issue.id)):
-                yield row
+            some = wanted[index : min(index + AT_ONCE, MOST)]
+            asked = (self._issue(project, issue, tasks.get(issue.id)) for issue in some)
+            for found in await asyncio.gather(*asked, return_exceptions=True):  # so that none goes on by itself
+                if isinstance(found, BaseException):
+                    raise found
+                for row in found:
+                    yield row
 
     async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
         of, rows = self._app.delivering, list[Row]()

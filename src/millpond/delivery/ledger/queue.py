@@ -141,9 +141,11 @@ class JobQueue:
 
         return await self._books.write(Point.RETAKE, write)
 
-    async def of(self, task: int) -> list[Job]:
-        """Give a task's jobs, the oldest first."""
+    async def of(self, task: int, visit: int | None = None) -> list[Job]:
+        """Give a task's jobs, the oldest first; with a `visit` only its own, and whatever is active."""
         query = sa.select(JOBS).where(_C.task == task).order_by(_C.id)
+        if visit is not None:
+            query = query.where(sa.or_(_C.visit == visit, _C.state.in_([JobState.QUEUED, JobState.RUNNING])))
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [job_of(row) for row in rows]
 
