@@ -535,7 +535,11 @@ def test_the_board_shows_what_goes_on_and_only_when_it_changes():
     assert run(deploying, jobs=(queued,))[0] == Show(
         Key.AWAITING_DEPLOY, "awaiting_deploy", "backlog", frozenset({Input.START, Input.VERDICT})
     )
-    assert isinstance(run(replace(deploying, shown="awaiting_deploy"), jobs=(queued,))[0], Wait)
+    (waits,) = run(replace(deploying, shown="awaiting_deploy"), jobs=(queued,))
+    assert isinstance(waits, Wait)
+    assert waits.until, "its claim is to be shown, and brings that look forward"
+    (waits,) = run(replace(deploying, stage="testing", shown="code_review"), jobs=(queued,))
+    assert waits == Wait(waits.reason, None), "here nothing changes when it runs"
     assert run(replace(deploying, shown="awaiting_deploy"), jobs=(running,))[0].__class__ is Show
     there = run(deploying, issue(Key.DEPLOYING), (running,))
     assert there == (Acknowledge("deploying"),)

@@ -49,6 +49,9 @@ WORKTREES = frozenset({"command", "agent"})
 """Steps that begin in a worktree of the branch, or of its base."""
 SOON_S, SELDOM_S, SLOWER = 5.0, 300.0, 0.05
 """How often it is looked for a base branch: at first, at the least, and how much of what was waited already."""
+QUEUED_S = 600.0
+"""How long the next look at a queued job is put off, where the board shows it in a column of its own: its claim brings
+that look forward."""
 SEES_ANEW = frozenset(
     {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
 )
@@ -146,7 +149,10 @@ def _active(look: Look) -> tuple[Action, ...]:
     name = f"job {job.id} ({job.stage}, attempt {job.attempt})"
     if job.state is JobState.RUNNING:
         return rest(look, f"{name} runs")
-    return rest(look, f"{name} is queued" + (f": {look.world.line}" if look.world.line else ""))
+    reason = f"{name} is queued" + (f": {look.world.line}" if look.world.line else "")
+    stage = look.stage
+    shows_more = stage is not None and stage.queued not in {None, stage.shows}
+    return rest(look, reason, look.now + QUEUED_S if shows_more else None)
 
 
 def _unheard(look: Look) -> tuple[Action, ...]:
