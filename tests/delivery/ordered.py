@@ -1,8 +1,9 @@
 """People who order, beside those who answer on the board, and a tracker that fails once: all that `Driven` lacks.
 
 Who orders looks at what the ledger says and gives the order again until it is so, as people do whose command met a
-daemon that died. SH-1's task is made by whoever else looks at that issue in the same moment as the engine. SH-2 is taken back, SH-3 is held and let go, hurried, and approved by command. Traces of tasks that
-have ended are pruned all the while.
+daemon that died. SH-1's task is made by whoever else looks at that issue in the same moment as the engine. SH-2 is
+taken back, SH-3 is held and let go, hurried, and approved by command. Traces of tasks that have ended are pruned all
+the while.
 """
 
 from __future__ import annotations
