@@ -19,6 +19,8 @@ from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.presets import AgentOptions
 from millpond.delivery.steps.transcripts import Prices
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def given(tmp_path: Path) -> Given:
