@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from millpond.db.portable import insert_new, one_at_a_time
 from millpond.delivery.ledger.books import Books, Point, note
-from millpond.delivery.ledger.nudging import nudge
+from millpond.delivery.ledger.nudging import hasten, nudge
 from millpond.delivery.ledger.rows import Row, job_of
 from millpond.delivery.ledger.tables import COSTS, EVIDENCE, JOBS, RUNS
 from millpond.delivery.model import Done, Evidence, Failed, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
@@ -68,6 +68,8 @@ class JobQueue:
                     claimed += [job] if job else []
             if claimed:
                 _begin(connection, claimed, now)
+            for job in claimed:
+                hasten(connection, now, job.project, job.issue)  # the board may show what runs in another column
             return claimed
 
         return await self._books.write(Point.CLAIM, write)
