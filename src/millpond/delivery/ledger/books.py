@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -93,7 +93,7 @@ class Books:
         """Read the clock."""
         return float(connection.execute(self._clock).scalar_one())
 
-    def clocked(self, query: sa.Select[tuple[int]]) -> sa.Select[tuple[float, int]]:
+    def clocked(self, query: sa.Select[Any]) -> sa.Select[Any]:
         """Make a statement that reads the clock and a number in one go."""
         return sa.select(self._now(), query.scalar_subquery())
 
