@@ -15,7 +15,7 @@ serve: $(VENV)/.installed
 test: lint test-tools
 	$(BIN)/pytest -n 3 --dist=worksteal --durations=25 $(ARGS)
 
-# Pure decisions and fakes, without an application, a daemon or a database: some minutes on two cores.
+# Pure decisions and fakes, without an application, a daemon, a program or a database: about a minute on two cores.
 test-fast: $(VENV)/.developing
 	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process and not whole" $(ARGS)
 
@@ -66,6 +66,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.developing: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -c 'from hypothesis import strategies as st; st.text().validate()' # else each worker reckons it out
 	@touch $@ $(VENV)/.installed
 
 clean:

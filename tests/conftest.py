@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if WHOLE.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("whole")
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
+    no_constants_of_ours()
+
+
+def no_constants_of_ours() -> None:
+    """Have hypothesis draw no constants that it finds in the modules which happen to be loaded.
+
+    It reads and parses all of them, in each worker: twenty seconds before the first property of a fresh clone. And what
+    is drawn would depend on which other tests a worker has, also where a test asks for the same examples each time.
+    """
+    providers = sys.modules.get("hypothesis.internal.conjecture.providers")
+    if hasattr(providers, "_get_local_constants"):
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.fixture(autouse=True)

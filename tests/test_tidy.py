@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import statistics
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -15,9 +16,18 @@ SOURCES = sorted((ROOT / "src" / "millpond").rglob("*.py"))
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MEDIAN_FUNCTION_LINES, MAX_PROTOCOL_METHODS = 400, 70, 10, 6
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(parsed(path)))
+
+
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    tree = ast.parse(path.read_text())
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -28,7 +38,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_a_file_is_small_and_says_why_it_exists(path: Path):
     text = path.read_text()
     assert text.count("\n") <= MAX_FILE_LINES
-    assert ast.get_docstring(ast.parse(text)), "a module starts with a docstring"
+    assert ast.get_docstring(parsed(path)), "a module starts with a docstring"
     long = [f"{f.name}: {length(f)}" for f in functions(path) if length(f) > MAX_FUNCTION_LINES]
     assert not long
 
@@ -40,7 +50,7 @@ def test_functions_are_short_as_a_rule():
 def test_protocols_are_small():
     large = []
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases):
                 methods = [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
                 if len(methods) > MAX_PROTOCOL_METHODS:

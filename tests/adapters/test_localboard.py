@@ -20,6 +20,8 @@ from millpond.delivery.model import Project
 from millpond.delivery.ports import Tracker, TrackerFailed
 from millpond.testing.tracker import TrackerConformance
 
+pytestmark = pytest.mark.whole
+
 SHOP = Project("shop", "", "team/shop", "SH")
 
 

@@ -20,6 +20,8 @@ from millpond.errors import BadRequest, Denied
 from millpond.testing.clock import FakeClock
 from millpond.testing.forge import ForgeConformance
 
+pytestmark = pytest.mark.process
+
 SHOP = Project("shop", "", "team/shop", "SH")
 BRANCH = "feature/SH-1-a-title"
 PEOPLE = {

@@ -11,6 +11,8 @@ from millpond.hosts.address import Address
 from millpond.hosts.model import HostOptions, Limits
 from millpond.testing.hosts import HostConformance
 
+pytestmark = pytest.mark.process
+
 OPTIONS = HostOptions("here", Address("local"))
 
 

@@ -13,6 +13,8 @@ import uvloop
 
 from millpond.adapters.processes import environment, run_program
 
+pytestmark = pytest.mark.process
+
 LIMIT = 1 << 20
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from millpond.api.late import Late
 
+pytestmark = pytest.mark.process
+
 
 class Maker:
     """Makes an application that notes its calls; fails as often as it is told."""

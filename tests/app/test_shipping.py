@@ -46,6 +46,22 @@ async def test_a_commit_is_brought_out_once_in_the_name_of_the_task(stage: Stage
     assert (await deployer.deploy(work(NEXT), {"VERSION": "2"})).release == 2
 
 
+async def test_an_attempt_that_comes_after_a_later_deploy_puts_no_older_commit_in_its_place(
+    stage: Stage,  # noqa: F811
+    deployer: AppDeployer,
+):
+    """The worker was lost once the commit was out, and another task of the repo came before the next attempt."""
+    await deployer.deploy(work(), {"VERSION": "1"})
+    other = replace(work(NEXT), task=replace(work().task, key="SH-2"))
+    await deployer.deploy(other, {"VERSION": "2"})
+    again = replace(work(), job=replace(work().job, attempt=2))
+    done = await deployer.deploy(again, {"VERSION": "1"})
+    assert (done.converged, done.release) == (True, 1)
+    assert "release 2 is out since" in done.detail
+    assert stage.engines["web1"].running == {"web": reference("2")}
+    assert (await deployer.deploy(work(), {"VERSION": "1"})).release == 3, "a person who asks anew gets it"
+
+
 async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811
     stage.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 1, "Health": None}
     done = await deployer.deploy(work(), {"VERSION": "1"})

@@ -327,5 +327,5 @@ class ChangingArchive(RuleBasedStateMachine):
         return before.expired or got.package is None
 
 
-TestChangingArchive = ChangingArchive.TestCase
+TestChangingArchive = pytest.mark.whole(ChangingArchive.TestCase)
 TestChangingArchive.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

@@ -1,8 +1,9 @@
 """People who order, beside those who answer on the board, and a tracker that fails once: all that `Driven` lacks.
 
 Who orders looks at what the ledger says and gives the order again until it is so, as people do whose command met a
-daemon that died. SH-2 is taken back, SH-3 is held and let go, hurried, and approved by command. Traces of tasks that
-have ended are pruned all the while.
+daemon that died. SH-1's task is made by whoever else looks at that issue in the same moment as the engine. SH-2 is
+taken back, SH-3 is held and let go, hurried, and approved by command. Traces of tasks that have ended are pruned all
+the while.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.delivery.driven import SHOP, Driven, Outside
+from tests.delivery.driven import QUICK, SHOP, Driven, Outside
 
+from millpond.delivery.deciding.actions import CreateTask
 from millpond.delivery.ledger.books import Books, Hook
 from millpond.delivery.ledger.pruning import prune
-from millpond.delivery.model import Phase, Task
+from millpond.delivery.model import Options, Phase, Task
 
 ISSUES = ("i1", "i2", "i3")
 WHO, WHY = "ada", "over lunch"
@@ -43,6 +45,16 @@ class Ordered(Driven):
     def __init__(self, db: Any, outside: Orders, *, hook: Hook) -> None:
         super().__init__(db, outside, hook=hook)
         self.orders, self.books = outside, Books(db, hook=hook)
+
+    async def round(self) -> None:
+        """Let somebody else be first to make the task of i1, as long as its issue asks for one."""
+        issue = self.orders.tracker.issues[SHOP.name, "i1"]
+        if issue.state == "to-analyse":
+            wanted = CreateTask(QUICK.first(SHOP, Options()), Options(), issue.state)
+            tasks = [await self.ledger.create_task(SHOP, issue, wanted) for _ in range(2)]
+            assert tasks[0][0].id == tasks[1][0].id
+            assert not tasks[1][1], "it was made twice"
+        await super().round()
 
     async def people(self) -> None:
         """Give the orders that fit."""

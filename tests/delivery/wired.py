@@ -5,7 +5,8 @@ Nothing waits: time passes for the ledger by `age`, and webhooks are delivered b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +22,14 @@ from millpond.delivery.engine import Engine, Surroundings
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.ledger.tables import TASKS
-from millpond.delivery.model import Done, Issue, Job, Outcome, Project, Retry, Task
+from millpond.delivery.model import Done, Issue, Job, Key, Outcome, Project, Retry, Task
 from millpond.delivery.pipeline import GateRule, OnFail, Pipeline, Stage, Then
 from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.runs.runfolder import Run
-from millpond.delivery.steps.base import Work
+from millpond.delivery.steps.base import Deployer, Work
+from millpond.delivery.steps.deploy import DeployStep
 from millpond.delivery.steps.merge import MergeStep
+from millpond.delivery.steps.monitor import MonitorStep
 from millpond.testing.clock import FakeClock
 from millpond.testing.giteaserver import TOKEN, GiteaServer
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
@@ -55,7 +58,7 @@ PIPELINE = Pipeline(
 
 @dataclass(frozen=True)
 class _Papers:
-    """A desk with one job's papers, which is all that the merge asks of it."""
+    """A desk with one job's papers, which is all that merge, deploy and monitor ask of it."""
 
     task: Task
     project: Project
@@ -77,24 +80,33 @@ class Wired:
     plane: PlaneServer
     gitea: GiteaServer
     db: Any
+    registry: tuple[Project, ...] = (SHOP, TOYS)
+    pipeline: Pipeline = PIPELINE
+    ttl_s: float = 300.0
+    """How long the columns of a board are remembered; 0: for the life of the process."""
+    defaults: Mapping[Key, str] = field(default_factory=dict)
+    deployer: Deployer | None = None
+    """The way to the hosts, where the pipeline deploys."""
     columns: dict[str, dict[str, str]] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
     heard: int = 0
+    alerts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.projects = {one.name: one for one in (SHOP, TOYS)}
+        self.projects = {one.name: one for one in self.registry}
         self.ledger, self.age = Ledger(Books(self.db)), Aging(self.db)
         self.tracker = Plane(PlaneOptions(self.plane.url, WORKSPACE, KEY, SECRET, timeout_s=5), SystemClock())
         self.forge = Gitea(GiteaOptions(self.gitea.url, TOKEN, SECRET, timeout_s=5), self.clock)
-        self.states = StatesCache(self.tracker.states, self.clock.monotonic, ttl_s=300.0)
+        monotonic, defaults = self.clock.monotonic, self.defaults
+        self.states = StatesCache(self.tracker.states, monotonic, ttl_s=self.ttl_s, defaults=defaults)
         around = Surroundings(self.tracker, self.forge, self.states, self.projects, self._pipeline, self._alert)
         self.engine = Engine(self.ledger, around, self.clock.monotonic)
 
     async def _pipeline(self, _: Project) -> Pipeline:
-        return PIPELINE
+        return self.pipeline
 
     async def _alert(self, text: str) -> None:
-        raise AssertionError(text)
+        self.alerts.append(text)
 
     def issue(self, column: str = "To Analyse", project: Project = SHOP, **more: Any) -> str:
         made = self.plane.add(project.tracker_project, "A title", self.columns[project.name][column], **more)
@@ -106,6 +118,13 @@ class Wired:
     def column(self, issue: str, project: Project = SHOP) -> str:
         row = self.plane._find(project.tracker_project, issue)
         return next(name for name, one in self.columns[project.name].items() if one == row["state"])
+
+    def moves(self, issue: str, project: Project = SHOP) -> list[str]:
+        """Name the columns that we moved an issue to: people's moves are called by another name in webhooks."""
+        names = {one: name for name, one in self.columns[project.name].items()}
+        told = [json.loads(one.body) for one in self.plane.sent]
+        ours = [one for one in told if one["activity"]["field"] == "state" and one["data"]["id"] == issue]
+        return [names[one["activity"]["new_value"]] for one in ours]
 
     def deliveries(self) -> list[Delivery]:
         """Give what Plane has sent since the last time."""
@@ -133,6 +152,8 @@ class Wired:
 
     async def work(self) -> int:
         claimed = await self.ledger.jobs.claim("w", 60, most=4)
+        while claimed and (await self.engine.look(10) or await self.engine.send(10)):
+            pass  # what runs is shown
         for job in claimed:
             await self.ledger.jobs.finish(job, await self._step(job))
         return len(claimed)
@@ -148,7 +169,12 @@ class Wired:
                 return Done(sha)
         except ForgeFailed as error:
             return Retry(1.0, str(error))
-        return await MergeStep(_Papers(task, project), self.forge, look_s=0.01).run(job)
+        papers = _Papers(task, project)
+        if job.step == "merge" or self.deployer is None:
+            return await MergeStep(papers, self.forge, look_s=0.01).run(job)
+        if job.step == "deploy":
+            return await DeployStep(papers, self.deployer).run(job)
+        return await MonitorStep(papers, self.deployer, between_s=0.0).run(job)
 
     async def tasks(self) -> list[Task]:
         query = sa.select(TASKS.c.id).order_by(TASKS.c.id)
@@ -157,13 +183,15 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(db: Any, fine: Sequence[tuple[str, str]] = FINE) -> AsyncIterator[Wired]:
-    """Start both servers, with two projects."""
+async def wired(db: Any, fine: Sequence[tuple[str, str]] = FINE, **more: Any) -> AsyncIterator[Wired]:
+    """Start both servers, with two projects; `more`: what else `Wired` takes."""
     async with PlaneServer(hook_secret=SECRET) as plane, GiteaServer(hook_secret=SECRET) as gitea:
-        made = Wired(plane, gitea, db)
-        for project in (SHOP, TOYS):
+        made = Wired(plane, gitea, db, **more)
+        for project in made.registry:
             made.columns[project.name] = plane.project(project.tracker_project, fine)
             gitea.repo(project.repo)
-        yield made
-        await made.tracker.close()
-        await made.forge.close()
+        try:
+            yield made
+        finally:
+            await made.tracker.close()
+            await made.forge.close()

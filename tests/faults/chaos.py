@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from tests.faults.delivered import SECRET
+from tests.delivery.steps.given import make_forge
+from tests.faults.delivered import BARE, HOSTS, SECRET
 from tests.faults.people import LAST, PROJECTS, TODAY, People, is_cheap
 
 from millpond.testing.giteaserver import TOKEN, GiteaServer
@@ -53,6 +55,10 @@ kind = "gitea"
 url = "{gitea}"
 token = "{token}"
 webhook_secret = "{secret}"
+[upkeep.build_cache]
+enabled = false
+[upkeep.disk]
+enabled = false
 [delivery]
 poll_interval_s = 0.5
 reconcile_grace_s = 0.2
@@ -68,6 +74,14 @@ PROJECT = """
 prefix = "{prefix}"
 tracker_project = "{name}"
 repo = "team/{name}"
+app = "{name}"
+[hosts.{name}-1]
+ssh = "deploy@{name}.example"
+[apps.{name}]
+path = "/srv/{name}"
+hosts = ["{name}-1"]
+pull = "direct"
+keep = 100
 [projects.{name}.pipeline]
 budget = {{ run_usd = 1, task_usd = {task}, day_usd = {day} }}
 [projects.{name}.pipeline.labels.cheap]
@@ -80,30 +94,45 @@ step = "{step}"
 {more}
 """
 COSTS = 'run_usd = 1\nsettings = { argv = ["x"] }'
+STANDIN = [sys.executable, "-I", "-S", str(Path(__file__).parents[1] / "delivery/steps/standin.py"), "frugal"]
+SETS = 'settings = { sets = { VERSION = "{key}" } }'
+ASKED = f'settings = {{ prompt = "development", preset = "claude", argv = {json.dumps(STANDIN)} }}'
+AGENT = ("build", "agent", f'gates = ["branch-pushed"]\nrun_usd = 1\n{ASKED}')
+"""What builds in the last project, in the place of the first stage."""
 STAGES = (
     ("build", "command", f'gates = ["branch-pushed"]\n{COSTS}'),
     ("test", "command", f'gates = ["tests-passed", "no-conflict", "human-verdict"]\n{COSTS}'),
     ("merge", "merge", 'shows = "in_progress"'),
-    ("deploy", "deploy", 'gates = ["deploy-converged"]\nqueued = "awaiting_deploy"\nshows = "deploying"'),
-    ("monitoring", "monitor", 'gates = ["health"]\nshows = "monitoring"'),
+    ("deploy", "deploy", f'gates = ["deploy-converged"]\nqueued = "awaiting_deploy"\nshows = "deploying"\n{SETS}'),
+    ("monitoring", "monitor", 'gates = ["health"]\nshows = "monitoring"\nsettings = { for_s = 0 }'),
 )
 QUICK = "attempts = 1000\nbackoff = { first_s = 0.05, factor = 1, most_s = 0.05 }"
 
 
 class Forge(GiteaServer):
-    """A Gitea that also stands for what runs push, and where it is deployed."""
+    """A Gitea that also stands for what small steps push; of a real repository it has what git pushed there."""
 
-    deploys: Counter[str]
+    bare: Path | None = None
+    """Where the real repository of the last project is."""
 
     def routes(self) -> list[web.RouteDef]:
-        self.deploys = Counter()
-        return [*super().routes(), web.post("/test/push", self._pushed), *self._deployments()]
-
-    def _deployments(self) -> list[web.RouteDef]:
-        return [web.post("/test/out", self._is_out), web.post("/test/deploy", self._deployed)]
+        return [*super().routes(), web.post("/test/push", self._pushed)]
 
     def allowed(self, request: web.Request) -> web.Response | None:
+        self._see()
         return None if request.path.startswith("/test/") else super().allowed(request)
+
+    def _see(self) -> None:
+        """Take in what agents' branches are at, and tell of it as of any push."""
+        repo = self.repos[f"team/{LAST}"]
+        heads = self.bare / "refs/heads" if self.bare else Path()
+        for file in (heads / "feature").glob("*") if self.bare else ():
+            branch, sha = str(file.relative_to(heads)), "" if file.suffix == ".lock" else file.read_text().strip()
+            if sha and repo.branches.get(branch) != sha:
+                parent = repo.branches.get(branch, repo.branches["main"])
+                repo.parents[sha], repo.files[sha] = (parent,), {**repo.files[parent], f"{file.name}.txt": sha}
+                repo.branches[branch] = sha
+                self.tell("push", repo.name, {"ref": f"refs/heads/{branch}", "after": sha, "commits": []})
 
     async def _pushed(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -111,15 +140,6 @@ class Forge(GiteaServer):
         there = self.repos[repo].branches.get(branch)
         name = branch.replace("/", "-")
         return web.json_response({"sha": there or self.push(repo, branch, **{f"{name}.txt": branch})})
-
-    async def _is_out(self, request: web.Request) -> web.Response:
-        """Say whether a commit was brought out: what `AppDeployer` finds in the releases, before it does anything."""
-        return web.json_response({"out": self.deploys[(await request.json())["sha"]] > 0})
-
-    async def _deployed(self, request: web.Request) -> web.Response:
-        """Bring a commit out, as often as one is told to."""
-        self.deploys[(await request.json())["sha"]] += 1
-        return web.json_response({})
 
 
 @dataclass
@@ -157,6 +177,7 @@ class World:
         for name in PROJECTS:
             self.states[name] = self.plane.project(name, COLUMNS)
             self.gitea.repo(f"team/{name}")
+        self.gitea.bare = make_forge(self.folder, f"{BARE}/team/{LAST}.git")
         text = CONFIG.format(
             plane=self.plane.url, gitea=self.gitea.url, secret=SECRET, token=TOKEN, key=KEY, workspace=WORKSPACE,
             projects="".join(self._project(name) for name in PROJECTS),
@@ -168,7 +189,8 @@ class World:
         day = self.last_day_usd if name == LAST else DAY_USD
         usd = {"task": TASK_USD, "day": day, "cheap": CHEAP_USD}
         stages = [
-            STAGE.format(name=name, stage=stage, step=step, more=f"{more}\n{QUICK}") for stage, step, more in STAGES
+            STAGE.format(name=name, stage=stage, step=step, more=f"{more}\n{QUICK}")
+            for stage, step, more in ((AGENT, *STAGES[1:]) if name == LAST else STAGES)
         ]
         return PROJECT.format(name=name, prefix=name[:2].upper(), **usd) + "".join(stages)
 
@@ -333,8 +355,19 @@ class World:
     def summary(self) -> dict[str, Any]:
         merged = Counter(row["head"] for repo in self.gitea.repos.values() for row in repo.pulls if row["merged"])
         tasks = self.tables("SELECT project, key, phase, parked_as FROM delivery_tasks ORDER BY key")
-        deploys = sorted(self.gitea.deploys.values())
-        return {"columns": self.columns(), "merged": dict(merged), "tasks": tasks, "deploys": deploys}
+        return {"columns": self.columns(), "merged": dict(merged), "tasks": tasks, "deploys": self.deploys()}
+
+    def deploys(self) -> list[int]:
+        """Tell how many releases of each commit came to be active."""
+        done = "SELECT count(*) FROM releases WHERE activated_at IS NOT NULL GROUP BY app, commit_id"
+        return sorted(count for (count,) in self.tables(done))
+
+    def brought_out(self) -> tuple[Counter[str], Counter[str]]:
+        """Tell how often hosts were told to run each task's version, and how many releases of it were begun."""
+        lines = [line for file in (self.folder / HOSTS).iterdir() for line in file.read_text().splitlines()]
+        told = Counter(json.loads(line)["web"] for line in lines)
+        begun = self.tables("SELECT images FROM releases WHERE began_at IS NOT NULL")
+        return told, Counter(json.loads(images)["web"] for (images,) in begun)
 
 
 async def settle(world: World, limit_s: float) -> None:

@@ -2,7 +2,8 @@
 
 A thousand webhooks, a third of them lost, the others sent one to five times in any order, with forged and oversize ones
 between; tracker and forge that answer 429, 500, a login page, late, or not at all; people who order by the API; a day's
-budget that does not suffice; the daemon killed with -9 before and after each commit that its ledger makes.
+budget that does not suffice; the daemon killed with -9 before and after each commit that its ledger makes, amid runs of
+agents and amid deploys, and when these are done and nobody has written it down.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.faults.chaos import (
     told,
 )
 from tests.faults.delivered import SECRET
-from tests.faults.people import LAST, is_cheap, is_taken_back
+from tests.faults.people import LAST, PROJECTS, is_cheap, is_taken_back
 
 from millpond.delivery.ledger.books import Point
 from millpond.testing.nursery import IMPORTED, Nursery
@@ -45,15 +46,23 @@ OFTEN = (
 """Commits that the story of one more issue makes several times: one of the first three is died at."""
 ORDERS = {Point.VERDICT: "verdict", Point.CANCEL: "cancel", Point.RELEASE: "release", Point.HURRY: "retry"}
 """Commits that a person's order makes; it is given as long as one is to die there."""
-NOT_MET = {Point.CREATE, Point.PARK, Point.NOTE_RUN, Point.DROP_OUTBOX}
-"""Left to `test_delivery_killed`: no order, no run of a process, and no person within a moment makes them here."""
+NOT_MET = {Point.CREATE, Point.PARK, Point.DROP_OUTBOX}
+"""Left to `test_delivery_killed`: no order, and no person within a moment, makes them here."""
+AGENTS = (("agent", "after"), (Point.NOTE_RUN, "before"), (Point.NOTE_RUN, "after"))
+"""An agent's work is done and pushed, and not told; its run has begun, and nobody knows which process it is; and so on.
+Each takes an issue of the last project, for which agents work."""
+DEPLOYS = (("deploy", "amid"), ("deploy", "after"))
+"""The hosts run it, and it is no release yet; it is one, and nobody was told."""
 MET = (
     Point.HEARTBEAT, Point.RETAKE, Point.REAP, *OFTEN, Point.RETRY_OUTBOX, Point.PRUNE, *ORDERS,
 )  # fmt: skip
+NEW = {*OFTEN, Point.HEARTBEAT, Point.RETRY_OUTBOX} - {Point.NUDGE, Point.TAKE_NUDGES, Point.END_NUDGE}
+"""Commits for which an issue is made; for the others polls and people's chatter are enough."""
 AMID = {Point.RETAKE, Point.REAP}
 """Commits about jobs amid which somebody died."""
-KINDS = tuple((point, moment) for point in MET for moment in ("before", "after"))
-"""In this order: who dies at a heartbeat leaves a job that is taken up again, or given up."""
+KINDS = (*AGENTS, *DEPLOYS, *((point, moment) for point in MET for moment in ("before", "after")))
+"""In this order: agents work as long as the day's budget lasts, and who dies at a heartbeat leaves a job that is taken
+up again, or given up."""
 REACH_S = 20.0
 REACHED_S = 600.0
 SETTLE_S = 180.0
@@ -115,7 +124,7 @@ async def killed_everywhere(made: World, hooks: asyncio.Task[None]) -> None:
         assert asyncio.get_running_loop().time() < until, sorted(left)
 
 
-async def dies(made: World, point: Point, kill: str) -> bool:
+async def dies(made: World, point: str, kill: str) -> bool:
     """Start a daemon that kills itself at a commit; whether it got there. Else it is killed wherever it is."""
     if point in AMID and not made.amid():
         await dies(made, Point.HEARTBEAT, f"{Point.HEARTBEAT}:after:1")
@@ -128,20 +137,22 @@ async def dies(made: World, point: Point, kill: str) -> bool:
         await made.people.order()
         if not made.rng.randrange(5):
             made.people.chatter()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
     reached = not made.running
     assert made.kill() == -9, (made.folder / "log").read_text(errors="replace")[-3000:]
     made.people.orders, refused.times = (), 0
     return reached
 
 
-def arranged(made: World, point: Point) -> Fault:
+def arranged(made: World, point: str) -> Fault:
     """See to it that there is something for a commit to do; gives what goes wrong until the daemon is dead."""
     refused = Fault(Fails.ERROR, 1000 if point is Point.RETRY_OUTBOX else 0, "PATCH ")
     made.plane.faults.insert(0, refused)
     if point in ORDERS:
         made.people.orders = {ORDERS[point]}
-    elif point not in AMID | {Point.PRUNE}:
+    elif point in {one for one, _ in AGENTS}:
+        made.more(len(PROJECTS))
+    elif point in NEW:
         made.more()
     assert point not in AMID or made.amid(), "nobody died amid a job"
     if point is Point.REAP:
@@ -195,12 +206,22 @@ def never_exceeded(made: World) -> None:
         assert usd <= (LITTLE_USD if project == LAST else DAY_USD) + 1e-6, days
 
 
+def agents_are_paid(made: World) -> None:
+    """See that each run of an agent is on the books, by its own word or, where that was lost, at its worst."""
+    agents = "SELECT r.job, r.fence FROM delivery_runs r JOIN delivery_jobs j ON j.id = r.job WHERE j.step = 'agent'"
+    done = made.tables(f"{agents} AND j.state = 'succeeded'")
+    paid = {job for (job,) in made.tables("SELECT job FROM delivery_costs WHERE usd > 0")}
+    assert {job for job, _ in done}
+    assert {job for job, _ in done} <= paid
+
+
 @pytest.mark.fault
 @pytest.mark.timeout(1500)
 async def test_whatever_gets_lost_doubled_forged_or_killed_the_end_is_the_same(tmp_path: Path):
     with Nursery("tests.faults.delivered", (*IMPORTED, "tests.faults.delivered")) as nursery:
         wanted = await without_faults(tmp_path / "without", nursery)
         got, made, held = await with_faults(tmp_path / "with", nursery)
+
     done = sum(not (is_cheap(number) or is_taken_back(number)) for number in range(ISSUES))
     assert [state for _, state in wanted["columns"]].count("Done") == done
     assert got["columns"] == wanted["columns"], told(made)
@@ -208,9 +229,13 @@ async def test_whatever_gets_lost_doubled_forged_or_killed_the_end_is_the_same(t
     assert len(got["tasks"]) == ISSUES, "one task of each issue"
     assert set(got["merged"].values()) == {1}, "one merge of each task"
     assert got["deploys"] == [1] * done, "one deploy of each commit"
+    told_out, begun = made.brought_out()
+    assert len(begun) == done
+    assert told_out <= begun, "a host is told once in each release, and one that is out is told no more"
     never_exceeded(made)
+    agents_are_paid(made)
     assert held, "the day's budget sufficed"
     assert made.taken >= DELIVERIES, told(made)
     assert {word.split()[0] == word.split()[1] for word in made.statuses} == {True}, told(made)
     assert {"202 202", "401 401", "413 413"} <= set(made.statuses), told(made)
-    assert set(Point) == {*MET, *NOT_MET}
+    assert set(Point) == {*MET, *NOT_MET, Point.NOTE_RUN}

@@ -14,8 +14,6 @@ from millpond.delivery.ledger.books import Point
 
 STEP = int(os.environ.get("MILLPOND_TEST_KILL_STEP", "0"))
 """0: at each kind of them, several in one run; 1: at every one, each in a run of its own; more: at some."""
-NOT_DRIVEN = {Point.CREATE}
-"""The engine makes tasks with `Point.APPLY`; this one is `Ledger.create_task`'s alone."""
 
 
 @pytest.mark.fault
@@ -31,5 +29,5 @@ def test_killed_at_a_commit_the_end_is_the_same(tmp_path: Path):
     assert (outside[1], outside[2], active) == ({"team/shop:main": 2}, [1, 1], 0)
     assert not [met for met, result in killed if result != without]
     assert all(met for met, _ in killed)
-    wanted = {f"{point} {moment}" for point in set(Point) - NOT_DRIVEN for moment in ("before", "after")}
+    wanted = {f"{point} {moment}" for point in Point for moment in ("before", "after")}
     assert STEP > 1 or wanted == {kind for met, _ in killed for kind in met}

@@ -16,6 +16,8 @@ import pytest
 from millpond.hosts.commands import Docker
 from millpond.hosts.exclusion import HELD, alone
 
+pytestmark = pytest.mark.process
+
 SHELLS = [found for name in ("dash", "bash", "busybox") if (found := shutil.which(name))]
 needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="no flock(1) here")
 FIRST, SECOND = Docker(), Docker("unix:///run/second.sock")

@@ -18,6 +18,8 @@ from millpond.hosts.model import Completed, HostFailed, Kind, Limits
 from millpond.hosts.resolving import _Machine, resolve
 from millpond.testing.hosts import FakeHost
 
+pytestmark = pytest.mark.process
+
 CANARY = "canary-secret"
 SET = f"P={CANARY}\n"
 

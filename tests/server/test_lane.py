@@ -29,6 +29,8 @@ from millpond.server.protocol import PondProtocol
 from millpond.testing.clock import FakeClock
 from millpond.testing.loopthread import LoopThread
 
+pytestmark = pytest.mark.whole
+
 CONFIG = """
 [repositories.files]
 package = "generic"

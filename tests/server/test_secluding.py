@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 CODE = """
 import ctypes, os, sys
 from types import SimpleNamespace

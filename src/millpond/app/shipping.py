@@ -1,13 +1,14 @@
 """Delivery's way to the hosts and to the pond's records: deploys, looks after them, and evidence of both.
 
 A deploy is the operation that ``millpond deploy`` is, in the name of the task. A commit that is out is not brought out
-again; one whose deploy was broken off is.
+again; one whose deploy was broken off is. Nor is one that an earlier attempt brought out and that a later deploy has
+superseded: who tries again because a worker was lost must not put an older commit in the place of a newer one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from millpond.errors import BadRequest, Busy, ConfigError, MillpondError, NotFou
 from millpond.hosts import health
 from millpond.hosts.apps import AppKind, AppOptions
 from millpond.hosts.model import HostFailed, Kind
-from millpond.hosts.release import Release, current, previous
+from millpond.hosts.release import Release, State, current, previous
 from millpond.hosts.rollout import PACE, Place, Rollout, RolloutFailed, find_manager
 
 AGAIN_S = 30.0
@@ -44,9 +45,13 @@ class AppDeployer:
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
         """Bring a task's commit out, once."""
         name = work.project.app
-        out = current(await self._app.hosting.releases.of(name))
+        releases = await self._app.hosting.releases.of(name)
+        out, was = current(releases), _brought_out(work, releases)
         if out is not None and out.commit == work.job.sha:
             return Deployed(True, f"release {out.number} of {name} is out already", out.number)
+        if out is not None and was is not None:
+            text = f"release {was.number} of {name} was brought out already; release {out.number} is out since"
+            return Deployed(True, text, was.number)
         told = await self._asked("deploy", name=name, sets=dict(sets), by=work.task.key, commit=work.job.sha)
         release = told["release"]
         detail = release["error"] or f"release {release['number']} of {name}"
@@ -118,6 +123,13 @@ class AppDeployer:
             except RolloutFailed as error:
                 return str(error)
         return ""
+
+
+def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
+    """Give the release by which an earlier attempt of this visit's brought the commit out before others deployed."""
+    mine = [one for one in releases if (one.commit, one.by) == (work.job.sha, work.task.key)]
+    done = [one for one in mine if one.state is State.SUPERSEDED]
+    return done[-1] if done and work.job.attempt > 1 else None
 
 
 class AppWitness:

@@ -19,6 +19,7 @@ from millpond.delivery.ledger.books import Point
 LOOK, WORK, SEND, POLL = "look", "work", "send", "poll"
 WAKES: Mapping[Point, tuple[str, ...]] = {
     Point.NUDGE: (LOOK,),
+    Point.CLAIM: (LOOK,),
     Point.FINISH: (LOOK, WORK),
     Point.REAP: (LOOK, WORK),
     Point.RELEASE: (LOOK,),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +41,7 @@ from millpond.delivery.deciding.failing import PATIENCE_S
 from millpond.delivery.deciding.folding import confirmed, folded, verdict
 from millpond.delivery.deciding.looking import Dependency, World
 from millpond.delivery.model import (
+    NO_BUDGET,
     Budget,
     Comment,
     Evidence,
@@ -54,6 +59,7 @@ from millpond.delivery.model import (
 )
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 
+T = TypeVar("T")
 NOW = 1_000_000.0
 SHA = "a" * 40
 SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
@@ -535,7 +541,11 @@ def test_the_board_shows_what_goes_on_and_only_when_it_changes():
     assert run(deploying, jobs=(queued,))[0] == Show(
         Key.AWAITING_DEPLOY, "awaiting_deploy", "backlog", frozenset({Input.START, Input.VERDICT})
     )
-    assert isinstance(run(replace(deploying, shown="awaiting_deploy"), jobs=(queued,))[0], Wait)
+    (waits,) = run(replace(deploying, shown="awaiting_deploy"), jobs=(queued,))
+    assert isinstance(waits, Wait)
+    assert waits.until, "its claim is to be shown, and brings that look forward"
+    (waits,) = run(replace(deploying, stage="testing", shown="code_review"), jobs=(queued,))
+    assert waits == Wait(waits.reason, None), "here nothing changes when it runs"
     assert run(replace(deploying, shown="awaiting_deploy"), jobs=(running,))[0].__class__ is Show
     there = run(deploying, issue(Key.DEPLOYING), (running,))
     assert there == (Acknowledge("deploying"),)
@@ -609,90 +619,85 @@ def test_a_command_cancels_a_task_whose_issue_is_gone(phase: Phase):
 
 # whatever the state of things is
 
-KEYS = st.sampled_from([*(key.value for key in Key), "backlog", "unknown", ""])
-TIMES = st.sampled_from([0.0, NOW - 1e6, NOW - 130, NOW - 1, NOW, NOW + 50, NOW + 1e6])
-STAGES = st.sampled_from([*(stage.name for stage in DEFAULT.stages), "gone"])
-SHAS = st.sampled_from(["", SHA, "b" * 40])
-USD = st.sampled_from([0.0, 4.0, 24.9, 25.0, 100.0])
-COMMENTS = st.builds(
-    Comment,
-    st.sampled_from("123"),
-    TIMES,
-    st.sampled_from(["/approve", "/reject", "hm"]),
-    st.just("ada"),
-    st.booleans(),
-)
+
+def parts(**choices: Iterable[object]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw one of all combinations at once: choosing each value by itself takes ten times as long."""
+    return st.sampled_from([dict(zip(choices, one, strict=True)) for one in product(*choices.values())])
+
+
+def made(make: Callable[..., T], *drawn: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[T]:
+    return st.tuples(*drawn).map(lambda found: make(**{name: value for one in found for name, value in one.items()}))
+
+
+KEYS = [*(key.value for key in Key), "backlog", "unknown", ""]
+TIMES = [0.0, NOW - 1e6, NOW - 130, NOW - 1, NOW, NOW + 50, NOW + 1e6]
+STAGES = [*(stage.name for stage in DEFAULT.stages), "gone"]
+SHAS = ["", SHA, "b" * 40]
+USD = [0.0, 4.0, 24.9, 25.0, 100.0]
+BOTH = (False, True)
+WORDS = ["/approve", "/reject", "hm"]
+COMMENTS = made(Comment, parts(id="123", at=TIMES, text=WORDS, author=["ada"], ours=BOTH))
+MENTIONED = [frozenset(some) for some in ((), ("after:SH-2",), ("x",), ("after:SH-2", "x"))]
 ISSUES = st.builds(
-    Issue,
-    *(st.just("i1"), st.just("shop"), st.just(1), st.just("x"), KEYS, TIMES),
-    st.frozensets(st.sampled_from(["after:SH-2", "x"])),
-    st.lists(COMMENTS, max_size=3).map(tuple),
+    lambda issue, comments: replace(issue, comments=tuple(comments)),
+    made(partial(Issue, "i1", "shop", 1, "x"), parts(state=KEYS, updated_at=TIMES, labels=MENTIONED)),
+    st.lists(COMMENTS, max_size=3),
 )
-JOBS = st.builds(
-    Job,
-    *(
-        st.integers(1, 9),
-        st.just(1),
-        st.just("shop"),
-        st.just("i1"),
-        st.just("team/shop"),
-        STAGES,
-        st.just("agent"),
-        st.integers(1, 3),
-        st.integers(1, 3),
-    ),
-    state=st.sampled_from(JobState),
-    sha=SHAS,
-    settled=st.booleans(),
-    stop=st.booleans(),
-    after_s=st.sampled_from([0.0, 60.0]),
+JOBS = made(
+    partial(Job, task=1, project="shop", issue="i1", repo="team/shop", step="agent"),
+    parts(id=range(1, 10), stage=STAGES, visit=range(1, 4), attempt=range(1, 4)),
+    parts(state=JobState, sha=SHAS, settled=BOTH, stop=BOTH, after_s=[0.0, 60.0]),
 )
 TASKS = st.builds(
-    Task,
-    *(st.just(1), st.just("SH-1"), st.just("shop"), st.just("i1"), st.just("team/shop"), st.just("b"), STAGES),
-    phase=st.sampled_from(Phase),
-    visit=st.integers(1, 3),
-    attempts=st.integers(0, 4),
-    returns=st.sampled_from([0, 1, 3, MAX_RETURNS]),
-    not_before=TIMES,
-    since=TIMES,
-    sha=SHAS,
-    cancelling=st.sampled_from(["", "", "ada"]),
-    parked_as=st.none() | st.sampled_from([Key.NEEDS_INPUT, Key.BLOCKED]),
-    used=st.sampled_from(Input),
-    mark=st.tuples(TIMES, st.sampled_from(["", "2"])),
-    shown=KEYS,
-    options=st.builds(Options, skip=st.frozensets(STAGES, max_size=3), task_usd=st.none() | USD),
-)
-KINDS = ["human-verdict", "file", "head", "statuses", "front-matter", "tests", "mergeable", "deploy", "health"]
-FACTS = st.fixed_dictionaries(
-    {
-        "approved": st.booleans(),
-        "mergeable": st.booleans(),
-        "converged": st.booleans(),
-        "failed": st.integers(0, 1),
-        "passed": st.integers(0, 1),
-        "state": st.sampled_from(["HEALTHY", "DEGRADED"]),
-        "path": st.sampled_from(["docs/tasks/SH-1.md", "docs/reviews/SH-1.md"]),
-        "present": st.booleans(),
-        "fields": st.sampled_from([{"verdict": "approved"}, {"verdict": "rejected"}]),
-    }
-)
-EVIDENCE = st.builds(Evidence, st.sampled_from(KINDS), FACTS, SHAS, TIMES, st.integers(0, 3))
-WORLDS = st.builds(
-    World,
-    st.sampled_from([SHOP, replace(SHOP, own=True), replace(SHOP, app="")]),
-    st.sampled_from([FULL, PLAIN, Board(), Board(defaults={Key.IN_PROGRESS: "in_progress"})]),
-    st.sampled_from(
-        [DEFAULT, Pipeline((Stage("development", "agent"),)), replace(DEFAULT, budget=Budget(None, None, None, None))]
+    lambda task, options: replace(task, options=options),
+    made(
+        partial(Task, 1, "SH-1", "shop", "i1", "team/shop", "b"),
+        parts(stage=STAGES, phase=Phase, sha=SHAS, cancelling=["", "", "ada"]),
+        parts(visit=range(1, 4), attempts=range(5), returns=[0, 1, 3, MAX_RETURNS]),
+        parts(not_before=TIMES, since=TIMES, parked_as=[None, None, Key.NEEDS_INPUT, Key.BLOCKED]),
+        parts(used=Input, mark=list(product(TIMES, ["", "2"])), shown=KEYS),
     ),
-    urgent=st.booleans(),
-    seen_at=TIMES,
-    spend=st.builds(Spend, USD, USD, USD),
-    after=st.lists(st.builds(Dependency, st.just("SH-2"), st.booleans(), st.booleans()), max_size=1).map(tuple),
-    head=SHAS,
-    paused_until=TIMES,
-    lacks_base=st.sampled_from(["", "", "/srv/shop.git"]),
+    st.builds(Options, skip=st.frozensets(st.sampled_from(STAGES), max_size=3), task_usd=st.sampled_from([None, *USD])),
+)
+FACTS: dict[str, dict[str, list[Any]]] = {
+    "human-verdict": {"approved": [False, True]},
+    "file": {"path": ["docs/tasks/SH-1.md", "docs/reviews/SH-1.md"], "present": [False, True]},
+    "head": {},
+    "statuses": {"passed": [0]},
+    "front-matter": {
+        "path": ["docs/tasks/SH-1.md", "docs/reviews/SH-1.md"],
+        "fields": [{"verdict": "approved"}, {"verdict": "rejected"}],
+    },
+    "tests": {"failed": [0, 1], "passed": [0, 1]},
+    "mergeable": {"mergeable": [False, True]},
+    "deploy": {"converged": [False, True]},
+    "health": {"state": ["HEALTHY", "DEGRADED"]},
+}
+EVIDENCE = st.one_of(
+    *(
+        made(
+            partial(Evidence, kind),
+            parts(facts=[dict(zip(of, one, strict=True)) for one in product(*of.values())], sha=SHAS, at=TIMES),
+            parts(visit=range(4)),
+        )
+        for kind, of in FACTS.items()
+    )
+)
+WORLDS = made(
+    World,
+    parts(
+        project=[SHOP, replace(SHOP, own=True), replace(SHOP, app="")],
+        board=[FULL, PLAIN, Board(), Board(defaults={Key.IN_PROGRESS: "in_progress"})],
+        pipeline=[DEFAULT, Pipeline((Stage("development", "agent"),)), replace(DEFAULT, budget=NO_BUDGET)],
+        urgent=BOTH,
+        lacks_base=["", "", "/srv/shop.git"],
+    ),
+    parts(spend=[Spend(*one) for one in product(USD, USD, USD)], head=SHAS),
+    parts(
+        after=[(), (), *((Dependency("SH-2", *one),) for one in product(BOTH, BOTH))],
+        seen_at=TIMES,
+        paused_until=TIMES,
+    ),
 )
 WHILE_ACTIVE = (Arm, Show, Acknowledge, StopJob, Wait)
 

@@ -56,6 +56,16 @@ async def test_the_higher_priority_goes_first_then_the_older(ledger: Ledger):
     assert await claim(ledger) is None
 
 
+async def test_a_claim_brings_a_look_forward_that_was_put_off_and_gives_no_other_reason(ledger: Ledger):
+    await queued(ledger, 1, "a")
+    await queued(ledger, 2, "b")
+    await ledger.nudges.add("shop", "i1", after_s=500)
+    assert await ledger.nudges.take(60, 10) == []
+    assert len(await ledger.jobs.claim("w", 60, most=9, limit=9)) == 2
+    assert [(one.issue, one.urgent) for one in await ledger.nudges.take(60, 10)] == [("i1", True)]
+    assert len(await ledger.nudges.all()) == 1
+
+
 async def test_one_job_of_a_repo_runs_and_those_behind_it_are_not_held_up(ledger: Ledger):
     first, second, other = [await queued(ledger, n, repo) for n, repo in ((1, "a"), (2, "a"), (3, "b"))]
     one, two, three = await claim(ledger), await claim(ledger), await claim(ledger)

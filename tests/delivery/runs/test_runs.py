@@ -17,6 +17,8 @@ from millpond.delivery.runs.masks import MASK
 from millpond.delivery.runs.runfolder import How, Run
 from millpond.delivery.runs.runs import Limits, Runs, Spec
 
+pytestmark = pytest.mark.process
+
 QUICK = Limits(timeout_s=60, grace_s=1, final_grace_s=0.5)
 PATH = {"PATH": os.environ["PATH"]}
 

@@ -27,9 +27,9 @@ def git(*words: str, cwd: Path) -> str:
     return subprocess.run(["git", *words], cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def make_forge(folder: Path) -> Path:
-    git("init", "-q", "--bare", "-b", "main", "forge.git", cwd=folder)
-    git("clone", "-q", "forge.git", "other", cwd=folder)
+def make_forge(folder: Path, name: str = "forge.git") -> Path:
+    git("init", "-q", "--bare", "-b", "main", name, cwd=folder)
+    git("clone", "-q", name, "other", cwd=folder)
     (folder / "other" / "README").write_text("one\n")
     for words in (
         ("checkout", "-qb", "main"),
@@ -38,7 +38,7 @@ def make_forge(folder: Path) -> Path:
         ("push", "-q", "origin", "main"),
     ):
         git(*words, cwd=folder / "other")
-    return folder / "forge.git"
+    return folder / name
 
 
 @dataclass

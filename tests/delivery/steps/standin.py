@@ -57,6 +57,9 @@ def main(mode: str) -> None:  # noqa: C901, PLR0912 - a case for each
     match mode:
         case "good":
             claude()
+        case "frugal":
+            most_usd = float(sys.argv[sys.argv.index("--max-budget-usd") + 1])
+            claude(total_cost_usd=min(0.3, most_usd))
         case "hangs":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             server = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={})

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from tests.delivery.steps.given import Given, git, job_of, standin
 
 from millpond.delivery.model import Done, Failed, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.runs import procfs
+from millpond.delivery.runs.runs import Limits
+from millpond.delivery.steps import agent
 from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.presets import AgentOptions
 from millpond.delivery.steps.transcripts import Prices
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture
@@ -76,7 +81,10 @@ async def test_secrets_are_for_the_run_alone_and_in_no_log(given: Given, monkeyp
         assert not file.is_file() or b"canary" not in file.read_bytes()
 
 
-async def test_done_is_done_though_it_hangs_ignores_term_and_leaves_a_server(given: Given):
+async def test_done_is_done_though_it_hangs_ignores_term_and_leaves_a_server(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(agent, "Limits", partial(Limits, grace_s=0.5, final_grace_s=0.5))
     job = agent_job("hangs")
     outcome = await run(given, job)
     assert isinstance(outcome, Done)

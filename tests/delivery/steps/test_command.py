@@ -10,6 +10,8 @@ from tests.delivery.steps.given import BRANCH, Given, git, job_of
 from millpond.delivery.model import Done, Evidence, Failed, Job, Outcome, Retry
 from millpond.delivery.steps.command import CommandStep
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def given(tmp_path: Path) -> Given:

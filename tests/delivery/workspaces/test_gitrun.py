@@ -12,6 +12,8 @@ from millpond.delivery.runs import procfs
 from millpond.delivery.workspaces import gitrun
 from millpond.delivery.workspaces.gitrun import Git, GitFailed
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,6 +11,8 @@ import pytest
 from millpond.delivery.model import Project
 from millpond.delivery.workspaces.workspace import BranchMoved, Remote, WorkspaceFailed, WorkspaceOptions, Workspaces
 
+pytestmark = pytest.mark.process
+
 SHOP = Project("shop", "p1", "team/shop", "SH")
 BRANCH = "feature/SH-1-a-thing"
 ME = {f"GIT_{role}_{what}": "me" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -51,6 +51,9 @@ WORKTREES = frozenset({"command", "agent"})
 """Steps that begin in a worktree of the branch, or of its base."""
 BASE_S = 300.0
 """How soon one looks again at an issue that waits for a base branch, if nobody says that it is there (`bases`)."""
+QUEUED_S = 600.0
+"""How long the next look at a queued job is put off, where the board shows it in a column of its own: its claim brings
+that look forward."""
 SEES_ANEW = frozenset(
     {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
 )
@@ -148,7 +151,10 @@ def _active(look: Look) -> tuple[Action, ...]:
     name = f"job {job.id} ({job.stage}, attempt {job.attempt})"
     if job.state is JobState.RUNNING:
         return rest(look, f"{name} runs")
-    return rest(look, f"{name} is queued" + (f": {look.world.line}" if look.world.line else ""))
+    reason = f"{name} is queued" + (f": {look.world.line}" if look.world.line else "")
+    stage = look.stage
+    shows_more = stage is not None and stage.queued not in {None, stage.shows}
+    return rest(look, reason, look.now + QUEUED_S if shows_more else None)
 
 
 def _unheard(look: Look) -> tuple[Action, ...]:

@@ -104,6 +104,13 @@ def nudge(connection: Connection, now: float, project: str, issue: str, urgent: 
     connection.execute(_adding(connection.dialect.name), _reason(now, project, issue, urgent, after_s))
 
 
+def hasten(connection: Connection, now: float, project: str, issue: str) -> None:
+    """Have a look that is put off made now, within a transaction; where none is put off nobody wants to know."""
+    sooner = sa.case((_C.not_before > now, now), else_=_C.not_before)
+    change = {"dirty": _C.dirty + 1, "urgent": True, "not_before": sooner}
+    connection.execute(sa.update(NUDGES).where(_row(project, issue)).values(change))
+
+
 def _reason(now: float, project: str, issue: str, urgent: bool, after_s: float = 0.0) -> dict[str, object]:
     values = {"not_before": now + after_s, "attempts": 0, "dirty": 1, "urgent": urgent, "seen_at": now}
     return {"project": project, "issue": issue, "fence": 0, "lease_until": 0.0, **values}
