@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from millpond.api.site import site
-from millpond.app import App, Source
+from millpond.app import App, Source, open_app
 from millpond.testing.asgi import Answered, AsgiClient
 from millpond.testing.clock import FakeClock
 from millpond.testing.nursery import Nursery
@@ -144,7 +144,7 @@ async def open_pond(tmp_path: Path, clock: FakeClock) -> AsyncIterator[OpenPond]
         path.write_text(config)
         source = Source(path, {"server.data": str(tmp_path / folder)}, tmp_path)
         others = {"connect": connect, "notifier": notifier, "counterparts": counterparts}
-        app = await App.open(source.load({}), source, clock=clock, **others)
+        app = await open_app(source.load({}), source, clock=clock, **others)
         opened.append(Inside(app, AsgiClient(site(app), **client), clock))
         return opened[-1]
 

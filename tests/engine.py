@@ -113,11 +113,16 @@ class Engine:
         """Pull into an empty storage, and give what `docker image inspect` says of it."""
         self.empty()
         ran = self.docker("pull", *options, reference)
-        assert ran.ok, ran.output
+        assert ran.ok, f"{ran.output}\n{self._told()}"
         inspected = self.docker("image", "inspect", reference)
         assert inspected.ok, inspected.output
         (found,) = json.loads(inspected.output.partition("\n")[2])
         return dict(found)
+
+    def _told(self) -> str:
+        """Give the end of its log: why it went on from a mirror to the registry itself stands only there."""
+        lines = (self._folder / "log").read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if "level=debug" not in line][-8:])
 
     def empty(self) -> None:
         """Remove all images."""

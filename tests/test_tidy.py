@@ -8,6 +8,7 @@ import statistics
 from functools import cache
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,13 @@ def test_protocols_are_small():
 
 def test_there_is_no_room_for_odds_and_ends():
     assert not [path for path in SOURCES if path.stem in {"utils", "util", "helpers", "common", "misc"}]
+
+
+def test_nobody_needs_whoever_needs_him():
+    graph = grimp.build_graph("millpond", exclude_type_checking_imports=False, cache_dir=None)
+    arrows = [(one, other) for one in graph.modules for other in graph.find_modules_directly_imported_by(one)]
+    assert len(arrows) > len(SOURCES)
+    assert not [(one, other) for one, other in arrows if graph.chain_exists(importer=other, imported=one)]
 
 
 def test_tests_mirror_the_tree():

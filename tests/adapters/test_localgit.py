@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from millpond.adapters.localgit import MAX_FILE, LocalGit, Status
+from millpond.adapters.gitcommand import GitCommand
+from millpond.adapters.gitrepo import MAX_FILE, Repo
+from millpond.adapters.localgit import LocalGit, Status
 from millpond.delivery.model import Evidence, Project
 from millpond.delivery.ports import ForgeFailed, Merge
 from millpond.errors import BadRequest, Denied
@@ -153,6 +155,41 @@ async def test_a_push_is_seen_by_the_next_look_and_voids_statuses(forge: LocalGi
     assert facts(await forge.observe(SHOP, BRANCH, []), "statuses") == {"statuses": {}}
 
 
+async def test_many_branches_are_told_of_by_a_few_gits_and_each_change_is_seen(
+    forge: LocalGit, clone: Clone, monkeypatch: pytest.MonkeyPatch
+):
+    names = [f"feature/SH-{number}-x" for number in range(40)]
+    shas = [clone.commit(name, "main", file=name) for name in names]
+    done = clone.commit("main", "main", other="the base moves on")
+    ran, run = list[str](), GitCommand.run
+
+    async def counted(command: GitCommand, *words: str, **more: Any) -> Any:
+        ran.append(words[0])
+        return await run(command, *words, **more)
+
+    monkeypatch.setattr(GitCommand, "run", counted)
+
+    async def told(*paths: str) -> list[dict[str, Any]]:
+        found = await asyncio.gather(*(forge.observe(SHOP, name, paths) for name in names))
+        return [{**{one.kind: one.facts for one in each}, "sha": each[0].sha} for each in found]
+
+    assert [one["sha"] for one in await told("file")] == shas
+    assert ran.count("for-each-ref") <= 6  # two for each lot: where branches are, then statuses of their commits
+    ran.clear()
+    assert [one["sha"] for one in await told("file")] == shas
+    assert ran == ["for-each-ref"]  # all else was about commits that are the same
+    shas[3] = clone.commit(names[3], names[3], file="again")
+    await forge.report(SHOP, shas[5], Status("ci", "success"))
+    clone.commit("main", "main", other="and on")
+    after = await told()
+    assert [one["sha"] for one in after] == shas
+    assert [one["statuses"]["statuses"] for one in after] == [{"ci": "success"} if n == 5 else {} for n in range(40)]
+    assert not any(one["base"]["contained"] for one in after)
+    ran.clear()
+    assert [await forge.contains(SHOP, "main", one) for one in (done, shas[0], done)] == [True, False, True]
+    assert ran.count("merge-base") == 2
+
+
 async def test_reports_at_once_are_all_kept(forge: LocalGit, clone: Clone):
     sha = clone.commit(BRANCH, file="1")
     others = LocalGit(forge.root, FakeClock())
@@ -223,17 +260,16 @@ async def test_a_commit_that_came_after_the_judgement_is_not_merged(forge: Local
 
 
 async def test_a_push_in_the_middle_of_a_merge_wins(forge: LocalGit, clone: Clone, monkeypatch: pytest.MonkeyPatch):
-    from millpond.adapters import localgit
 
     judged = clone.commit(BRANCH, file="1")
     change = await forge.open_change(SHOP, BRANCH, "x")
-    inner = localgit._Repo.commit
+    inner = Repo.commit
 
     async def commit(*args: Any) -> str:
         clone.commit(BRANCH, file="2")
         return await inner(*args)
 
-    monkeypatch.setattr(localgit._Repo, "commit", commit)
+    monkeypatch.setattr(Repo, "commit", commit)
     assert await forge.merge(SHOP, change.number, judged) is Merge.MOVED
     assert not await forge.contains(SHOP, "main", judged)
 

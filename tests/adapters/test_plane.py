@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from millpond.adapters.httpjson import Answer
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.adapters.planeitems import marked_up, plain, when
+from millpond.adapters.planepeople import People
 from millpond.clock import SystemClock
 from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Hint, Project
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.rates import Rate
 from millpond.errors import BadRequest, ConfigError, Denied
-from millpond.testing.planeserver import KEY, WORKSPACE, Fails, PlaneServer
+from millpond.testing.clock import FakeClock
+from millpond.testing.planeserver import KEY, USER, WORKSPACE, Fails, PlaneServer
 from millpond.testing.tracker import TrackerConformance
 
 SHOP = Project("shop", "558f5588-a276-4507-b8e6-750cd8a49596", "team/shop", "SH")
@@ -397,3 +400,45 @@ def test_what_is_written_reads_the_same():
 def test_a_time_that_is_none_is_not_guessed(value: Any):
     assert when(value) is None
     assert when("2026-11-21T10:19:11.231550Z") == pytest.approx(1795256351.23155)
+
+
+async def test_names_of_people_are_asked_for_once_an_hour_and_read_with_care(
+    server: PlaneServer, columns: dict[str, str]
+):
+    clock = FakeClock()
+    tracker = Plane(PlaneOptions(server.url, WORKSPACE, KEY, SECRET), clock)
+    (one,) = fill(server, columns, 1)
+    server.say(SHOP.tracker_project, one, "hello")
+
+    async def name() -> str:
+        (issue,) = await tracker.get(SHOP, [one])
+        assert issue.comments[0].author == USER
+        return issue.comments[0].name or issue.comments[0].author
+
+    def asked() -> int:
+        return len([line for line in server.requests if "/members/" in line])
+
+    server.people = {USER: "  Ada\u202e\tExample\n" + "x" * 200, "somebody": "Ben"}
+    assert await name() == ("Ada Example " + "x" * 200)[:80]
+    server.people[USER] = "Eve"
+    assert (await name()).startswith("Ada")
+    assert asked() == 1
+    clock.advance(3601)
+    assert await name() == "Eve"
+    server.people = {}
+    clock.advance(3601)
+    assert await name() == USER  # who has left is asked for again sooner, and not at each look
+    clock.advance(299)
+    assert (await name(), asked()) == (USER, 3)
+    clock.advance(2)
+    assert (await name(), asked()) == (USER, 4)
+    await tracker.close()
+
+
+@pytest.mark.parametrize("body", [{"results": 3}, [3, {"id": 4, "display_name": "x"}, {"id": "a"}], "no", None])
+async def test_an_answer_about_people_that_can_not_be_read_names_nobody(body: Any):
+    class Said:
+        async def ask(self, *_: Any, **__: Any) -> Answer:
+            return Answer(200, body, {})
+
+    assert await People(Said(), FakeClock().monotonic).named("p", frozenset({"a"})) == {}  # type: ignore[arg-type]

@@ -221,6 +221,16 @@ async def test_orders_about_tasks_and_their_refusals(open_pond: Any):
     assert [one["key"] for one in await ask(app, "task_ls", all_=True)] == ["SH-1"]
 
 
+@pytest.mark.parametrize("written", ["Shop-1", "shop-1", "SHOP-1"])
+async def test_a_task_is_found_whatever_the_case_of_its_key(open_pond: Any, written: str):
+    app = (await open_pond(LOCAL.replace('prefix = "SH"', 'prefix = "Shop"') + off("worker"))).app
+    await pushed(app)
+    await app.started()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await until(lambda: active(app))
+    assert (await ask(app, "task_show", task=written))["key"] == "Shop-1"
+
+
 async def test_a_board_elsewhere_is_not_written_to_from_here(open_pond: Any, outer: Outer):
     app = (await open_pond(FAKED, counterparts=outer)).app
     with pytest.raises(Conflict, match="the board is in plane"):

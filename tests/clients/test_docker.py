@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from tests import jail as jails
@@ -20,7 +20,6 @@ from millpond.testing.pond import PondProcess, free_port
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
 TTL_S = 1.0
 NAME = "library/demo"
-OLD, NEW = image("old"), image("new")
 CONFIG = """
 [server]
 mirror_listen = "{host}:{port}"
@@ -35,12 +34,15 @@ mutable_ttl_s = {ttl}
 """
 
 
-class Mill(NamedTuple):
+@dataclass
+class Mill:
     """What the tests have: an engine, the pond before a registry, and how images are named."""
 
     engine: Engine
     pond: PondProcess
     registry: Registry
+    old: Image = field(default_factory=image)
+    new: Image = field(default_factory=image)
 
     @property
     def direct(self) -> str:
@@ -49,6 +51,13 @@ class Mill(NamedTuple):
 
     def reference(self, way: str) -> str:
         return self.direct if way == "direct" else "demo"
+
+    def pull(self, reference: str, *options: str) -> dict[str, object]:
+        """Pull into an empty storage; a failure shows what the pond logged, too."""
+        try:
+            return self.engine.pull(reference, *options)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.pond.log.read_text()[-3000:]}") from error
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +88,15 @@ def mill(
 
 @pytest.fixture(autouse=True)
 def cold(request: pytest.FixtureRequest) -> None:
-    """Each test begins with the old image upstream, and nothing in the pond or the engine."""
+    """Each test begins with an old image upstream, and nothing in the pond or the engine.
+
+    The images are its own: an engine keeps manifests for a while when the image is gone, and does not ask for them.
+    """
     if "mill" not in request.fixturenames:
         return
     mill = request.getfixturevalue("mill")
-    mill.registry.push(OLD, NAME)
+    mill.old, mill.new = image(f"old of {request.node.name}"), image(f"new of {request.node.name}")
+    mill.registry.push(mill.old, NAME)
     headers = {"authorization": f"Bearer {mill.pond.admin_token}"}
     assert mill.pond.get("/cache/flush", headers, "PUT").status == 200
     mill.registry.forget()
@@ -105,44 +118,44 @@ def expire() -> None:
 
 @ways
 def test_by_tag_cold_and_warm(mill: Mill, way: str):
-    found = mill.engine.pull(mill.reference(way))
-    assert is_image(found, OLD)
-    assert f"@{OLD.digest}" in found["RepoDigests"][0]
+    found = mill.pull(mill.reference(way))
+    assert is_image(found, mill.old)
+    assert f"@{mill.old.digest}" in found["RepoDigests"][0]
     fetched = mill.registry.asked()
     blobs = [path for _, path in fetched if "/blobs/" in path]
     assert len(blobs) == len(set(blobs)) == 3, "each once: a configuration and two layers"
-    assert is_image(mill.engine.pull(mill.reference(way)), OLD)
+    assert is_image(mill.pull(mill.reference(way)), mill.old)
     assert [path for _, path in mill.registry.asked() if "/blobs/" in path] == blobs
 
 
 @ways
 def test_by_digest_and_for_another_platform(mill: Mill, way: str):
-    found = mill.engine.pull(f"{mill.reference(way)}@{OLD.digest}")
-    assert is_image(found, OLD)
-    found = mill.engine.pull(mill.reference(way), "--platform", "linux/arm64")
-    assert is_image(found, OLD, "arm64")
+    found = mill.pull(f"{mill.reference(way)}@{mill.old.digest}")
+    assert is_image(found, mill.old)
+    found = mill.pull(mill.reference(way), "--platform", "linux/arm64")
+    assert is_image(found, mill.old, "arm64")
 
 
 @ways
 def test_stale_unchanged_then_changed(mill: Mill, way: str):
-    mill.engine.pull(mill.reference(way))
+    mill.pull(mill.reference(way))
     expire()
     mill.registry.forget()
-    assert is_image(mill.engine.pull(mill.reference(way)), OLD)
+    assert is_image(mill.pull(mill.reference(way)), mill.old)
     assert {method for method, _ in mill.registry.asked()} == {"HEAD"}
-    mill.registry.push(NEW, NAME)
+    mill.registry.push(mill.new, NAME)
     expire()
-    assert is_image(mill.engine.pull(mill.reference(way)), NEW)
+    assert is_image(mill.pull(mill.reference(way)), mill.new)
 
 
 @ways
 def test_offline(mill: Mill, way: str):
-    mill.engine.pull(mill.reference(way))
+    mill.pull(mill.reference(way))
     mill.registry.stop()
     try:
         expire()
-        assert is_image(mill.engine.pull(mill.reference(way)), OLD)
-        assert is_image(mill.engine.pull(f"{mill.reference(way)}@{OLD.digest}"), OLD)
+        assert is_image(mill.pull(mill.reference(way)), mill.old)
+        assert is_image(mill.pull(f"{mill.reference(way)}@{mill.old.digest}"), mill.old)
     finally:
         mill.registry.start()
 
@@ -155,7 +168,8 @@ def test_what_is_not_there(mill: Mill):
 
 def test_login(jail: jails.Jail, tmp_path: Path):
     with Registry(tmp_path / "registry") as registry:
-        registry.push(OLD, NAME)
+        old = image("old")
+        registry.push(old, NAME)
         mirror = free_port(jail.address)
         text = CONFIG.format(host=jail.address, port=mirror, url=registry.url, ttl=TTL_S, anonymous="none")
         pond = PondProcess(tmp_path / "pond", text, host=jail.address)
@@ -168,7 +182,7 @@ def test_login(jail: jails.Jail, tmp_path: Path):
                 assert not wrong.ok
                 assert "unauthorized" in wrong.output
                 assert engine.docker("login", "-u", "anybody", "-p", pond.admin_token, where).ok
-                assert is_image(engine.pull(f"{where}/hub/{NAME}"), OLD)
+                assert is_image(engine.pull(f"{where}/hub/{NAME}"), old)
                 pond.command("token", "revoke", "admin")
                 engine.empty()
                 assert not engine.docker("pull", f"{where}/hub/{NAME}").ok

@@ -35,7 +35,7 @@ class Served:
     """One run of the command, in a session of its own, so that whatever it left can be found."""
 
     def __init__(self, folder: Path, port: int, environ: Mapping[str, str], *more: str) -> None:
-        self.folder, self.port, self.home = folder, port, environ["HOME"]
+        self.folder, self.port = folder, port
         self.url = f"http://127.0.0.1:{port}"
         argv = [sys.executable, "-m", "millpond", "serve", "--port", str(port), *more]
         self._out, self._err = (folder.parent / f"{port}.{name}" for name in ("out", "err"))
@@ -65,12 +65,20 @@ class Served:
         self._process.wait(30)
 
     def left(self) -> list[int]:
-        """Give the processes that have its environment and are still there, in whatever session."""
-        return [int(environ.parent.name) for environ in Path("/proc").glob("[0-9]*/environ") if self._has(environ)]
+        """Give the processes that are still there and are of its session, or else at home in its folder."""
+        return [int(process.name) for process in Path("/proc").glob("[0-9]*") if self._has(process)]
 
-    def _has(self, environ: Path) -> bool:
+    def _has(self, process: Path) -> bool:
         try:
-            return f"HOME={self.home}".encode() in environ.read_bytes().split(b"\0")
+            after_name = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        if after_name[0] in "ZX":
+            return False
+        if int(after_name[3]) == self.group:  # proc_pid_stat(5): state, parent, group, session
+            return True
+        try:
+            return (process / "cwd").readlink().is_relative_to(self.folder)
         except OSError:
             return False
 

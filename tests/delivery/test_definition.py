@@ -125,6 +125,11 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
         (RUN + "settings = { argv = ['x'], stall_s = -1 }", "settings.stall_s: -1 is out of bounds"),
         (RUN + "settings = { argv = ['x'], passes = 'KEY' }", "settings.passes: this is a list of words"),
         (RUN + "settings = { argv = ['x'], message = 3 }", "settings.message: this is text"),
+        (
+            STAGE + "[[stages]]\nname='m'\nstep='monitor'\nsettings = { every_s = 4 }",
+            "stages[1].settings.every_s: 4 is out of bounds; write 5 to 86400",
+        ),
+        (STAGE + "[labels.x]\nsettings = { for_s = 1e9 }", "labels.x.settings.for_s: 1e+09 is out of bounds"),
         (STAGE + "settings = { prices = 3 }", "settings.prices: this is a table"),
         (MERGE + "settings = { into = 'main' }", "stages[0].settings.into: this step takes no settings"),
         (
@@ -167,6 +172,42 @@ def test_nothing_is_committed_between_the_last_gate_and_the_merge(text: str, tol
     with pytest.raises(ConfigError) as refused:
         read(text)
     assert told in str(refused.value)
+
+
+LATE = "[[stages]]\nname = 'c'\nstep = 'command'\nsettings = { argv = ['x'] }\n"
+PLAN, GATES = STAGE + GATED, STAGE + GATED + LAST + GATED
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (GATES + MERGE + "[labels.Fast]\nskip = ['b']\n", ""),
+        (GATES + MERGE + "[labels.Fast]\nskip = ['a', 'b']\n", "labels.Fast.skip: with this label no gate is left"),
+        (
+            GATES + MERGE + "[labels.x]\nskip = ['a']\n[labels.y]\nskip = ['b']\n",
+            "labels.x: with x and y on one issue no gate is left before the merge",
+        ),
+        (PLAN + LATE + MERGE + "[labels.x]\nsettings = { commit = false }\n", ""),
+        (
+            PLAN + LATE + MERGE + "[labels.x]\nsettings = { commit = true }\n",
+            'labels.x.settings.commit: with this label "c" commits, and no gate judges that before the merge',
+        ),
+        (
+            PLAN + LAST + LATE + GATED + MERGE + "[labels.x]\nskip = ['c']\n",
+            'labels.x.skip: with this label "b" commits',
+        ),
+        (
+            PLAN + LAST + LATE + GATED + "only_with_app = true\n" + MERGE,
+            'stages[1].gates: in projects without an app: "b" commits',
+        ),
+        (STAGE + LATE + MERGE + "[labels.x]\nskip = ['a']\nsettings = { commit = true }\n", ""),
+    ],
+)
+def test_labels_let_nothing_by_the_gates(text: str, told: str):
+    if not told:
+        assert read(text).stage("m")
+        return
+    assert any(told in one for one in problems(text)), problems(text)
 
 
 def test_a_label_can_not_skip_what_another_stage_needs():

@@ -14,7 +14,7 @@ from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.ledger.tables import NUDGES, TASKS
-from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State
+from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State, Stopped
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
 from millpond.testing.forge import FakeForge
@@ -161,6 +161,55 @@ async def test_a_job_that_ended_while_its_project_was_not_configured_is_taken_in
     driven.projects["shop"] = SHOP
     await driven.drive()
     assert column(driven) == "done"
+
+
+async def test_what_is_taken_back_ends_though_its_project_has_left_the_configuration(driven: Driven):
+    job = await begun(driven)
+    del driven.projects["shop"]
+    await driven.ledger.cancel(job.task, "ada")
+    await settle(driven)
+    assert (await driven.tasks())[0].open  # its job has yet to stop
+    assert (await driven.ledger.jobs.heartbeat(job, 60)).stop
+    await driven.ledger.jobs.finish(job, Stopped())
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, task.reason) == (Phase.CANCELLED, "cancelled by ada")
+
+
+async def test_nudges_of_a_project_that_has_left_the_configuration_do_not_stay_for_ever(driven: Driven):
+    job = await begun(driven)
+    del driven.projects["shop"]
+    await driven.ledger.nudges.add_all("shop", ["i1", "i2"])
+    await settle(driven)
+    assert sorted(one.issue for one in await driven.ledger.nudges.all()) == ["i1", "i2"]
+    await driven.age(86400)
+    await settle(driven)
+    assert await driven.ledger.nudges.all() == []
+    driven.projects["shop"] = SHOP
+    await driven.ledger.jobs.finish(job, await driven.work(job))
+    await driven.db.write(lambda connection: connection.execute(sa.delete(NUDGES)))
+    await driven.drive()
+    assert column(driven) == "done"
+
+
+async def test_issues_that_can_not_be_read_are_told_of_once_and_again_when_they_change(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+):
+    both, one = frozenset({"i1", "i2"}), frozenset({"i2"})
+    unread = iter((both, both, one, one, frozenset[str](), frozenset[str]()))
+
+    async def listed(*_: object) -> Listing:
+        return Listing((), complete=True, mark=2e6, unread=next(unread))
+
+    monkeypatch.setattr(FakeTracker, "changed", listed)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(6):
+            await driven.engine.poll()
+    assert [(line["event"], line.get("issues", "")) for line in logs] == [
+        ("issues can't be read", "i1, i2"),
+        ("issues can't be read", "i2"),
+        ("all issues can be read again", ""),
+    ]
 
 
 async def test_a_poll_looks_at_a_task_whose_job_ended_and_nobody_told(driven: Driven):
@@ -382,6 +431,79 @@ async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_
     await driven.age(300)
     await settle(driven)  # without a poll, and without a word of anybody
     assert (await driven.tasks())[0].phase is Phase.WORKING
+
+
+async def test_fifty_issues_of_an_empty_repository_wait_without_a_request_and_all_go_on_once_it_is_there(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch
+):
+    driven.outside.forge.empty = True
+    names = [f"i{number}" for number in range(50)]
+    for name in names:
+        issue(driven, name)
+    observed, observe = list[str](), FakeForge.observe
+
+    async def counted(forge: FakeForge, project: Project, branch: str, *rest: Any, **more: Any) -> Any:
+        observed.append(branch)
+        return await observe(forge, project, branch, *rest, **more)
+
+    monkeypatch.setattr(FakeForge, "observe", counted)
+    await driven.engine.poll()
+    await settle(driven)
+    asked = driven.outside.tracker.asked
+    asked.clear()
+    for number in range(10):
+        await driven.ledger.nudges.add("shop", names[number], urgent=True)  # a webhook adds nothing to it
+        await driven.round()
+    assert (asked.count("get"), len(await driven.ledger.nudges.all())) == (0, 50)
+    assert len(observed) <= 25  # one for the first look, then one for each of the prober's, whatever the others do
+    driven.outside.forge.empty = False
+    await driven.age(61)  # only the prober comes due by that; it wakes the others
+    await settle(driven)
+    assert {task.issue for task in await driven.tasks()} == set(names)
+
+
+async def test_tasks_that_wait_for_a_base_branch_are_looked_at_once_more_only_for_what_is_new(driven: Driven):
+    names = ["i1", "i2", "i3"]
+    for name in names:
+        issue(driven, name)
+        await driven.ledger.nudges.add("shop", name, urgent=True)
+    for name in names:
+        found = driven.outside.tracker.issues["shop", name]
+        await driven.ledger.create_task(SHOP, found, CreateTask("development", DEFAULT.options([]), "to-analyse"))
+    driven.outside.forge.empty = True
+    await settle(driven)
+    asked = driven.outside.tracker.asked
+    asked.clear()
+    for _ in range(5):
+        await driven.round()
+    assert asked.count("get") == 0
+    issue(driven, "i2", state="cancelled")
+    await driven.round()
+    assert asked.count("get") >= 1
+    phases = {task.issue: task.phase for task in await driven.tasks()}
+    assert phases == {"i1": Phase.READY, "i2": Phase.CANCELLED, "i3": Phase.READY}
+    driven.outside.forge.empty = False
+    await driven.age(61)
+    await settle(driven)
+    phases = {task.issue: task.phase for task in await driven.tasks()}
+    assert phases == {"i1": Phase.WORKING, "i2": Phase.CANCELLED, "i3": Phase.WORKING}
+
+
+async def test_when_the_issue_goes_away_for_which_a_base_branch_is_looked_for_another_takes_its_place(driven: Driven):
+    driven.outside.forge.empty = True
+    for name in ("i1", "i2", "i3"):
+        issue(driven, name)
+        found = driven.outside.tracker.issues["shop", name]
+        await driven.ledger.create_task(SHOP, found, CreateTask("development", DEFAULT.options([]), "to-analyse"))
+    await driven.ledger.nudges.add_all("shop", ["i1", "i2", "i3"])
+    await settle(driven)
+    first, *others = await driven.ledger.nudges.all()  # the prober comes due first
+    issue(driven, first.issue, state="cancelled")
+    await driven.ledger.nudges.add("shop", first.issue, urgent=True)
+    await settle(driven)
+    left = await driven.ledger.nudges.all()
+    assert [one.issue in {other.issue for other in others} for one in left] == [True, True]
+    assert left[1].not_before - left[0].not_before > 60
 
 
 async def test_the_base_branch_is_asked_for_until_it_was_seen_once(driven: Driven, monkeypatch: pytest.MonkeyPatch):

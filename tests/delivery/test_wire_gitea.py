@@ -69,6 +69,21 @@ async def test_a_push_after_the_verdict_voids_it(w: Wired):
     assert merges(w) == 0
 
 
+async def test_an_approval_after_a_push_that_nobody_saw_counts_if_it_names_the_commit(w: Wired):
+    issue = await gated(w)
+    sha = w.gitea.push(SHOP.repo, BRANCH, sneaked="in")
+    w.gitea.status(SHOP.repo, sha, "ci", "success")
+    w.plane.say(SHOP.tracker_project, issue, "/approve")
+    await w.round()
+    assert merges(w) == 0, "which of the two it meant nobody knows"
+    sha = w.gitea.push(SHOP.repo, BRANCH, sneaked="again")
+    w.gitea.status(SHOP.repo, sha, "ci", "success")
+    w.plane.say(SHOP.tracker_project, issue, f"/approve {sha[:12]}")
+    await w.round()
+    (task,) = await w.tasks()
+    assert (task.phase, task.sha, merges(w)) == (Phase.DONE, sha, 1)
+
+
 async def test_a_push_between_look_and_merge_is_not_merged(w: Wired):
     issue = await gated(w)
     w.place(issue, "Approved")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.delivery.wired import PLAIN, SHOP, TOYS, Wired, wired
 
 from millpond.delivery.model import Phase
-from millpond.testing.planeserver import Fails
+from millpond.testing.planeserver import USER, Fails
 
 
 @pytest_asyncio.fixture
@@ -94,6 +94,33 @@ async def test_a_verdict_as_a_comment(w: Wired):
     await w.hear(w.deliveries())
     await w.settle()
     assert (await w.tasks())[0].phase is Phase.DONE
+
+
+async def closing(w: Wired, *, named: bool) -> str:
+    """Approve in a comment, and give the comment that tells how it ended."""
+    issue = w.issue()
+    await w.round()
+    w.plane.say(SHOP.tracker_project, issue, "/approve")
+    await w.hear(w.deliveries())
+    await w.settle()
+    (task,) = await w.tasks()
+    (said,) = [one for one in await w.ledger.history(task) if one.kind == "human-verdict"]
+    assert (said.source, said.facts["by"]) == (USER, USER), "who it was, is said by the id"
+    assert ("name" in said.facts) == named
+    texts = [one["comment_html"] for one in w.plane.projects[SHOP.tracker_project]["comments"]]
+    return next(text for text in texts if "is done" in text)
+
+
+async def test_people_are_called_by_their_names(w: Wired):
+    w.plane.people[USER] = "Ada\n<b>Example</b>"
+    assert "Approved by Ada &lt;b&gt;Example&lt;/b&gt;." in await closing(w, named=True)
+
+
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.HANG])
+async def test_people_whose_names_can_not_be_had_are_called_by_their_ids(w: Wired, how: Fails):
+    w.plane.fail(how, times=1000, words="/members/")
+    assert f"Approved by {USER}." in await closing(w, named=False)
+    assert len([line for line in w.plane.requests if "/members/" in line]) <= 2  # aiohttp asks once more after a drop
 
 
 async def test_a_plain_five_column_board_works_unchanged(db: Any):

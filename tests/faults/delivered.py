@@ -24,7 +24,8 @@ from tests.hosts.deploys import FakeEngine, FakePrepares
 from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.api.site import site
-from millpond.app import App, Source, deployops, shipping
+from millpond.app import Source, deployops, open_app, shipping
+from millpond.app.core import Core
 from millpond.app.jobs import JobPonds
 from millpond.delivery.desk import LedgerDesk
 from millpond.delivery.ledger.books import Point
@@ -149,7 +150,7 @@ class Killer:
 
 
 async def serve(folder: Path, port: int, plane: str, gitea: str, kill: str) -> None:
-    def counterparts(app: App, config: object) -> tuple[Plane, Gitea]:
+    def counterparts(app: Core, config: object) -> tuple[Plane, Gitea]:
         del config
         tracker = Plane(PlaneOptions(plane, WORKSPACE, KEY, SECRET, timeout_s=ANSWER_S), app.clock)
         return tracker, Gitea(GiteaOptions(gitea, TOKEN, SECRET, timeout_s=ANSWER_S), app.clock)
@@ -158,7 +159,7 @@ async def serve(folder: Path, port: int, plane: str, gitea: str, kill: str) -> N
     killer = Killer(kill)
     machines = Machines.below(folder, killer)
     machines.take_the_place_of_docker()
-    app = await App.open(source.load(), source, counterparts=counterparts, connect=machines.connect)
+    app = await open_app(source.load(), source, counterparts=counterparts, connect=machines.connect)
     of = app.delivering
     desk = LedgerDesk(of.ledger, of.tracker, of.projects, app.node)
     deployer = shipping.AppDeployer(app)

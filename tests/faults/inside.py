@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from tests.faults.traffic import Seen
 
 from millpond.api.site import site
-from millpond.app import App, Source
+from millpond.app import App, Source, open_app
 from millpond.artifacts.model import Entry
 from millpond.testing.clock import FakeClock
 
@@ -78,7 +78,7 @@ async def opened(folder: Path, config: str) -> AsyncIterator[Inside]:
     file.write_text(config)
     source = Source(file, {"server.data": str(folder / "data")}, folder)
     clock = FakeClock()
-    app = await App.open(source.load({}), source, clock=clock)
+    app = await open_app(source.load({}), source, clock=clock)
     try:
         yield Inside(app, clock)
     finally:

@@ -88,7 +88,11 @@ class Soak:
         self.done[kind] += 1
 
     async def _slow(self) -> None:
-        """Take a large object in small sips; one in three leaves in the middle of it."""
+        """Take a large object in small sips, each client at its own pace; one in three leaves in the middle of it.
+
+        At the slowest an object takes longer than the minute that `make test` has, at the quickest some seconds.
+        """
+        pace_s = self._dice.uniform(0.1, 2.5)
         name, size = self._dice.choice(list(LARGE.items()))
         loop, whole = asyncio.get_running_loop(), body_of(name, size)
         leave = self._dice.randrange(size) if self._dice.random() < 0.33 else size
@@ -109,7 +113,7 @@ class Soak:
                     assert head.startswith(b"HTTP/1.1 200 "), head[:200]
                 assert whole[at : at + len(piece)] == piece, f"{name}: wrong bytes at {at}"
                 at += len(piece)
-                await asyncio.sleep(self._dice.uniform(0.5, 2.5))
+                await asyncio.sleep(pace_s)
         self.done["slow" if at == size else "left"] += 1
 
     # Those who keep it changing.

@@ -13,10 +13,25 @@ from typing import Any
 import pytest
 import uvloop
 
-from millpond.errors import BadRequest, Busy, ConfigError, Conflict, MillpondError, NotFound, OutOfSpace
+from millpond.errors import (
+    BadRequest,
+    Busy,
+    ConfigError,
+    Conflict,
+    Denied,
+    DigestMismatch,
+    MillpondError,
+    NotAllowed,
+    NotFound,
+    OutOfSpace,
+    Stalled,
+    TooLarge,
+    UpstreamUnreachable,
+)
 from millpond.server.control import MAX_ADDRESS_BYTES, MAX_REQUEST_BYTES, ControlServer, Progress, call
 
-FAULTS = {kind.__name__: kind for kind in (BadRequest, Busy, Conflict, NotFound, OutOfSpace)}
+KINDS = (BadRequest, Busy, Conflict, Denied, DigestMismatch, NotAllowed, NotFound, OutOfSpace, Stalled, TooLarge)
+FAULTS: dict[str, type[MillpondError]] = {kind.__name__: kind for kind in KINDS}
 
 
 async def add(progress: Progress, a: int, b: int) -> dict[str, int]:
@@ -95,6 +110,53 @@ async def test_a_refused_configuration_comes_back_with_all_its_mistakes(tmp_path
         await call(tmp_path / "c.sock", "reload", {}, silent)
     await server.close()
     assert refused.value.problems == ("file: [server] prot: unknown key", "file: [server] host: not an address")
+
+
+async def test_what_a_fault_has_beside_its_text_comes_through(tmp_path: Path):
+    kept = [
+        Denied("no", authenticate=True),
+        Denied("never"),
+        UpstreamUnreachable("away", kind="tls", retry_after_s=7.5),
+        UpstreamUnreachable("away", kind="connect"),
+    ]
+
+    async def refuse(progress: Progress, which: int) -> None:
+        raise kept[which]
+
+    server = ControlServer(tmp_path / "c.sock", {"refuse": refuse})
+    await server.start()
+    for which, meant in enumerate(kept):
+        with pytest.raises(type(meant)) as caught:
+            await call(tmp_path / "c.sock", "refuse", {"which": which}, silent)
+        assert (str(caught.value), vars(caught.value)) == (str(meant), vars(meant))
+    await server.close()
+
+
+async def test_a_kind_of_fault_that_is_not_known_here_is_a_fault_all_the_same(path: Path):
+    class Newer(MillpondError):
+        pass
+
+    FAULTS["Newer"] = Newer
+    try:
+        with pytest.raises(MillpondError, match="this went wrong") as caught:
+            await call(path, "fail", {"kind": "Newer"}, silent)
+    finally:
+        del FAULTS["Newer"]
+    assert type(caught.value) is MillpondError
+
+
+async def test_a_socket_that_can_not_be_listened_on_is_closed_and_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: list[socket.socket] = []
+
+    async def full(*_: Any, sock: socket.socket, **__: Any) -> None:
+        given.append(sock)
+        raise OSError("no room")
+
+    monkeypatch.setattr(asyncio, "start_unix_server", full)
+    with pytest.raises(OSError, match="no room"):
+        await ControlServer(tmp_path / "c.sock", {}).start()
+    assert given[0].fileno() == -1
+    assert not (tmp_path / "c.sock").exists()
 
 
 async def test_a_mistake_of_ours_is_an_error_for_the_caller_and_the_daemon_serves_on(path: Path):

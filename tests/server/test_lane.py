@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millpond.api.site import site
-from millpond.app import App, Source, load
+from millpond.app import App, Source, load, open_app
 from millpond.server import lane as lanes
 from millpond.server import protocol as heads
 from millpond.server import stalls
@@ -68,7 +68,7 @@ async def opened(folder: Path, anonymous: str = "read") -> tuple[Two, list[uvico
     (folder / "millpond.toml").write_text(CONFIG.format(anonymous=anonymous))
     source = Source(folder / "millpond.toml", {"server.data": str(folder / "data")}, folder)
     config = load(source.path, source.overrides, {}, folder)
-    app = await App.open(config, source, clock=FakeClock(1_700_000_000.0))
+    app = await open_app(config, source, clock=FakeClock(1_700_000_000.0))
     surface = site(app)
     served: list[str] = []
 

@@ -13,7 +13,7 @@ from tests.images import INDEX, MANIFEST, V2, image
 from tests.server.test_lane import listen, say
 
 from millpond.api.site import site
-from millpond.app import App, Source, load
+from millpond.app import Source, load, open_app
 from millpond.server.lane import Lane, protocol
 from millpond.server.protocol import PondProtocol
 from millpond.testing.clock import FakeClock
@@ -50,7 +50,7 @@ class Three:
         file.write_text(CONFIG.format(url=self._upstream.url))
         source = Source(file, {"server.data": str(self._folder / "data")}, self._folder)
         config = load(source.path, source.overrides, {}, self._folder)
-        self.app = await App.open(config, source, clock=FakeClock(1_700_000_000.0))
+        self.app = await open_app(config, source, clock=FakeClock(1_700_000_000.0))
         surface = site(self.app)
         served = self.served
         lane = Lane(self.app.hits, surface.doorkeeper, self.app.clock)

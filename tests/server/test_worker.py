@@ -14,6 +14,8 @@ from tests.conftest import MakePond
 from tests.delivering import first_commit
 
 from millpond.errors import Busy
+from millpond.server import worker
+from millpond.server.control import ControlServer
 from millpond.server.worker import by_the_first
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
 from millpond.testing.pond import PondProcess
@@ -106,3 +108,21 @@ async def test_tracker_and_forge_are_asked_by_the_first_worker_alone(make_pond: 
 async def test_while_there_is_no_first_worker_one_is_told_to_come_again(tmp_path: Path):
     with pytest.raises(Busy, match="being started"):
         await by_the_first(tmp_path / "control.sock", "drift", lambda *_: None)
+
+
+async def test_a_first_worker_that_does_not_answer_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = asyncio.Event()
+
+    async def hang(progress: Any) -> None:
+        asked.set()
+        await asyncio.sleep(3600)
+
+    server = ControlServer(tmp_path / "control.sock", {"drift": hang})
+    await server.start()
+    monkeypatch.setattr(worker, "ASKED_S", 0.2)
+    with pytest.raises(Busy, match="without an answer"):
+        await by_the_first(tmp_path / "control.sock", "drift", lambda *_: None)
+    assert asked.is_set()
+    await server.close()

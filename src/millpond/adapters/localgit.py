@@ -12,40 +12,27 @@ branch is still at the commit that was judged.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from millpond.adapters.gitcommand import GitCommand
+from millpond.adapters.gitrepo import REFS, Repo, index_of
+from millpond.adapters.gitseen import Seen
 from millpond.clock import Clock
-from millpond.delivery.frontmatter import fields
 from millpond.delivery.model import Evidence, Hint, Json, Project
 from millpond.delivery.ports import Change, ForgeFailed, Merge
-from millpond.delivery.workspaces.gitargs import NO_COMMIT, check_branch, check_path, check_repo, check_sha
+from millpond.delivery.workspaces.gitargs import NO_COMMIT, check_branch, check_repo, check_sha
 from millpond.errors import BadRequest, Denied
 
-MAX_FILE = 64 << 10
-"""Bytes of a file whose front matter is read."""
 MAX_PATHS = 50
 MAX_STATUSES = 200
 MAX_STATUS_TEXT = 500
 TRIES = 3
 """Of a merge or a status whose ref another one moved meanwhile."""
 STATES = frozenset({"pending", "success", "error", "failure", "warning", "skipped"})
-REFS = "refs/millpond"
-CONFLICT = 1
-"""The exit code of `git merge-tree` for it."""
-_RACES = ("but expected", "reference already exists", "unable to resolve reference", "File exists")
-"""What `git update-ref` says where somebody else was there first."""
-TOO_OLD = 129
-"""The exit code of git for an option that it does not know."""
-NOT_SO = 1
-"""The exit code of `git merge-base --is-ancestor` for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +54,7 @@ class LocalGit:
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
     _bare: set[Path] = field(default_factory=set)
     """Repositories elsewhere that were found to be bare: a merge would leave a work tree behind its branch."""
+    _seen: dict[Path, Seen] = field(default_factory=dict)
 
     def parse(self, headers: Mapping[str, str], body: bytes) -> Hint:
         """Refuse it: a repository on the disk sends no webhooks."""
@@ -105,18 +93,18 @@ class LocalGit:
     ) -> Sequence[Evidence]:
         """Tell what is known of a branch."""
         repo = await self._open(project)
-        heads = await repo.heads(_branch(branch), project.branch)
-        sha, base = heads.get(branch, ""), heads.get(project.branch, "")
+        seen = self._seen_of(repo)
+        sha, base, statuses = await seen.branch(_branch(branch), project.branch)
         if not sha:
             return []
-        told: list[tuple[str, dict[str, Json]]] = [("head", {}), ("statuses", {"statuses": await repo.states(sha)})]
+        told: list[tuple[str, dict[str, Json]]] = [("head", {}), ("statuses", {"statuses": statuses})]
         if base:
-            tree = await repo.merged_tree(base, sha)
-            detail = {} if tree else {"detail": f"with {project.branch} at {base[:12]}"}
-            told.append(("mergeable", {"mergeable": bool(tree), **detail}))
-            told.append(("base", {"contained": await repo.is_ancestor(base, sha)}))
+            contained, clean = await seen.merging(base, sha)
+            detail = {} if clean else {"detail": f"with {project.branch} at {base[:12]}"}
+            told.append(("mergeable", {"mergeable": clean, **detail}))
+            told.append(("base", {"contained": contained}))
         for path in paths[:MAX_PATHS]:
-            told += await repo.file(sha, path)
+            told += await seen.file(sha, path)
         now = self.clock.now()
         return [Evidence(kind, facts, sha, now, source="git") for kind, facts in told]
 
@@ -126,7 +114,7 @@ class LocalGit:
         head = (await repo.heads(_branch(branch))).get(branch)
         if head is None:
             raise ForgeFailed(f"{repo.path} has no branch {branch}: push it", permanent=True)
-        index = _index(branch)
+        index = index_of(branch)
         last = await repo.read(index)
         if last is not None and (not last["merged"] or last["merged"] == head):
             return Change(_count(last["number"]), head)
@@ -167,8 +155,7 @@ class LocalGit:
     async def contains(self, project: Project, branch: str, sha: str) -> bool:
         """Say whether a commit is on a branch."""
         repo = await self._open(project)
-        head = (await repo.heads(_branch(branch))).get(branch)
-        return head is not None and await repo.has(_sha(sha)) and await repo.is_ancestor(sha, head)
+        return await self._seen_of(repo).has(_branch(branch), _sha(sha))
 
     async def report(self, project: Project, sha: str, status: Status) -> None:
         """Report a commit's status, instead of an earlier one under its name. Raises `ForgeFailed`, `BadRequest`."""
@@ -195,8 +182,13 @@ class LocalGit:
                 return
         raise ForgeFailed(f"{repo.path} is being written by others: it will be tried again")
 
-    async def _open(self, project: Project) -> _Repo:
-        return _Repo(await self.ensure(project))
+    def _seen_of(self, repo: Repo) -> Seen:
+        if repo.path not in self._seen:
+            self._seen[repo.path] = Seen(repo)
+        return self._seen[repo.path]
+
+    async def _open(self, project: Project) -> Repo:
+        return Repo(await self.ensure(project))
 
     async def _make(self, path: Path, branch: str) -> None:
         """Make a repository beside its place, then put it there: who comes in between finds all of it or nothing."""
@@ -221,119 +213,10 @@ class LocalGit:
             shutil.rmtree(made, ignore_errors=True)
 
 
-class _Repo(GitCommand):
-    """What the forge asks of one repository."""
-
-    async def heads(self, *branches: str) -> dict[str, str]:
-        """Give the commits that branches are at; those that are not there are left out."""
-        patterns = [f"refs/heads/{branch}" for branch in branches]
-        told = await self.run("for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", "--", *patterns)
-        found = [line.split(" ", 2) for line in told.out.splitlines()]
-        heads = {name.removeprefix("refs/heads/"): sha for kind, sha, name in found if kind == "commit"}
-        return {branch: heads[branch] for branch in branches if branch in heads}
-
-    async def resolve(self, ref: str) -> str:
-        """Give the object that a ref names; empty: there is no such ref."""
-        told = await self.run("for-each-ref", "--format=%(objectname) %(refname)", "--", ref)
-        found = [line.split(" ", 1) for line in told.out.splitlines()]
-        return next((sha for sha, name in found if name == ref), "")
-
-    async def read(self, ref: str) -> dict[str, Json] | None:
-        """Read one of our JSON blobs; None: there is none."""
-        sha = await self.resolve(ref)
-        if not sha:
-            return None
-        try:
-            found = json.loads((await self.run("cat-file", "blob", sha)).out)
-        except ValueError as error:
-            raise ForgeFailed(f"{ref} in {self.path} is not readable: delete that ref", permanent=True) from error
-        return cast("dict[str, Json]", found) if isinstance(found, dict) else None
-
-    async def blob(self, value: Mapping[str, Json]) -> str:
-        """Write a JSON blob and give its name."""
-        text = json.dumps(value, sort_keys=True).encode()
-        return (await self.run("hash-object", "-w", "--stdin", stdin=text)).out.strip()
-
-    async def states(self, sha: str) -> dict[str, Json]:
-        """Give a commit's statuses: state by context."""
-        told = await self.read(f"{REFS}/statuses/{sha}") or {}
-        return {name: str(one["state"]) for name, one in told.items() if isinstance(one, dict) and "state" in one}
-
-    async def has(self, sha: str) -> bool:
-        """Whether there is such a commit."""
-        return (await self.run("cat-file", "-e", f"{sha}^{{commit}}", fine=(0, 1, 128))).rc == 0
-
-    async def is_ancestor(self, old: str, new: str) -> bool:
-        """Whether `new` has all of `old`."""
-        return (await self.run("merge-base", "--is-ancestor", old, new, fine=(0, NOT_SO))).rc == 0
-
-    async def merged_tree(self, base: str, sha: str) -> str:
-        """Merge two commits without a work tree; empty: they conflict. Needs git 2.38."""
-        words = ("merge-tree", "--write-tree", "--name-only", base, sha)
-        told = await self.run(*words, fine=(0, CONFLICT, TOO_OLD), also_fine=("unrelated histories",))
-        if told.rc == TOO_OLD:
-            raise ForgeFailed("git here can't merge without a work tree: install 2.38 or newer")
-        return told.out.split("\n", 1)[0] if told.rc == 0 else ""
-
-    async def file(self, sha: str, path: str) -> list[tuple[str, dict[str, Json]]]:
-        """Tell whether a file is in a commit, and what its front matter says."""
-        try:
-            check_path(path)
-        except ValueError:
-            return [("file", {"path": path, "present": False})]
-        told = await self.run("ls-tree", "-z", "-l", "--full-tree", sha, "--", path)
-        mode, kind, blob, size = [*told.out.partition("\t")[0].split(), "", "", "", ""][:4]
-        plain = kind == "blob" and mode.startswith("100")  # a link's content is a path, and not what it names
-        found: list[tuple[str, dict[str, Json]]] = [("file", {"path": path, "present": plain})]
-        if plain and size.isdigit() and int(size) <= MAX_FILE:
-            words = fields((await self.run("cat-file", "blob", blob, max_bytes=2 * MAX_FILE)).out)
-            if words is not None:
-                found.append(("front-matter", {"path": path, "fields": cast("Json", words)}))
-        return found
-
-    async def last_number(self) -> int:
-        """Give the highest number of a change; 0: there is none."""
-        told = await self.run(
-            "for-each-ref", "--sort=-version:refname", "--count=1", "--format=%(refname:lstrip=3)", f"{REFS}/changes"
-        )
-        return int(told.out.strip() or 0)
-
-    async def write_new(self, number: int, index: str, record: Mapping[str, Json]) -> bool:
-        """Record a change under a number that nobody has; False: somebody does by now."""
-        blob = await self.blob(record)
-        return await self.update(f"create {REFS}/changes/{number} {blob}\nupdate {index} {blob}")
-
-    async def note_merged(self, number: int, record: Mapping[str, Json], sha: str) -> None:
-        """Note which commit of a change was merged."""
-        if record["merged"] != sha:
-            blob = await self.blob({**record, "merged": sha})
-            await self.update(f"update {REFS}/changes/{number} {blob}\nupdate {_index(str(record['branch']))} {blob}")
-
-    async def commit(self, tree: str, parents: tuple[str, str], text: str) -> str:
-        """Make a merge commit."""
-        words = ["commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), "-F", "-"]
-        return (await self.run(*words, stdin=f"{text}\n".encode())).out.strip()
-
-    async def move(self, base: tuple[str, str, str], unmoved: tuple[str, str]) -> bool:
-        """Move a branch from a commit to another, while a second branch stays where it is; False: one of them moved."""
-        (name, old, new), (other, sha) = base, unmoved
-        return await self.update(f"update refs/heads/{name} {new} {old}\nverify refs/heads/{other} {sha}")
-
-    async def update(self, commands: str) -> bool:
-        """Change refs, all or none (git-update-ref(1)); False: one was not as expected, or is locked."""
-        text = f"start\n{commands}\nprepare\ncommit\n".encode()
-        return (await self.run("update-ref", "--stdin", stdin=text, also_fine=_RACES)).rc == 0
-
-
 async def _is_bare(path: Path) -> bool:
     if not (path / "HEAD").is_file():
         return False
     return (await GitCommand(path).run("rev-parse", "--is-bare-repository")).out.strip() == "true"
-
-
-def _index(branch: str) -> str:
-    """Name the ref that leads from a branch to its last change; hashed, since a/b and a can't both be refs."""
-    return f"{REFS}/branches/{hashlib.sha256(branch.encode()).hexdigest()}"
 
 
 def _count(value: Json) -> int:

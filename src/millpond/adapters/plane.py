@@ -13,11 +13,12 @@ What it takes to read it rightly:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from millpond.adapters import planehooks
 from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_thread, segment
 from millpond.adapters.planeitems import comment, identifier, issue, label_ids, marked_up, state
+from millpond.adapters.planepeople import People
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Comment, Hint, Issue, Json, Listing, Project, State
@@ -94,6 +95,7 @@ class Plane:
         base = f"{options.url.rstrip('/')}/api/v1/workspaces/{segment(options.workspace)}/projects"
         api = ApiOptions("Plane", base, {"X-Api-Key": options.token}, timeout_s=options.timeout_s)
         self._api = JsonApi(api, TrackerFailed, now=clock.now, budget=budget, large=large)
+        self._people = People(self._api, clock.monotonic)
         self._noun = ""
         self._labels: dict[str, _Labels] = {}
 
@@ -174,8 +176,11 @@ class Plane:
     async def _comments(self, project: Project, wanted: str) -> tuple[Comment, ...]:
         path = f"{_place(project)}/{{noun}}/{segment(wanted)}/comments/"
         pages = await self._all(path, Use.READ, MAX_COMMENT_PAGES, {"order_by": "-created_at"}, whole=False)
-        found = (comment(one, SOURCE) for one in pages.items.values())
-        return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id)))
+        read = (comment(one, SOURCE) for one in pages.items.values())
+        found = sorted((one for one in read if one is not None), key=lambda one: (one.at, one.id))
+        theirs = frozenset(one.author for one in found if one.author and not one.ours)
+        names = await self._people.named(_place(project), theirs)
+        return tuple(replace(one, name=names.get(one.author, "")) for one in found)
 
     async def _names(self, project: Project, ids: frozenset[str]) -> Mapping[str, str]:
         """Give the names of labels by id; they are asked for only where one is used, and not too often."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.adapters.localboard import LocalBoard
+from millpond.app.application import App
+from millpond.app.operating import Operation, Progress
 from millpond.app.telling import card_row, card_told
 from millpond.delivery.board.store import BoardStore, Draft, Filter
 from millpond.delivery.model import Project
 from millpond.delivery.naming import parse_key
 from millpond.errors import BadRequest, Conflict, NotFound
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.operations import Operation, Progress
 
 
 class BoardOperations:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeAlias, TypeVar
 
 from pydantic import SecretStr
 
@@ -16,6 +16,7 @@ from millpond.adapters.httpjson import Large, in_a_thread
 from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
 from millpond.adapters.plane import Plane, PlaneOptions
+from millpond.app.core import Core
 from millpond.app.pipelines import Files
 from millpond.app.waking import LOOK, Wakes
 from millpond.clock import Clock
@@ -28,11 +29,11 @@ from millpond.delivery.rates import Rate
 from millpond.delivery.workspaces.workspace import Remote
 from millpond.metrics import Metrics
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-
 T = TypeVar("T")
 GIT = "git"
+
+Counterparts: TypeAlias = Callable[[Core, Config], tuple[Tracker, Forge]]
+"""Makes tracker and forge of a configuration."""
 
 
 class Counted:
@@ -75,7 +76,7 @@ class Counted:
         return answer
 
 
-def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
+def tracker_of(app: Core, config: Config, wakes: Wakes) -> Tracker:
     """Make the tracker of a configuration."""
     table = config.tracker
     if table.kind == "local":
@@ -83,7 +84,7 @@ def tracker_of(app: App, config: Config, wakes: Wakes) -> Tracker:
     return plane_of(config, app.clock, _elsewhere(app))
 
 
-def _elsewhere(app: App) -> Large:
+def _elsewhere(app: Core) -> Large:
     """Parse large answers in another process, as everything that is large."""
     return lambda text: app.compute.run(json.loads, text)
 
@@ -95,7 +96,7 @@ def plane_of(config: Config, clock: Clock, large: Large = in_a_thread) -> Plane:
     return Plane(options, clock, budget=RateBudget(Rate(table.requests_per_minute), clock.monotonic), large=large)
 
 
-def forge_of(app: App, config: Config) -> Forge:
+def forge_of(app: Core, config: Config) -> Forge:
     """Make the forge of a configuration."""
     return (
         local_git(config, app.clock) if config.forge.kind == "local" else gitea_of(config, app.clock, _elsewhere(app))

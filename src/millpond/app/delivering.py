@@ -10,14 +10,24 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from millpond.adapters.localboard import LocalBoard
 from millpond.adapters.localgit import LocalGit
 from millpond.app.breaking import Breaker
-from millpond.app.counterparts import Counted, budget_of, files_of, forge_of, project_of, remote_of, tracker_of
+from millpond.app.counterparts import (
+    Counted,
+    Counterparts,
+    budget_of,
+    files_of,
+    forge_of,
+    project_of,
+    remote_of,
+    tracker_of,
+)
+from millpond.app.hosted import Hosted
 from millpond.app.numbers import KEPT_S as NUMBERS_S
 from millpond.app.numbers import Numbers
 from millpond.app.parts import Parts
@@ -34,15 +44,12 @@ from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.ledger.pruning import prune
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.model import Key, Project
-from millpond.delivery.ports import Forge, ForgeFailed, Tracker
+from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.rates import Use
 from millpond.delivery.worker import WorkerOptions
 from millpond.errors import NotFound
 from millpond.hosts.ports import Notifier
 from millpond.hosts.runs import Runs
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 LOOKERS = 4
 SENDERS = 1
@@ -61,7 +68,6 @@ DAY_S = 86400.0
 TABLES = ("delivery", "tracker", "forge", "projects", "pipeline", "notify")
 """The tables of the configuration that a delivery is made of."""
 log = structlog.get_logger(__name__)
-Counterparts = Callable[["App", Config], tuple[Tracker, Forge]]
 
 
 class Delivering:
@@ -69,7 +75,7 @@ class Delivering:
 
     def __init__(
         self,
-        app: App,
+        app: Hosted,
         config: Config,
         *,
         notifier: Notifier,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from millpond.adapters.asking import HttpAsker
+from millpond.app.hosted import Hosted
+from millpond.app.hosting import Hosting
 from millpond.app.prepulling import Prepulling
 from millpond.hosts.apps import AppOptions
 from millpond.hosts.deploying import Deploying
@@ -13,15 +13,11 @@ from millpond.hosts.model import HostFailed
 from millpond.hosts.orchestrators import commit_of
 from millpond.hosts.rollout import Place
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.hosting import Hosting
-
 MAX_COMMIT = 64
 GIT_S = 10.0
 
 
-def deploying(app: App, hosting: Hosting) -> Deploying:
+def deploying(app: Hosted, hosting: Hosting) -> Deploying:
     """Give what deploys and rolls back, on the hosts as they are configured now."""
 
     def place(name: str) -> Place:

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.app.deploying import deploying
 from millpond.app.fleet import app_options
+from millpond.app.hosted import Hosted
+from millpond.app.operating import Operation, Progress
 from millpond.errors import BadRequest, NotFound
 from millpond.hosts.apps import AppOptions
 from millpond.hosts.deploying import Order, goal
@@ -18,10 +20,6 @@ from millpond.hosts.masking import MASK, masked, shown
 from millpond.hosts.planning import changes
 from millpond.hosts.release import UNFINISHED, Release, State, current, previous
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.operations import Operation, Progress
-
 MAX_SETS, MAX_VALUE, MAX_WHO = 100, 32 * 1024, 200
 MAX_LISTED = 10_000
 
@@ -29,7 +27,7 @@ MAX_LISTED = 10_000
 class DeployOperations:
     """The operations on the releases of one open application."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Hosted) -> None:
         self._app = app
 
     def all(self) -> dict[str, Operation]:

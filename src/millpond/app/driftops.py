@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millpond.app.application import App
+from millpond.app.delivering import Delivering
 from millpond.app.issues import told
+from millpond.app.operating import Operation, Progress
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Wait
 from millpond.delivery.model import Issue, Phase, Project, Task
@@ -14,13 +17,10 @@ from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
 from millpond.errors import Busy
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.delivering import Delivering
-    from millpond.app.operations import Operation, Progress
-
 MOST = 500
 """Issues of a project that are looked at."""
+AT_ONCE = 16
+"""Of them at a time: the embedded forge answers many with one git (`adapters.gitrefs`)."""
 Row = dict[str, Any]
 
 
@@ -122,10 +122,15 @@ class DriftOperations:
         gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in there]
         for task in gone:
             yield _row(project, task, None, "board", "the board has no such issue any more")
-        for index, issue in enumerate(wanted[:MOST]):
+        for index in range(0, min(len(wanted), MOST), AT_ONCE):
             progress(f"comparing {project.name}", index, len(wanted))
-            for row in await self._issue(project, issue, tasks.get(issue.id)):
-                yield row
+            some = wanted[index : min(index + AT_ONCE, MOST)]
+            asked = (self._issue(project, issue, tasks.get(issue.id)) for issue in some)
+            for found in await asyncio.gather(*asked, return_exceptions=True):  # so that none goes on by itself
+                if isinstance(found, BaseException):
+                    raise found
+                for row in found:
+                    yield row
 
     async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
         of, rows = self._app.delivering, list[Row]()

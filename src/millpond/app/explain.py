@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millpond.app.core import Core
 from millpond.artifacts.formats.base import Varies
 from millpond.artifacts.model import Absent, Entry, Fetch, Moved, Revalidate, Serve, Target
 from millpond.artifacts.policy import Refused
 from millpond.artifacts.proxy import Proxy
 from millpond.artifacts.repository import LocalRepository
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
-
-async def explain(app: App, repository: Proxy | LocalRepository, path: str, query: str) -> dict[str, Any]:
+async def explain(app: Core, repository: Proxy | LocalRepository, path: str, query: str) -> dict[str, Any]:
     """Say what a request for the path would meet now, and why."""
     found = repository.resolve(path, query, "")
     facts: dict[str, Any] = {"repository": repository.name, "type": repository.type, "path": path}
@@ -82,7 +80,9 @@ async def _dates(repository: Proxy, target: Target, entry: Entry | None, now: fl
     return {"valid by its own word (Valid-Until)": words}
 
 
-async def _representation(app: App, repository: Proxy | LocalRepository, target: Target) -> tuple[Target, Entry | None]:
+async def _representation(
+    app: Core, repository: Proxy | LocalRepository, target: Target
+) -> tuple[Target, Entry | None]:
     """Give the representation that is stored, of those that the path has; else the one that was asked for."""
     entry = await app.catalog.find(repository.name, target.path, target.variant)
     if entry is None and isinstance(repository, Proxy) and isinstance(repository.remote.format, Varies):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from millpond import connect
+from millpond.app.core import Core
 from millpond.config import Config
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 
 def base_url(config: Config) -> str:
@@ -20,7 +16,7 @@ def base_url(config: Config) -> str:
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
-def guide(app: App) -> str:
+def guide(app: Core) -> str:
     """Write it."""
     url = base_url(app.config)
     lines = [f"Millpond serves at {url}"]
@@ -40,7 +36,7 @@ def guide(app: App) -> str:
     return "\n".join(lines)
 
 
-def welcome(app: App) -> str:
+def welcome(app: Core) -> str:
     """Write what this worker has to tell: the admin token if it made it, and the guide if it is the first one."""
     made = app.new_admin_token
     lines = [f"admin token (kept in {app.data / 'admin-token'}): {made}"] if made else []

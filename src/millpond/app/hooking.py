@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import structlog
 
+from millpond.app.application import App
 from millpond.app.waking import POLL
 from millpond.delivery.model import Hint, Project
 from millpond.errors import Busy, Denied
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 SENDERS: Mapping[str, str] = {"plane": "tracker", "gitea": "forge"}
 """Who sends webhooks: the kind of tracker or forge that it has to be."""

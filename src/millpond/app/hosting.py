@@ -13,40 +13,51 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from millpond.adapters.localhost import LocalHost
 from millpond.adapters.notify import AppriseNotifier, NoNotifier
 from millpond.adapters.ssh import Connections, SshHost
+from millpond.app.core import Core
 from millpond.app.fleet import disk_options, host_options, prune_options
 from millpond.config import Config
 from millpond.errors import NotFound
 from millpond.hosts import disk, prune
 from millpond.hosts.disk import Watchdog
-from millpond.hosts.model import DiskOptions, Filled, HostOptions, Room, Run
+from millpond.hosts.model import DiskOptions, HostOptions, Run
 from millpond.hosts.places import HostPlace, PondPlace
-from millpond.hosts.ports import Host, Notifier, Roots
+from millpond.hosts.ports import Host, Notifier, Pond, Roots
 from millpond.hosts.prune import Pruner, Watched
 from millpond.hosts.releases import ReleaseRoots, Releases
 from millpond.hosts.runs import Runs
 from millpond.loops import Loops
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 TICK_S = 60.0
 """How often at least it is looked whether a prune is due."""
 Connect: TypeAlias = Callable[[HostOptions], Host]
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is around the hosts whatever is reloaded: the pond's own disk, and the images that are being pre-pulled."""
+
+    pond: Pond
+    underway: Roots
+
+
 class Hosting:
     """The hosts' area of one open application."""
 
     def __init__(
-        self, app: App, config: Config, *, connect: Connect | None = None, notifier: Notifier | None = None
+        self,
+        app: Core,
+        config: Config,
+        around: Around,
+        *,
+        connect: Connect | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
-        self._app, self._config = app, config
+        self._app, self._config, self._around = app, config, around
         self._connections: Connections | None = None
         self._connect = connect or self._connected
         urls = [url.get_secret_value() for url in config.notify.urls]
@@ -91,10 +102,10 @@ class Hosting:
     def watchdog(self, name: str) -> Watchdog:
         """Give the watchdog of a host, or of the pond. Raises `NotFound`."""
         if name == PondPlace.name:
-            options, place = self.pond_disk, PondPlace(PondDisk(self._app))
+            options, place = self.pond_disk, PondPlace(self._around.pond)
             return Watchdog(place, options, place.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock)
         watched = self.watched(name)
-        host = HostPlace(watched, _Both(self.roots, self._app.underway))
+        host = HostPlace(watched, _Both(self.roots, self._around.underway))
         return Watchdog(
             host, watched.options.disk, host.ladder, runs=self.runs, notifier=self.notifier, clock=self._app.clock
         )
@@ -183,30 +194,3 @@ class _Both:
     async def protected(self, host: str) -> Collection[str]:
         """Give what either protects."""
         return {*await self.deployed.protected(host), *await self.underway.protected(host)}
-
-
-class PondDisk:
-    """The pond's own data, as the watchdog sees it."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def measure(self) -> Room:
-        """Measure the fuller one of the disks of data and storage."""
-        places = (self._app.data, self._app.config.storage_path)
-        rooms = [await asyncio.to_thread(_room, place) for place in places]
-        return max(rooms, key=lambda room: room.bytes.percent)
-
-    async def collect(self, *, dry_run: bool) -> int:
-        """Evict and collect; gives the bytes."""
-        report = await self._app.upkeep.collect(dry_run=dry_run, progress=lambda *_: None)
-        return int(report["evicted_bytes"]) + int(report["freed_bytes"])
-
-
-def _room(place: Path) -> Room:
-    stat = os.statvfs(place)
-    used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
-    size = Filled(stat.f_blocks * stat.f_frsize, used, stat.f_bavail * stat.f_frsize)
-    if stat.f_files == 0:
-        return Room(size)
-    return Room(size, Filled(stat.f_files, stat.f_files - stat.f_ffree, stat.f_favail))

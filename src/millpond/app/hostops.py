@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millpond.app.hosted import Hosted
+from millpond.app.hosting import Hosting
+from millpond.app.operating import Operation, Progress
 from millpond.errors import MillpondError
 from millpond.hosts import disk, prune
 from millpond.hosts.checking import check
@@ -15,11 +18,6 @@ from millpond.hosts.model import HostFailed, HostOptions, Run
 from millpond.hosts.places import PondPlace
 from millpond.hosts.together import together
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.hosting import Hosting
-    from millpond.app.operations import Operation, Progress
-
 AT_ONCE = 8
 """Hosts that a command works on at a time."""
 
@@ -27,7 +25,7 @@ AT_ONCE = 8
 class HostOperations:
     """The operations on the hosts of one open application."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Hosted) -> None:
         self._app = app
 
     def all(self) -> dict[str, Operation]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.adapters.localboard import LocalBoard
+from millpond.app.application import App
 from millpond.app.pipelines import PipelineRefused
 from millpond.delivery.board import board
 from millpond.delivery.budget import used_for
@@ -21,9 +22,6 @@ from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
@@ -45,8 +43,11 @@ async def find_task(app: App, name: str) -> Task:
     ledger = app.delivering.ledger
     number = int(name[:18]) if name.isascii() and name.isdigit() else None
     found = await (ledger.task(number) if number is not None else ledger.by_key(name))
-    if found is None and number is None:
-        found = await ledger.by_key(name.upper())
+    if found is None and number is None:  # case does not count: prefixes are written as their projects write them
+        prefix, hyphen, rest = name.rpartition("-")
+        known = [one.prefix for one in app.delivering.projects.values() if one.prefix.casefold() == prefix.casefold()]
+        for written in dict.fromkeys([*known, prefix.upper()]):
+            found = found or await ledger.by_key(f"{written}{hyphen}{rest}")
     if found is None:
         raise NotFound(f"there is no task {name[:80]!r}: `millpond task ls --all` lists them")
     return found

@@ -16,15 +16,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from millpond import connect
+from millpond.app.core import Core
 from millpond.app.guide import base_url
 from millpond.delivery.steps.base import PondAccess, Work
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 TOOLS = ("pip", "uv", "npm")
 USER = "job"
@@ -48,7 +45,7 @@ def token_name(work: Work) -> str:
 class JobPonds:
     """See `delivery.steps.base.Ponds`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Core) -> None:
         self._app = app
 
     async def open(self, work: Work, home: Path) -> PondAccess:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from millpond.access.tokens import Token
+from millpond.app.application import App
 from millpond.app.boardops import BoardOperations
 from millpond.app.deployops import DeployOperations
 from millpond.app.driftops import DriftOperations
@@ -24,9 +25,6 @@ from millpond.app.taskops import TaskOperations
 from millpond.artifacts.proxy import Proxy
 from millpond.config import parse_duration
 from millpond.errors import BadRequest, NotFound
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 Progress = Callable[[str, int, int | None], None]
 Operation = Callable[..., Awaitable[Any]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from millpond.app.application import CATALOG
-from millpond.app.upkeep import BACKUPS
 from millpond.config import Config
 from millpond.db import schema
+
+CATALOG, BACKUPS = "catalog.sqlite", "backups"
+"""Of the data directory: the database, and the folder of its backups."""
 
 
 def has_pond(config: Config) -> bool:

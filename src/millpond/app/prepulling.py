@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from millpond.adapters.localhost import LocalHost
 from millpond.app.fleet import app_options
+from millpond.app.hosted import Hosted
+from millpond.app.hosting import Hosting
+from millpond.app.operating import Progress
 from millpond.app.registry import PondRegistry
 from millpond.errors import MillpondError
 from millpond.hosts.address import LOCAL, Address
@@ -24,18 +27,13 @@ from millpond.hosts.ports import Host
 from millpond.hosts.prepull import prepull
 from millpond.hosts.restoring import restore
 
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.hosting import Hosting
-    from millpond.app.operations import Progress
-
 log = structlog.get_logger(__name__)
 
 
 class Prepulling:
     """Resolves and pre-pulls for one open application; `hosting` as it was when this began, whatever is reloaded."""
 
-    def __init__(self, app: App, hosting: Hosting) -> None:
+    def __init__(self, app: Hosted, hosting: Hosting) -> None:
         self._app, self._hosting = app, hosting
 
     async def resolve(self, app: AppOptions, sets: Mapping[str, str]) -> Resolved:
@@ -88,7 +86,7 @@ class Prepulling:
         return bool(run.told.get("steps"))
 
 
-def prepull_operation(app: App) -> Callable[..., Awaitable[dict[str, Any]]]:
+def prepull_operation(app: Hosted) -> Callable[..., Awaitable[dict[str, Any]]]:
     """Make the operation ``prepull``."""
 
     async def operation(progress: Progress, name: str, refresh: bool = False, dry_run: bool = False) -> dict[str, Any]:

@@ -6,14 +6,12 @@ A part that is switched off says so and keeps its keys; one that can't tell its 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
+from millpond.app.application import App
 from millpond.app.queueblocks import Blocks
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 T = TypeVar("T")
 Block = Callable[[], Awaitable[Mapping[str, object]]]

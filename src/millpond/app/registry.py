@@ -13,9 +13,10 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from millpond.app.core import Core
 from millpond.artifacts import freshness
 from millpond.artifacts.answer import Answer
 from millpond.artifacts.flights import Flight, Refused
@@ -26,9 +27,6 @@ from millpond.hosts.model import Kind
 from millpond.hosts.ports import Layers, NotPulled
 from millpond.hosts.pulling import fits
 from millpond.hosts.references import Reference
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 DOCKER = "docker"
 BLOBS_AT_ONCE = 4
@@ -47,7 +45,7 @@ Heard = Callable[[int, int], None]
 class PondRegistry:
     """The pond as an app's hosts see it; `pond` is its ``host:port`` for them."""
 
-    def __init__(self, app: App, pond: str) -> None:
+    def __init__(self, app: Core, pond: str) -> None:
         self._app, self._pond = app, pond
 
     def name(self, reference: Reference) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from millpond.app.core import Core
 from millpond.app.working import RUNS
 from millpond.delivery.model import Job
 from millpond.delivery.runs.wrapper import LOG
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 PIECE = 65536
 
@@ -26,7 +23,7 @@ class Piece:
     more: bool
 
 
-async def read_log(app: App, job: Job, offset: int) -> Piece | None:
+async def read_log(app: Core, job: Job, offset: int) -> Piece | None:
     """Read a piece of a job's log; None: it has none, on this node at least."""
     return await asyncio.to_thread(_read, app.data / RUNS, job, max(offset, 0))
 

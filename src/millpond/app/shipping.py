@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from millpond.adapters.asking import HttpAsker
 from millpond.app.fleet import app_options
+from millpond.app.hosted import Hosted
 from millpond.app.jobs import family_of
 from millpond.delivery.model import Evidence
 from millpond.delivery.steps.base import Deployed, StepFailed, Watch, Wellness, Work, fact
@@ -23,9 +24,6 @@ from millpond.hosts.apps import AppKind, AppOptions
 from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.release import Release, State, current, previous
 from millpond.hosts.rollout import PACE, Place, Rollout, RolloutFailed, find_manager
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 AGAIN_S = 30.0
 PATIENCE_S = 20.0
@@ -41,7 +39,7 @@ def _no_progress(what: str, done: int, of: int | None) -> None:
 class AppDeployer:
     """See `delivery.steps.base.Deployer`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Hosted) -> None:
         self._app = app
 
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
@@ -137,7 +135,7 @@ def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
 class AppWitness:
     """See `delivery.steps.base.Witness`."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Hosted) -> None:
         self._app = app
 
     async def images(self, work: Work, sha: str) -> Evidence:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from millpond.app.application import App
 from millpond.app.issues import Why, find_task, why_issue
+from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
 from millpond.delivery.model import Job, Task
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
-    from millpond.app.operations import Operation, Progress
 
 
 class TaskOperations:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from millpond.app.core import Core
 from millpond.app.room import free_bytes
 from millpond.artifacts.collector import Collector, CollectorOptions
 from millpond.artifacts.proxy import Proxy
@@ -18,7 +19,6 @@ from millpond.errors import Busy
 from millpond.leases import Lease
 
 if TYPE_CHECKING:
-    from millpond.app.application import App
     from millpond.loops import Loops, Tick
 
 BACKUPS = "backups"
@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 class Upkeep:
     """Upkeep of one open application."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Core) -> None:
         self._app = app
         storage = app.config.storage
         self._collector = Collector(

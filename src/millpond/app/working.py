@@ -15,8 +15,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from millpond.app.hosted import Hosted
 from millpond.app.jobs import JobPonds
 from millpond.app.shipping import AppDeployer, AppWitness
 from millpond.delivery.desk import LedgerDesk
@@ -30,9 +30,6 @@ from millpond.delivery.steps.base import Ponds, StepFailed, Tools, Witness
 from millpond.delivery.steps.presets import AgentOptions
 from millpond.delivery.worker import Worker, WorkerOptions
 from millpond.delivery.workspaces.workspace import Remote, WorkspaceOptions, Workspaces
-
-if TYPE_CHECKING:
-    from millpond.app.application import App
 
 RUNS, WORKSPACES = "runs", "workspaces"
 ALLOWED = ("PATH",)
@@ -69,7 +66,9 @@ class Working:
     means: Means
 
     @classmethod
-    def of(cls, app: App, means: Means, *, ponds: Ponds | None = None, options: WorkerOptions | None = None) -> Working:
+    def of(
+        cls, app: Hosted, means: Means, *, ponds: Ponds | None = None, options: WorkerOptions | None = None
+    ) -> Working:
         """Wire it; nothing is started."""
         runs = Runs(app.data / RUNS)
         workspaces = Workspaces(app.data / WORKSPACES, means.remote, means.workspaces)

@@ -105,7 +105,7 @@ async def _perform(
         raise NotFound(f"{error}{_unread(str(error), arguments.get('name'), loaded)}") from None
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         pass
-    from millpond.app import App, DataLock, has_pond
+    from millpond.app import DataLock, has_pond, open_app
     from millpond.server.logs import configure
 
     configure("console", "warning")  # to standard error: what the command says may be read by a program
@@ -116,7 +116,7 @@ async def _perform(
         raise NotFound(f"no daemon runs on {data_folder}: there is nothing to reload")
     lock = DataLock(data_folder)
     try:
-        app = await App.open(loaded, where, admin=False, mend=operation == "fsck" and bool(arguments.get("repair")))
+        app = await open_app(loaded, where, admin=False, mend=operation == "fsck" and bool(arguments.get("repair")))
         try:
             return await app.operations[operation](progress=bar, **arguments)
         finally:

@@ -27,6 +27,9 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes. [default: 1]")] = None,
 ) -> None:
     """Run the daemon. Without any configuration it adopts what this machine's own package managers use."""
+    from millpond.server.secluding import seclude
+
+    was_open = seclude()  # before anything of ours, and anything secret, is read
     gc.disable()  # what is imported stays: to look through it for garbage, again and again, finds none
     from millpond.server.main import run
 
@@ -40,7 +43,7 @@ def serve(
             server_port=port,
             server_workers=workers,
         )
-        code = run(where)
+        code = run(where, was_open=was_open)
     raise typer.Exit(code)
 
 

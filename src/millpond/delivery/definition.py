@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from millpond.delivery import stepsettings
 from millpond.delivery.deciding.gates import GATES, REQUIRED, SETTINGS
+from millpond.delivery.judging import Unjudged, by_labels, unjudged
 from millpond.delivery.model import Budget, Json, Key
 from millpond.delivery.pipeline import DEFAULT, Backoff, GateRule, Label, OnFail, Pipeline, Stage, Then
 from millpond.delivery.reading import Mistakes, Table, nearest
@@ -30,6 +31,7 @@ MAX_PRIORITY = 1000
 _SHOWN = frozenset(Key) - {Key.TO_ANALYSE, Key.APPROVED, Key.REJECTED, Key.CANCELLED}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _NOTHING = "nothing"
+_SPARE = "give a stage that is left a gate, or have the label change less"
 
 
 def read(text: str, file: str = FILE, steps: Collection[str] = STEPS) -> Pipeline:
@@ -50,6 +52,7 @@ def from_table(values: Mapping[str, object], file: str, steps: Collection[str] =
     stages = _stages(top, steps)
     on_push = _on_push(top, stages)
     labels = _labels(top, stages)
+    _judged(top, stages, labels)
     budget = _budget(top)
     top.close()
     if mistakes.found:
@@ -87,19 +90,37 @@ def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:
         table.close()
     if any(stage.step == "monitor" for stage in made) and not any(stage.step == "deploy" for stage in made):
         top.wrong("stages", "a monitor watches what a deploy stage brought out, and there is none")
-    _judged(top, made)
     return tuple(made)
 
 
-def _judged(top: Table, stages: Sequence[Stage]) -> None:
-    """See that where there are gates at all, nothing is committed between the last of them and the merge."""
-    merge = next((index for index, stage in enumerate(stages) if stage.step == "merge"), 0)
-    last = max((index for index, stage in enumerate(stages[:merge]) if stage.gates), default=merge)
-    for index in range(last + 1, merge):
-        stage = stages[index]
-        if stage.settings.get("commit", stage.step == "agent") is not False and stage.step in {"agent", "command"}:
-            text = f'"{stage.name}" commits, and no gate judges that before the merge'
-            top.wrong(f"stages[{index}].gates", text, "give it a gate, or write commit = false into its settings")
+def _judged(top: Table, stages: Sequence[Stage], labels: Mapping[str, Label]) -> None:
+    """See that gates judge whatever is merged, if there are any, for each set of labels, with an app and without."""
+    anywhere = [stage for stage in stages if not stage.only_with_app]
+    for held, where in ((stages, ""), (anywhere, "in projects without an app: ")):
+        if found := unjudged(held, (), {}):
+            place = f"stages[{[stage.name for stage in stages].index(found.stage)}].gates"
+            top.wrong(place, where + found.reason, "give it a gate, or write commit = false into its settings")
+            return
+        if labelled := by_labels(held, labels):
+            _labelled(top, held, labels, labelled, where)
+            return
+
+
+def _labelled(
+    top: Table,
+    stages: Sequence[Stage],
+    labels: Mapping[str, Label],
+    labelled: tuple[tuple[str, ...], Unjudged],
+    where: str,
+) -> None:
+    """Tell which labels, alone or together on one issue, let a commit by."""
+    names, found = labelled
+    written = [name for name in top.table("labels").keys if name.casefold() in names]
+    if len(names) > 1:
+        top.wrong(f"labels.{written[0]}", f"{where}with {' and '.join(written)} on one issue {found.reason}", _SPARE)
+        return
+    key = "skip" if unjudged(stages, labels[names[0]].skip, {}) else "settings.commit"
+    top.wrong(f"labels.{written[0]}.{key}", f"{where}with this label {found.reason}", _SPARE)
 
 
 def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Stage:

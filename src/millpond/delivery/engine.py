@@ -12,25 +12,26 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from millpond.delivery.bases import Bases
 from millpond.delivery.board.states import StatesCache
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Action, Wait
-from millpond.delivery.deciding.decide import WORKTREES, decide
+from millpond.delivery.deciding.decide import WORKTREES, decide, taken_back
 from millpond.delivery.deciding.looking import Look, World
 from millpond.delivery.dependencies import Dependencies
 from millpond.delivery.ledger.ledger import Ledger
-from millpond.delivery.model import Evidence, Issue, Job, Key, Nudge, OutboxItem, Phase, Project, Spend, Task
+from millpond.delivery.model import Evidence, Issue, Job, Nudge, OutboxItem, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import Pipeline
+from millpond.delivery.polling import Found, Polls
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
 from millpond.delivery.rates import Use
 from millpond.delivery.troubles import Troubles
 
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""
-MAX_TOLD = 20
 UNKNOWN_S = 300.0
 """How long a nudge is put off while its project is not configured."""
-OVERLAP_S = 60.0
+FORGET_S = 86400.0
 log = structlog.get_logger(__name__)
 
 
@@ -56,16 +57,6 @@ def _repo(project: Project) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a poll of one project found: the issues to look at. `error`: it could not be asked."""
-
-    project: str
-    issues: tuple[str, ...] = ()
-    complete: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the engine works with.
 
@@ -80,16 +71,6 @@ class Surroundings:
     alert: Callable[[str], Awaitable[None]]
     paused: Callable[[], Awaitable[tuple[float, str]]] = _never_paused
     place: Callable[[Project], str] = _repo
-
-
-@dataclass(slots=True)
-class _Polled:
-    """How far a project's polls have come."""
-
-    mark: float = 0.0
-    swept_at: float | None = None
-    wanted: frozenset[str] = frozenset()
-    """The columns that were asked for: when they change, everything is listed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +95,10 @@ class Engine:
     ) -> None:
         self._ledger, self._around, self._monotonic = ledger, around, monotonic
         self._options = options or EngineOptions()
-        self._polled: dict[str, _Polled] = {}
         self._after = Dependencies(ledger, around.projects).of
         self._troubles = Troubles()
-        self._based = set[str]()
-        """Projects whose base branch was seen: it is asked for no more, since that takes a while for each look."""
+        self._bases = Bases(around.forge, ledger.nudges, around.place, monotonic)
+        self._polls = Polls(ledger, around, self._bases, monotonic, self._options.sweep_s)
 
     async def look(self, limit: int = 1) -> int:
         """Take nudges that are due and look at their issues; gives how many there were."""
@@ -128,25 +108,8 @@ class Engine:
         return len(taken)
 
     async def poll(self, *, dry_run: bool = False) -> list[Found]:
-        """Ask the tracker what has changed in each project; a project that fails is left to the next poll.
-
-        `dry_run`: list everything, and leave no trace.
-        """
-        return [await self._polled_one(project, dry_run=dry_run) for project in list(self._around.projects.values())]
-
-    async def _polled_one(self, project: Project, *, dry_run: bool) -> Found:
-        try:
-            found = await self._poll(project, dry_run=dry_run)
-        except TrackerFailed as error:
-            if self._troubles.new("poll", project.name, str(error)):
-                log.warning("the tracker could not be polled", project=project.name, error=str(error))
-            return Found(project.name, error=str(error))
-        except Exception as error:
-            log.exception("a poll failed", project=project.name, error=str(error))
-            return Found(project.name, error=f"{type(error).__name__}: {error}")
-        if self._troubles.over("poll", project.name):
-            log.info("the tracker is polled again", project=project.name)
-        return found
+        """Ask the tracker what has changed in each project; see `polling`."""
+        return await self._polls.all(dry_run=dry_run)
 
     async def send(self, limit: int = 1) -> int:
         """Send writes of the outbox that are due; gives how many there were.
@@ -179,7 +142,7 @@ class Engine:
 
         `urgent`: as if somebody told to look, so that no grace period is waited for.
         """
-        known = await self._known(project, issue_id)
+        known = await self._known(project.name, issue_id)
         issue = await self._read(project, issue_id)
         nudge = Nudge(project.name, issue_id, urgent=urgent)
         actions, _ = await self._decide(project, issue, known, nudge, peek=True)
@@ -187,8 +150,8 @@ class Engine:
 
     async def _look(self, nudge: Nudge) -> None:
         project = self._around.projects.get(nudge.project)
-        if project is None:  # it was taken out of the configuration, perhaps for a moment
-            await self._ledger.nudges.done(nudge, until=await self._ledger.now() + UNKNOWN_S)
+        if project is None:
+            await self._unknown(nudge)
             return
         try:
             with used_for(Use.URGENT if nudge.urgent else Use.READ):
@@ -204,7 +167,32 @@ class Engine:
             return
         if self._troubles.over(project.name, nudge.issue):
             log.info("issues can be looked at again", project=project.name, issue=nudge.issue)
-        await self._ledger.nudges.done(nudge, until=wait.until)
+        await self._ledger.nudges.done(nudge, until=await self._until(project, nudge, wait))
+
+    async def _unknown(self, nudge: Nudge) -> None:
+        """Look at an issue whose project was taken out of the configuration, perhaps for a moment.
+
+        What a person has taken back comes to its end all the same. All else waits for a day; then it is forgotten,
+        since the polls of a project that comes back find it again.
+        """
+        known, now = await self._known(nudge.project, nudge.issue), await self._ledger.now()
+        task = known.task
+        if task is not None and task.open and task.cancelling:
+            gone = Project(task.project, "", task.repo, "")
+            actions = taken_back(known.jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
+            if not isinstance(actions[0], Wait):
+                about = Issue(task.issue, task.project, 0, task.title, "", 0.0)
+                await self._ledger.apply(gone, about, task, actions)
+                await self._ledger.nudges.done(nudge, until=now)
+                return
+        await self._ledger.nudges.done(nudge, until=now + UNKNOWN_S if now - nudge.seen_at < FORGET_S else None)
+
+    async def _until(self, project: Project, nudge: Nudge, wait: Wait) -> float | None:
+        """Say when an issue is looked at again: what waits for a base branch, when that is looked for."""
+        if wait.for_base:
+            return await self._ledger.now() + self._bases.waits(project, nudge)
+        await self._bases.left(project, nudge.issue)
+        return wait.until
 
     async def _go_on(self, project: Project, nudge: Nudge) -> Wait:
         """Decide and apply, step by step, until there is nothing more to do."""
@@ -212,7 +200,9 @@ class Engine:
         issue: Issue | None = None
         read = False
         for _ in range(MAX_STEPS):
-            known = await self._known(project, nudge.issue)
+            known = await self._known(project.name, nudge.issue)
+            if not read and (held := await self._bases.held(project, nudge, known.task)):
+                return held
             if not read or known.task != applied:  # somebody else wrote: what we know of the board may be older
                 issue, read = await self._read(project, nudge.issue), True
             actions, look = await self._decide(project, issue, known, nudge)
@@ -227,11 +217,11 @@ class Engine:
         log.warning("an issue needs many steps; it is looked at again", project=project.name, issue=nudge.issue)
         return Wait("many steps", 0.0)
 
-    async def _known(self, project: Project, issue: str) -> _Known:
-        task = await self._ledger.last_task(project.name, issue)
+    async def _known(self, project: str, issue: str) -> _Known:
+        task = await self._ledger.last_task(project, issue)
         if task is None or not task.open:
             return _Known(task)
-        jobs = await self._ledger.jobs.of(task.id)
+        jobs = await self._ledger.jobs.of(task.id, visit=task.visit)
         return _Known(task, jobs, await self._ledger.evidence(task), await self._ledger.spend(task))
 
     async def _read(self, project: Project, issue: str) -> Issue | None:
@@ -257,7 +247,7 @@ class Engine:
             seen_at=nudge.seen_at,
             spend=known.spend,
             after=await self._after(task) if self._options.dependencies and task is not None else (),
-            lacks_base=await self._lacks_base(project, issue, task, pipeline),
+            lacks_base=await self._lacks_base(project, issue, task, pipeline, anew=nudge.urgent or peek),
             past=await self._past(project, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
             line=await self._line(task, known.jobs),
@@ -277,7 +267,9 @@ class Engine:
             return ()
         return tuple(await self._ledger.history(task))
 
-    async def _lacks_base(self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline) -> str:
+    async def _lacks_base(
+        self, project: Project, issue: Issue | None, task: Task | None, pipeline: Pipeline, *, anew: bool
+    ) -> str:
         """Say where the base branch is missing of what begins, or has no commit yet; empty: it is there, or no need.
 
         Without it nobody knows which pipeline the repo will bring.
@@ -287,12 +279,7 @@ class Engine:
             needed = stage is not None and stage.step in WORKTREES
         else:
             needed = issue is not None and (await self._around.states.board(project)).starts(issue.state)
-        if not needed or project.name in self._based:
-            return ""
-        if not await self._around.forge.observe(project, project.branch, [], peek=True):
-            return self._around.place(project)
-        self._based.add(project.name)
-        return ""
+        return await self._bases.lacking(project, anew=anew) if needed else ""
 
     async def _line(self, task: Task | None, jobs: Sequence[Job]) -> str:
         """Say which other job holds up a queued one."""
@@ -301,41 +288,6 @@ class Engine:
         active = await self._ledger.jobs.active()
         ahead = next((job for job in active if job.repo == task.repo and job.task != task.id and job.worker), None)
         return f"job {ahead.id} ({ahead.stage}) runs in {ahead.repo}" if ahead else ""
-
-    async def _poll(self, project: Project, *, dry_run: bool) -> Found:
-        board = await self._around.states.board(project)
-        taken_back = {board.resolve(Key.CANCELLED) or ""} | {
-            s for s, group in board.groups.items() if group == "cancelled"
-        }
-        wanted = frozenset(board.wanted | taken_back) - {""}
-        polled = _Polled() if dry_run else self._polled.setdefault(project.name, _Polled())
-        now = self._monotonic()
-        due = polled.swept_at is None or now - polled.swept_at >= self._options.sweep_s
-        sweep = due or wanted != polled.wanted
-        since = 0.0 if sweep else max(polled.mark - OVERLAP_S, 0.0)
-        listing = await self._around.tracker.changed(project, wanted, since)
-        tasks = await self._ledger.open_tasks(project.name)
-        ours = {task.issue for task in tasks}
-        # A verdict on an issue without an open task is nobody's.
-        found = [one.id for one in listing.issues if board.starts(one.state) or one.id in ours]
-        found += sorted(listing.unread & ours)  # looked at again and again, until it can be read
-        if listing.unread:
-            log.warning("issues can't be read", project=project.name, issues=sorted(listing.unread)[:MAX_TOLD])
-        busy = await self._busy(tasks)
-        quiet = [task.issue for task in tasks if _may_have_changed(task, busy=task.id in busy)]
-        wake = tuple(dict.fromkeys([*found, *quiet]))
-        if not dry_run:
-            await self._ledger.nudges.add_all(project.name, list(wake))
-        if listing.complete:
-            polled.mark = max(polled.mark, listing.mark)
-            polled.swept_at, polled.wanted = (now if sweep else polled.swept_at), wanted
-        return Found(project.name, wake, listing.complete)
-
-    async def _busy(self, tasks: Sequence[Task]) -> frozenset[int]:
-        """Find the tasks that have an active job."""
-        if not any(task.phase is Phase.WORKING for task in tasks):
-            return frozenset()
-        return frozenset(job.task for job in await self._ledger.jobs.active())
 
     async def _send(self, item: OutboxItem) -> None:
         project = self._around.projects.get(item.project)
@@ -363,20 +315,6 @@ class Engine:
         if issue.state != state:
             await self._around.tracker.move(project, item.issue, state)
         await self._ledger.outbox.confirm(item)
-
-
-def _may_have_changed(task: Task, *, busy: bool) -> bool:
-    """Whether a task is to be looked at though its issue is not listed.
-
-    Its gates, its back-off, where the board stands that has to be seen elsewhere, or a job that ended while nobody
-    looked. What is parked waits for a person, whose move is listed; each look costs a request.
-    """
-    match task.phase:
-        case Phase.WORKING:
-            return not busy
-        case Phase.PARKED:
-            return bool(task.used or task.cancelling)
-    return True
 
 
 def _paths(task: Task, pipeline: Pipeline) -> list[str]:

@@ -105,13 +105,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment on an issue, as plain text. `ours`: this system wrote it."""
+    """A comment, as plain text. `ours`: this system wrote it; `name`: what its author is called, for people to read."""
 
     id: str
     at: float
     text: str
     author: str = ""
     ours: bool = False
+    name: str = ""
 
 
 Mark: TypeAlias = tuple[float, str]

@@ -175,6 +175,10 @@ class Pipeline:
         """Give a stage's place; -1: there is no such stage."""
         return next((index for index, stage in enumerate(self.stages) if stage.name == name), -1)
 
+    def of(self, project: Project) -> tuple[Stage, ...]:
+        """Give the stages that a project has."""
+        return tuple(stage for stage in self.stages if project.app or not stage.only_with_app)
+
     def first(self, project: Project, options: Options) -> str:
         """Name the stage that a task begins with; empty: all of them are skipped."""
         return self._from(0, project, options)

@@ -8,6 +8,14 @@ from enum import StrEnum
 from millpond.delivery.reading import Table
 
 MOST = 1e9
+LEAST_EVERY_S = 5.0
+"""Between two looks of a monitor: each is a job of its own."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "every_s": (LEAST_EVERY_S, 86400.0),
+    "for_s": (0.0, 30 * 86400.0),
+    "confirm": (0.0, 100.0),
+}
+"""From, to; numbers that are not named here may be 0 to `MOST`."""
 
 
 class Kind(StrEnum):
@@ -54,7 +62,7 @@ def check(table: Table, takes: Mapping[str, Kind]) -> None:
             case _ if value is None:
                 continue
             case Kind.NUMBER:
-                table.number(name, 0, 0, MOST)
+                table.number(name, 0, *LIMITS.get(name, (0.0, MOST)))
             case Kind.FLAG:
                 table.flag(name)
             case Kind.TEXT if isinstance(value, str):

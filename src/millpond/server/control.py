@@ -53,7 +53,12 @@ class ControlServer:
             raise
         finally:
             os.umask(before)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=MAX_REQUEST_BYTES)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, sock=sock, limit=MAX_REQUEST_BYTES)
+        except BaseException:
+            sock.close()
+            self._path.unlink(missing_ok=True)
+            raise
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -83,7 +88,7 @@ class ControlServer:
         try:
             return {"result": await operation(progress=progress, **arguments)}
         except MillpondError as error:
-            return {"error": str(error), "kind": type(error).__name__}
+            return {"error": str(error), "kind": type(error).__name__, **_more(error)}
         except Exception as error:
             log.exception("a command failed", error=str(error))
             return {"error": f"{type(error).__name__}: {error}", "kind": "MillpondError"}
@@ -147,10 +152,32 @@ async def call(path: Path, operation: str, arguments: Mapping[str, Any], progres
     raise ConnectionResetError("the daemon stopped while it worked on this: try again")
 
 
-def _error(message: Mapping[str, str]) -> MillpondError:
-    kind = getattr(errors, message.get("kind", ""), MillpondError)
-    if kind is errors.ConfigError:
-        return errors.ConfigError(*message["error"].split("\n"))
-    if kind in {errors.BadRequest, errors.NotFound, errors.Conflict, errors.Busy, errors.OutOfSpace}:
-        return kind(message["error"])
-    return MillpondError(message["error"])
+_PLAIN = (
+    *(errors.BadRequest, errors.NotFound, errors.NotAllowed, errors.Conflict, errors.TooLarge, errors.Stalled),
+    *(errors.DigestMismatch, errors.Busy, errors.OutOfSpace),
+)
+
+
+def _more(error: MillpondError) -> dict[str, Any]:
+    """Say what a fault has beside its text."""
+    match error:
+        case errors.Denied(authenticate=authenticate):
+            return {"authenticate": authenticate}
+        case errors.UpstreamUnreachable(kind=kind, retry_after_s=retry_after_s):
+            return {"of": kind, "retry_after_s": retry_after_s}
+    return {}
+
+
+def _error(message: Mapping[str, Any]) -> MillpondError:
+    """Make the fault that was told; one of a kind that is not known here is a `MillpondError`."""
+    text, kind = str(message["error"]), message.get("kind", "")
+    match kind:
+        case "ConfigError":
+            return errors.ConfigError(*text.split("\n"))
+        case "Denied":
+            return errors.Denied(text, authenticate=message.get("authenticate") is True)
+        case "UpstreamUnreachable":
+            after_s = message.get("retry_after_s")
+            return errors.UpstreamUnreachable(text, kind=str(message.get("of", "")), retry_after_s=after_s)
+    made = next((one for one in _PLAIN if one.__name__ == kind), MillpondError)
+    return made(text)

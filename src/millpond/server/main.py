@@ -13,21 +13,25 @@ from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
 from millpond.server.daemon import bind_all, leave
 from millpond.server.logs import configure
+from millpond.server.secluding import reveal_where_no_jobs_run
 from millpond.server.supervisor import Supervisor
 from millpond.server.worker import Job, metrics_folder, serve, work
 
 log = structlog.get_logger(__name__)
 
 
-def run(source: Source) -> int:
+def run(source: Source, *, was_open: bool = False) -> int:
     """Run the daemon until it is told to stop; gives the exit code.
 
+    `was_open`: whether this process was closed to others of its user by us, so that it may be opened again.
     Raises `ConfigError` (a mistake in the configuration, an address that can't be listened on), `Busy` (the data
     directory is in use).
     """
     # Until somebody listens to it, a signal to reload would end the daemon; it waits, here and in the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = source.load()
+    if was_open:
+        reveal_where_no_jobs_run(config)
     problem = open_network_problem(config)
     if problem is not None:
         raise ConfigError(problem)

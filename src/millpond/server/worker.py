@@ -5,6 +5,7 @@ In this process with one worker, as the supervisor's child with more.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from millpond.api.site import site
-from millpond.app import App, Role, Source
+from millpond.app import Role, Source, open_app
 from millpond.app.accepted import read
 from millpond.app.guide import welcome
 from millpond.config import Config
@@ -32,6 +33,8 @@ from millpond.server.secluding import seclude_where_jobs_run
 SOCKET = "control.sock"
 ASKING = ("drift", "reconcile", "task_show", "why")
 """The operations that ask tracker and forge. The first worker does them for all, so that one rate budget holds."""
+ASKED_S = 120.0
+"""How long the first worker is waited for; comparing all tasks takes a minute at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
     `superior`: the line to the supervisor, where there is one.
     """
     server = config.server.model_copy(update={"port": job.ports[0]})
-    app = await App.open(
+    app = await open_app(
         config.model_copy(update={"server": server}),
         job.source,
         role=job.role,
@@ -86,9 +89,12 @@ async def serve(config: Config, job: Job, sockets: list[socket.socket], superior
 
 
 async def by_the_first(path: Path, operation: str, progress: Progress, **arguments: Any) -> Any:
-    """Have the first worker do an operation. Raises its error, or `Busy` while there is none."""
+    """Have the first worker do an operation. Raises its error, or `Busy` while there is none, or it takes too long."""
     try:
-        return await call(path, operation, arguments, progress)
+        async with asyncio.timeout(ASKED_S):
+            return await call(path, operation, arguments, progress)
+    except TimeoutError as error:
+        raise Busy(f"tracker and forge were asked for {ASKED_S:.0f} s without an answer: ask again later") from error
     except (ConnectionError, FileNotFoundError) as error:
         raise Busy("the worker that asks tracker and forge is being started: ask again in a moment") from error
 

@@ -44,6 +44,7 @@ COMMENT: Row = {
     "attachments": [], "access": "INTERNAL", "edited_at": None, "actor": USER, "parent": None,
     "description": "f01cdc36-f851-4b8c-ba9a-70ac7d2e2912", **NO_PAIR,
 }  # fmt: skip
+PERSON: Row = {"first_name": "", "last_name": "", "email": "", "avatar": "", "avatar_url": None}
 """What rows have beside what the server itself understands."""
 
 
@@ -58,6 +59,8 @@ class PlaneServer(WireServer):
     event_style: str = "old"
     now: float = 1_790_000_000.0
     projects: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=lambda: {USER: "ada"})
+    """The members of each project: what they call themselves, by id."""
     asked: int = 0
 
     def project(self, name: str, columns: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -106,6 +109,7 @@ class PlaneServer(WireServer):
             web.post(f"{base}/states/", self._new_state),
             web.get(f"{base}/labels/", self._labels),
             web.post(f"{base}/labels/", self._new_label),
+            web.get(f"{base}/members/", self._members),
         ]
         for noun in ("issues",) if self.older else ("work-items", "issues"):
             item = f"{base}/{noun}/{{item}}/"
@@ -172,6 +176,10 @@ class PlaneServer(WireServer):
 
     async def _labels(self, request: web.Request) -> web.Response:
         return self._page(request, self._of(request)["labels"])
+
+    async def _members(self, _: web.Request) -> web.Response:
+        named = self.people.items()
+        return self._reply([{**PERSON, "id": one, "display_name": name} for one, name in named], 200)
 
     async def _items(self, request: web.Request) -> web.Response:
         rows = [one for one in self._of(request)["items"] if not one["archived_at"]]

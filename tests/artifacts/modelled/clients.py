@@ -97,6 +97,8 @@ class Clients(Checking):
             return got
 
         alone = before == "refreshing" or want.status != 200 or want.risky  # then who comes later may see another state
+        if want.how in {"miss", "revalidated"} and want.copy.fresh_until <= self.now:
+            alone = True  # stale at once (`no-cache`): whoever looks after the flight has ended asks again, rightly
         if alone or (want.how == "miss" and not self.caching_allows(key, want)):
             self.check(key, "GET", {}, self.run(self.one(key)), want)
             return

@@ -34,7 +34,7 @@ from tests.artifacts.modelled.things import (
 )
 
 from millpond.api.site import site
-from millpond.app import App, Source
+from millpond.app import Source, open_app
 from millpond.artifacts.circuit import Circuit, Limits
 from millpond.testing.asgi import AsgiClient
 from millpond.testing.clock import FakeClock
@@ -78,7 +78,7 @@ class World(RuleBasedStateMachine):
 
     async def open(self) -> None:
         source = Source(self.folder / "millpond.toml", {}, self.folder)
-        self.app = await App.open(source.load({}), source, clock=self.clock)
+        self.app = await open_app(source.load({}), source, clock=self.clock)
         self.client = AsgiClient(site(self.app))
         self.tally = Tally()
         self.noted = 0

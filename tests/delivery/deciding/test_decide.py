@@ -36,7 +36,7 @@ from millpond.delivery.deciding.actions import (
     UseVerdict,
     Wait,
 )
-from millpond.delivery.deciding.decide import MAX_RETURNS, decide
+from millpond.delivery.deciding.decide import BASE_S, MAX_RETURNS, decide
 from millpond.delivery.deciding.failing import PATIENCE_S
 from millpond.delivery.deciding.folding import confirmed, folded, verdict
 from millpond.delivery.deciding.looking import Dependency, World
@@ -170,15 +170,12 @@ def test_a_ready_task_starts_a_job_with_what_is_left_of_the_budgets():
     assert found == (StartJob("development", "agent", 1, 3600.0, {"prompt": "development"}, *limits),)
 
 
-def test_a_repository_without_its_base_branch_is_waited_for_ever_less_often():
+def test_a_repository_without_its_base_branch_is_waited_for():
     empty = replace(WORLD, lacks_base="/srv/shop.git")
-    for waited_s, soon_s in ((0, 5.0), (2000, 100.0), (86400, 300.0)):
-        (wait,) = run(replace(shown(Key.IN_PROGRESS), since=NOW - waited_s), world=empty)
-        assert isinstance(wait, Wait)
-        assert wait.reason == "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
-        assert wait.until == NOW + soon_s
-    (wait,) = run(None, issue(Key.TO_ANALYSE, updated_at=NOW + 50), world=empty)
-    assert wait == Wait("/srv/shop.git has no branch main: push main, then a task begins by itself", NOW + 5)
+    reason = "development: /srv/shop.git has no branch main: push main, then SH-1 goes on by itself"
+    assert run(shown(Key.IN_PROGRESS), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
+    reason = "/srv/shop.git has no branch main: push main, then a task begins by itself"
+    assert run(None, issue(Key.TO_ANALYSE), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
     (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
     assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 
@@ -247,7 +244,8 @@ def test_outcomes_are_taken_in():
 def later(count: int, ago_s: float = 600.0, **more: object) -> tuple[Action, ...]:
     """Decide about a stage whose last job's time had not come, as that of so many before had not."""
     ends: dict[str, object] = {"started_at": NOW - ago_s, "reason": "not ready", "after_s": 10.0, **more}
-    jobs = tuple(replace(job(JobState.LATER, **ends), id=number, settled=number < count) for number in range(count + 1))
+    looks = (job(JobState.LATER, attempt=number + 1, **ends) for number in range(count + 1))
+    jobs = tuple(replace(look, id=number, settled=number < count) for number, look in enumerate(looks))
     return run(replace(TASK, phase=Phase.WORKING, attempts=count + 1), jobs=jobs)
 
 
@@ -255,12 +253,14 @@ def test_what_is_not_yet_to_be_done_uses_up_no_attempt():
     assert later(0) == (TryAgain(0, NOW + 30, "not ready"),)
     assert later(50) == (TryAgain(50, NOW + 30, "not ready"),)
     assert later(0, ago_s=0.0) == (TryAgain(0, NOW + 10, "not ready"),)
-    looks = tuple(replace(job(JobState.LATER), id=number, settled=True) for number in range(9))
-    failed = replace(job(JobState.RETRY, reason="429"), id=9)
+    looks = tuple(replace(job(JobState.LATER, attempt=number + 1), id=number, settled=True) for number in (0, 8))
+    failed = replace(job(JobState.RETRY, reason="429", attempt=10), id=9)
     again = run(replace(TASK, phase=Phase.WORKING, attempts=10), jobs=(*looks, failed))
     assert again == (TryAgain(9, NOW + 10, "429"),)
     waiting = replace(shown(Key.IN_PROGRESS, not_before=NOW + 40, reason="429"), attempts=10)
     assert "1 of 3 attempts" in reason(run(waiting, jobs=(*looks, replace(failed, settled=True))))
+    gone = run(replace(TASK, phase=Phase.WORKING, attempts=12), jobs=looks)  # the last three are nowhere to be found
+    assert isinstance(gone[0], ParkTask)
 
 
 def test_what_is_not_yet_to_be_done_is_waited_for_for_a_day_at_most():
@@ -809,6 +809,43 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
             task, jobs = folded(task, actions, NOW), carried(task, jobs, actions)
         jobs = [replace(job, state=JobState.CANCELLED) if job.active else job for job in jobs]
     assert not task.open
+
+
+NEXT = "b" * 40
+
+
+def test_a_verdict_that_names_the_commit_counts_though_the_push_was_not_seen_before():
+    analysis = replace(TESTING, stage="analysis", shown="needs_input")
+    comments = (Comment("4", NOW - 2, "/reject", "eve"), Comment("5", NOW, f"/approve {NEXT[:7]}", "ada"))
+    at, world = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT)
+    push, ask = run(analysis, at, world=world)
+    assert push == Push(NEXT, "", (NOW - 2, "4"), "")
+    assert isinstance(ask, Tell)
+    after = folded(analysis, (push,), NOW)
+    assert run(after, at, world=world) == (UseVerdict(True, "ada", (NOW, "5")),)
+
+
+def test_a_verdict_that_names_another_commit_is_answered_and_one_before_it_counts():
+    named = Comment("5", NOW, f"/approve {NEXT[:9]}", "ada")
+    heed, answer = run(TESTING, issue(Key.CODE_REVIEW, comments=(named,)), evidence=TESTED)
+    assert heed == Heed(True, "ada", (NOW, "5"))
+    assert isinstance(answer, Tell)
+    assert f"since it names {NEXT[:9]}, and SH-1 is at {SHA[:12]}" in answer.text
+    plain = Comment("4", NOW - 1, "/approve", "ben")
+    (used,) = run(TESTING, issue(Key.CODE_REVIEW, comments=(plain, named)), evidence=TESTED)
+    assert used == UseVerdict(True, "ben", (NOW, "5"))
+
+
+def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_one_when_the_labels_were_read():
+    ready = replace(TASK, stage="merge", phase=Phase.READY, options=Options(frozenset({"review", "testing"})))
+    assert isinstance(run(ready)[0], StartJob)  # development has a gate of its own
+    bare = tuple(replace(stage, gates=()) if stage.name == "development" else stage for stage in DEFAULT.stages)
+    world = replace(WORLD, pipeline=replace(DEFAULT, stages=bare))
+    parked, told = run(ready, world=world)
+    assert isinstance(parked, ParkTask)
+    assert 'by what its labels set "development" commits, and no gate judges that before the merge' in parked.reason
+    assert isinstance(told, Tell)
+    assert isinstance(run(replace(ready, options=Options()), world=world)[0], StartJob)
 
 
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():

@@ -7,7 +7,8 @@ skipped, and through an alias nothing is resumed by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from millpond.delivery.model import Comment, Input, Key, Mark, State
@@ -55,6 +56,7 @@ WAITING = frozenset(
 """The system's own waiting states: an issue that stands there waits for us, or for something else than its column."""
 MAX_NAME = 255
 COMMANDS: Mapping[str, bool] = {"/approve": True, "/reject": False}
+_VERDICT = re.compile(r"(/approve|/reject)(?:\s+([0-9a-f]{7,64}))?")
 
 
 def folded(name: str) -> str:
@@ -166,22 +168,31 @@ def board(states: Iterable[State], called: Mapping[Key, str], defaults: Mapping[
     return Board(own, {state.id: state.group for state in found}, defaults)
 
 
-def spoken(comments: Iterable[Comment], after: Mark) -> tuple[bool, Comment] | None:
+def spoken(comments: Iterable[Comment], after: Mark, about: Collection[str] = ()) -> tuple[bool, Comment] | None:
     """Find the last verdict in comments behind a place; None: there is none.
 
-    A verdict is a line that is just ``/approve`` or ``/reject``; our own comments, which quote them, do not count.
+    A verdict is a line that is just ``/approve`` or ``/reject``, perhaps with the commit that it is about. `about`:
+    the commits of which one has to be meant where one is named; none: any may be. Our own comments, which quote
+    verdicts, do not count.
     """
     last: tuple[Mark, bool, Comment] | None = None
     for comment in comments:
         place = (comment.at, comment.id)
         said = None if comment.ours or place <= after else said_in(comment.text)
-        if said is not None and (last is None or place > last[0]):
-            last = (place, said, comment)
+        if said is None or (said[1] and about and not names_one(said[1], about)):
+            continue
+        if last is None or place > last[0]:
+            last = (place, said[0], comment)
     return None if last is None else (last[1], last[2])
 
 
-def said_in(text: str) -> bool | None:
-    """Read a comment's verdict; with more than one line of that kind the last one holds."""
-    lines = (line.strip().casefold() for line in text.splitlines())
-    words = [COMMANDS[line] for line in lines if line in COMMANDS]
-    return words[-1] if words else None
+def said_in(text: str) -> tuple[bool, str] | None:
+    """Read a comment's verdict and which commit it names; with more than one line of that kind the last one holds."""
+    lines = (_VERDICT.fullmatch(line.strip().casefold()) for line in text.splitlines())
+    found = [(COMMANDS[line[1]], line[2] or "") for line in lines if line is not None]
+    return found[-1] if found else None
+
+
+def names_one(commit: str, about: Collection[str]) -> bool:
+    """Whether the beginning of a commit's name is that of one of some commits."""
+    return any(one.startswith(commit) for one in about)

@@ -135,6 +135,8 @@ class UseVerdict:
     by: str
     mark: Mark
     column: str = ""
+    name: str = ""
+    """What that person is called, where the tracker tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ class Wait:
 
     reason: str
     until: float | None = None
+    for_base: bool = False
+    """Whether it is the base branch that is waited for, which is looked for once for all issues of a project."""
 
 
 Action: TypeAlias = (

@@ -13,6 +13,7 @@ whose reason is what ``millpond why`` tells. Invariants (`tests/delivery/decidin
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from millpond.delivery.board.board import spoken
@@ -36,8 +37,9 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
-from millpond.delivery.deciding.hearing import unheard
+from millpond.delivery.deciding.hearing import unheard, void_until
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
+from millpond.delivery.judging import unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
 from millpond.delivery.spans import span
@@ -47,8 +49,8 @@ MAX_RETURNS = 20
 """How often commits of others may lead a task back before a person is asked."""
 WORKTREES = frozenset({"command", "agent"})
 """Steps that begin in a worktree of the branch, or of its base."""
-SOON_S, SELDOM_S, SLOWER = 5.0, 300.0, 0.05
-"""How often it is looked for a base branch: at first, at the least, and how much of what was waited already."""
+BASE_S = 300.0
+"""How soon one looks again at an issue that waits for a base branch, if nobody says that it is there (`bases`)."""
 QUEUED_S = 600.0
 """How long the next look at a queued job is put off, where the board shows it in a column of its own: its claim brings
 that look forward."""
@@ -79,7 +81,7 @@ def _gone(task: Task | None, jobs: Sequence[Job]) -> tuple[Action, ...]:
     if task is None or not task.open:
         return (Wait("the tracker has no such issue"),)
     if task.cancelling:
-        return _taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
+        return taken_back(jobs, f"cancelled by {task.cancelling}", "", task.cancelling)
     if any(job.active for job in jobs):
         return (Wait("the tracker has no such issue any more; its job goes on to its end"),)
     if task.phase is Phase.PARKED:
@@ -108,7 +110,7 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
     if (left_s := grace_left(issue, now, world)) > 0:
         return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
     if world.lacks_base:
-        return _unpushed(world, "a task begins", now, issue.updated_at)
+        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
     return (
@@ -129,12 +131,12 @@ def _cancelled(look: Look) -> tuple[Action, ...]:
     who = by or look.issue.moved_by
     reason = f"cancelled by {by}" if by else f"the issue was moved to Cancelled{f' by {who}' if who else ''}"
     column = look.issue.state if look.world.board.cancels(look.issue.state) else ""
-    actions = _taken_back(look.jobs, reason, column, who)
+    actions = taken_back(look.jobs, reason, column, who)
     ends = by and isinstance(actions[0], CancelTask)
     return (*actions, Tell(f"{look.task.key} was {reason}.", f"{look.task.id}:end")) if ends else actions
 
 
-def _taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
+def taken_back(jobs: Sequence[Job], reason: str, column: str, by: str) -> tuple[Action, ...]:
     """End a task once its job has stopped. `column`: the one that said so; empty: by a command."""
     if running := [job for job in jobs if job.active]:
         stops = tuple(StopJob(job.id, reason) for job in running if not job.stop)
@@ -156,9 +158,12 @@ def _active(look: Look) -> tuple[Action, ...]:
 
 
 def _unheard(look: Look) -> tuple[Action, ...]:
-    """Answer a verdict in a comment that came when none was awaited."""
-    awaited = look.task.phase is Phase.GATED and look.waits_for_person
-    return () if awaited else unheard(look.issue, look.task)
+    """Answer a verdict in a comment that came when none was awaited, or that names another commit."""
+    task, about = look.task, [sha for sha in (look.task.sha, look.world.head) if sha]
+    awaited = task.phase is Phase.GATED and look.waits_for_person
+    if awaited and (not about or spoken(look.issue.comments, task.mark, about)):
+        return ()
+    return unheard(look.issue, task)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -218,12 +223,12 @@ def _pushed(look: Look) -> tuple[Action, ...]:
     if task.used is Input.VERDICT:
         column = ""
     if not again or (task.stage == again and _unjudged(look)):
-        noted = Push(head, "", look.issue.mark, column)
+        noted = Push(head, "", void_until(look.issue, task, head), column)
         asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
         return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again, look.issue.mark, column),)
+    return (Push(head, again, void_until(look.issue, task, head), column),)
 
 
 def _is_merged(look: Look) -> bool:
@@ -253,7 +258,7 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     task, issue = look.task, look.issue
     if task.phase is not Phase.GATED or not look.waits_for_person:
         return ()
-    said = spoken(issue.comments, task.mark)
+    said = spoken(issue.comments, task.mark, (task.sha,))
     column = look.world.board.verdict(issue.state) if task.used is not Input.VERDICT else None
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
@@ -263,7 +268,8 @@ def _verdict(look: Look) -> tuple[Action, ...]:
         return ()
     moved = look.issue.moved_by or "the board" if column is not None else "a comment"
     by = said[1].author if said and said[1].author else moved
-    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else ""),)
+    name = said[1].name if said and said[1].author else ""
+    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else "", name),)
 
 
 def _gated(look: Look) -> tuple[Action, ...]:
@@ -303,7 +309,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         left_s = task.not_before - look.now
         tries = f"{look.tried} of {stage.attempts} attempts made"
         return rest(look, f"{stage.name}: tried again in {span(left_s)} ({tries}): {task.reason}", task.not_before)
-    if held := _depends(look) or _baseless(look, stage):
+    if held := _unseen(look, stage) or _depends(look) or _baseless(look, stage):
         return held
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
@@ -316,6 +322,21 @@ def _ready(look: Look) -> tuple[Action, ...]:
     settings = {**stage.settings, **task.options.settings}
     limits = (usd, budget.run_turns, task.options.priority, budget)
     return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)
+
+
+def _unseen(look: Look, stage: Stage) -> tuple[Action, ...]:
+    """Hold a merge that would bring in what no gate saw.
+
+    A definition that allows it is refused; but the pipeline may have changed since the task's labels were read.
+    """
+    if stage.step != "merge":
+        return ()
+    options = look.task.options
+    found = unjudged(look.world.pipeline.of(look.world.project), options.skip, options.settings)
+    if found is None:
+        return ()
+    text = f"by what its labels set {found.reason}: mend the pipeline, or cancel it and begin anew without them"
+    return failing.park(look, text, Key.NEEDS_INPUT)
 
 
 def _depends(look: Look) -> tuple[Action, ...]:
@@ -336,15 +357,14 @@ def _baseless(look: Look, stage: Stage) -> tuple[Action, ...]:
     """Hold a task whose worktree would be made from a branch that nobody has pushed yet."""
     if not look.world.lacks_base or stage.step not in WORKTREES:
         return ()
-    (wait,) = _unpushed(look.world, f"{look.task.key} goes on", look.now, look.task.since)
-    return rest(look, f"{stage.name}: {wait.reason}", wait.until)
+    text = f"{stage.name}: {_unpushed(look.world, f'{look.task.key} goes on')}"
+    held = rest(look, text, look.now + BASE_S)
+    return tuple(replace(one, for_base=True) if isinstance(one, Wait) else one for one in held)
 
 
-def _unpushed(world: World, then: str, now: float, since: float) -> tuple[Wait]:
-    """Wait for a base branch that nobody has pushed yet, and look for it ever less often."""
-    soon_s = min(max((now - since) * SLOWER, SOON_S), SELDOM_S)
+def _unpushed(world: World, then: str) -> str:
     branch = world.project.branch
-    return (Wait(f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself", now + soon_s),)
+    return f"{world.lacks_base} has no branch {branch}: push {branch}, then {then} by itself"
 
 
 RULES: tuple[Rule, ...] = (

@@ -36,7 +36,7 @@ def _approvers(past: Iterable[Evidence]) -> list[str]:
     for one in sorted((one for one in past if one.kind == "human-verdict"), key=lambda one: one.at):
         last[one.visit] = one
     given = [one for _, one in sorted(last.items()) if one.facts.get("approved") is True]
-    return list(dict.fromkeys(str(one.facts.get("by") or "a person") for one in given))
+    return list(dict.fromkeys(str(one.facts.get("name") or one.facts.get("by") or "a person") for one in given))
 
 
 def _listed(names: Sequence[str]) -> str:

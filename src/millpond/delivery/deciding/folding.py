@@ -119,6 +119,8 @@ def _moved(task: Task, event: Event, since: float, changes: Mapping[str, Any]) -
 def verdict(task: Task, action: UseVerdict, now: float) -> Evidence:
     """Write a verdict down as evidence about what the task is at."""
     facts: dict[str, Json] = {"approved": action.approved, "by": action.by}
+    if action.name:
+        facts["name"] = action.name
     return Evidence("human-verdict", facts, task.sha, now, task.visit, action.by)
 
 

@@ -101,7 +101,7 @@ def _yes(found: Ruling | Evidence, fact: str, good: str, bad: str) -> Ruling:
 def human_verdict(case: Case) -> Ruling:
     """Ask whether a person approved or rejected, by column, comment or command, what the task is at now."""
     found = case.latest("human-verdict")
-    who = str(found.facts.get("by") or "a person") if found else ""
+    who = str(found.facts.get("name") or found.facts.get("by") or "a person") if found else ""
     if found is None:
         return _waiting(f"waits for a person's verdict on {case.about}")
     return _yes(found, "approved", f"approved by {who}", f"rejected by {who}")

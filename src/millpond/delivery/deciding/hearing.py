@@ -1,29 +1,44 @@
-"""What is answered when a person gives a verdict in a comment that nothing waits for. PURE.
+"""Which verdicts in comments count for nothing, and what is answered to them. PURE.
 
-Without an answer it would look as if it had been taken. Each such comment is answered once, and no other ones are.
+Without an answer it would look as if one had been taken that nothing waits for. Each such comment is answered once, and
+no other ones are. A new commit voids what was said before it was seen, unless that names it.
 """
 
 from __future__ import annotations
 
-from millpond.delivery.board.board import spoken
+from millpond.delivery.board.board import names_one, said_in, spoken
 from millpond.delivery.deciding.actions import Heed, Tell
-from millpond.delivery.model import Issue, Phase, Task
+from millpond.delivery.deciding.ending import SHORT
+from millpond.delivery.model import NO_MARK, Comment, Issue, Mark, Phase, Task
 
 
 def unheard(issue: Issue, task: Task) -> tuple[Heed, Tell] | tuple[()]:
-    """Answer a verdict in a comment, of whose task none is awaited."""
+    """Answer a verdict in a comment, of whose task none is awaited, or none on what it names."""
     said = spoken(issue.comments, task.mark)
     if said is None:
         return ()
     approved, comment = said
     word = "/approve" if approved else "/reject"
-    by = f" of {comment.author}" if comment.author else ""
-    text = f"{task.key}: the {word}{by} counts for nothing, since {_why(task)}."
+    by = f" of {comment.name or comment.author}" if comment.author else ""
+    text = f"{task.key}: the {word}{by} counts for nothing, since {_why(task, comment)}."
     heed = Heed(approved, comment.author or "a comment", (comment.at, comment.id))
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
 
 
-def _why(task: Task) -> str:
+def void_until(issue: Issue, task: Task, head: str) -> Mark:
+    """Say up to where comments are void by a new commit: all, or those before a verdict that names it."""
+    places = [(one.at, one.id) for one in issue.comments]
+    named = (one for one in issue.comments if not one.ours and (one.at, one.id) > task.mark and _names(one, head))
+    first = min(((one.at, one.id) for one in named), default=None)
+    return max((place for place in places if first is None or place < first), default=NO_MARK)
+
+
+def _names(comment: Comment, head: str) -> bool:
+    said = said_in(comment.text)
+    return said is not None and bool(said[1]) and names_one(said[1], (head,))
+
+
+def _why(task: Task, comment: Comment) -> str:
     match task.phase:
         case Phase.DONE:
             return "it is done"
@@ -31,4 +46,7 @@ def _why(task: Task) -> str:
             return "it was cancelled"
         case Phase.PARKED:
             return f"it is parked (`millpond why {task.key}` says what it needs)"
+    said = said_in(comment.text)
+    if task.phase is Phase.GATED and said is not None and said[1] and not names_one(said[1], (task.sha,)):
+        return f"it names {said[1][:SHORT]}, and {task.key} is at {task.sha[:SHORT] or 'no commit yet'}"
     return f"nothing waits for a verdict at {task.stage} now; it will be asked for where one is needed"

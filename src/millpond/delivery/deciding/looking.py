@@ -84,9 +84,14 @@ class Look:
 
     @property
     def tried(self) -> int:
-        """How many attempts this visit has used up: its jobs, but for those whose time had not come."""
-        later = [job for job in self.jobs if job.visit == self.task.visit and job.state is JobState.LATER]
-        return max(self.task.attempts - len(later), 0)
+        """How many attempts this visit has used up: its jobs, but for those whose time had not come.
+
+        Of those the ledger forgets all but the first and the last (`ledger.looks`), so that they can't be counted; a
+        job that was started after all that are known, and is gone, has used one up.
+        """
+        jobs = [job for job in self.jobs if job.visit == self.task.visit]
+        known = max((job.attempt for job in jobs), default=0)
+        return sum(job.state is not JobState.LATER for job in jobs) + max(self.task.attempts - known, 0)
 
     @property
     def waits_for_person(self) -> bool:

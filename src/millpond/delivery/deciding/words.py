@@ -50,7 +50,8 @@ _WORDS: Mapping[type[Action], str] = {
 def event(action: Action) -> tuple[str, dict[str, Json]] | None:
     """Name what an action did to a task, and say what else there is to know; None: nothing that is worth noting."""
     if isinstance(action, UseVerdict):
-        return ("approved" if action.approved else "rejected"), {"by": action.by}
+        named: dict[str, Json] = {"name": action.name} if action.name else {}
+        return ("approved" if action.approved else "rejected"), {"by": action.by, **named}
     word = _WORDS.get(type(action))
     return None if word is None else (word, _detail(action))
 

@@ -29,7 +29,7 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.folding import fold, verdict
 from millpond.delivery.deciding.words import event
-from millpond.delivery.ledger import outbox, queue
+from millpond.delivery.ledger import looks, outbox, queue
 from millpond.delivery.ledger.books import note
 from millpond.delivery.ledger.queue import DAY_S
 from millpond.delivery.ledger.rows import task_of, task_values
@@ -166,7 +166,11 @@ def _beside(connection: Connection, now: float, task: Task, action: Action) -> N
     match action:
         case StartJob():
             _start(connection, now, task, action)
-        case Succeed(job=job) | TryAgain(job=job) | SendBack(job=job) | ParkTask(job=job):
+        case TryAgain(job=job):
+            _settle(connection, job)
+            if job is not None:
+                looks.forget(connection, task, job)
+        case Succeed(job=job) | SendBack(job=job) | ParkTask(job=job):
             _settle(connection, job)
         case StopJob():
             _stop(connection, now, action)

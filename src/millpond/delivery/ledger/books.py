@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -72,6 +72,7 @@ class Books:
 
     def __init__(self, db: Transactions, *, hook: Hook = _no_hook, now: Now = epoch) -> None:
         self._db, self._hook = db, hook
+        self._now = now
         self._clock = sa.select(now())  # made once: building a statement takes longer than running it
 
     async def read(self, run: Callable[[Connection], T]) -> T:
@@ -91,6 +92,10 @@ class Books:
     def now(self, connection: Connection) -> float:
         """Read the clock."""
         return float(connection.execute(self._clock).scalar_one())
+
+    def clocked(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        """Make a statement that reads the clock and a number in one go."""
+        return sa.select(self._now(), query.scalar_subquery())
 
 
 _APPEND = sa.insert(EVENTS)

@@ -44,6 +44,7 @@ class JobQueue:
 
     def __init__(self, books: Books) -> None:
         self._books = books
+        self._now_and_running = books.clocked(_RUN)
 
     async def claim(
         self, worker: str, lease_s: float, *, most: int, limit: int = 1, steps: Collection[str] | None = None
@@ -55,12 +56,13 @@ class JobQueue:
 
         def write(connection: Connection) -> list[Job]:
             one_at_a_time(connection, "delivery claims")  # the others' claims must be seen to be counted
-            now = self._books.now(connection)
-            wanted = min(limit, most - connection.execute(_RUN).scalar_one())
+            read = connection.execute(self._now_and_running).one()
+            now, wanted = float(read[0]), min(limit, most - read[1])
             claimed: list[Job] = []
             if wanted <= 0:
                 return claimed
-            for row in connection.execute(_candidates(steps), {"now": now, "limit": wanted + CANDIDATES}).all():
+            looked_at = wanted + CANDIDATES if wanted > 1 else 1  # two in line may be of one repo
+            for row in connection.execute(_candidates(steps), {"now": now, "limit": looked_at}).all():
                 if len(claimed) < wanted and row.repo not in {job.repo for job in claimed}:
                     job = _claimed(connection, row, worker, lease_s, now)
                     claimed += [job] if job else []
@@ -141,9 +143,11 @@ class JobQueue:
 
         return await self._books.write(Point.RETAKE, write)
 
-    async def of(self, task: int) -> list[Job]:
-        """Give a task's jobs, the oldest first."""
+    async def of(self, task: int, visit: int | None = None) -> list[Job]:
+        """Give a task's jobs, the oldest first; with a `visit` only its own, and whatever is active."""
         query = sa.select(JOBS).where(_C.task == task).order_by(_C.id)
+        if visit is not None:
+            query = query.where(sa.or_(_C.visit == visit, _C.state.in_([JobState.QUEUED, JobState.RUNNING])))
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [job_of(row) for row in rows]
 
@@ -248,8 +252,10 @@ def _claimed(connection: Connection, row: Row, worker: str, lease_s: float, now:
             connection.execute(_CLAIM, {"job_id": row.id, **change})
     except IntegrityError:
         return None
-    held = replace(job_of(row), state=JobState.RUNNING, worker=worker, fence=fence)
-    return replace(held, lease_until=until, heartbeat_at=now, started_at=now)
+    return replace(
+        job_of(row), state=JobState.RUNNING, worker=worker, fence=fence, lease_until=until, heartbeat_at=now,
+        started_at=now,
+    )  # fmt: skip
 
 
 def _begin(connection: Connection, jobs: Sequence[Job], now: float, what: str = "claimed") -> None:

@@ -101,7 +101,9 @@ class AgentStep:
             known = ", ".join(sorted({*PROMPTS, *self._options.prompts}))
             raise StepFailed(f'there is no prompt "{name}"; known: {known}')
         theirs = [one for one in issue.comments if not one.ours][-MAX_COMMENTS:]
-        comments = "\n\n".join(f"{one.author or 'somebody'} wrote: {one.text[:MAX_COMMENT]}" for one in theirs)
+        comments = "\n\n".join(
+            f"{one.name or one.author or 'somebody'} wrote: {one.text[:MAX_COMMENT]}" for one in theirs
+        )
         reason = f"It was tried before and sent back: {work.task.reason}\n" if work.task.reason else ""
         values = {
             "key": work.task.key,

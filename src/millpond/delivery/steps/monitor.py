@@ -1,6 +1,7 @@
 """The step ``monitor``: looks after a deploy whether the app is well, and stays so for a while.
 
-Settings: `for_s` (600: how long it has to be well), `every_s` (30: between looks), `confirm` (3: bad looks, 5 s apart,
+Settings: `for_s` (600: how long it has to be well), `every_s` (30: between looks, 5 at
+the least), `confirm` (3: bad looks, 5 s apart,
 before it counts as degraded), `rollback` (false: a degraded app is left as it is, for a person).
 
 Each look is a job of its own, so that nothing is held up meanwhile. This Millpond's own deployment is looked at, and
@@ -15,6 +16,7 @@ from typing import ClassVar
 from millpond.delivery.model import Done, Failed, Job, Outcome, Retry
 from millpond.delivery.steps.base import Deployer, Desk, StepFailed, Watch, Wellness, Work, fact
 from millpond.delivery.steps.running import as_outcome
+from millpond.delivery.stepsettings import LEAST_EVERY_S
 
 FOR_S, EVERY_S = 600.0, 30.0
 CONFIRM, BETWEEN_S = 3, 5.0
@@ -47,7 +49,7 @@ class MonitorStep:
         return watch
 
     async def _judged(self, work: Work, watch: Watch) -> Outcome:
-        every_s = work.number("every_s", EVERY_S)
+        every_s = max(work.number("every_s", EVERY_S), LEAST_EVERY_S)
         told = (fact("health", work.job.sha, state=str(watch.state), detail=watch.detail),)
         match watch.state:
             case Wellness.UNKNOWN:
