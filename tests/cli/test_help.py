@@ -43,6 +43,7 @@ def test_nothing_in_square_brackets_is_lost(words: tuple[str, ...]):
         assert plain(text) in plain(done.output)
 
 
+@pytest.mark.heavy
 def test_there_are_some():
     assert "[apps.NAME]" in said(("prepull",)).output
     assert "[upkeep.build_cache]" in said(("host", "prune")).output
