@@ -6,6 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# Where nothing compiled is kept, each worker rewrites every test file anew, and each daemon compiles all of Millpond.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: serve test test-fast test-long soak lint format bench bench-peers bench-compare clean
 
 serve: $(VENV)/.installed
@@ -17,7 +20,8 @@ test: lint test-tools
 
 # Pure decisions and fakes, without an application, a daemon, a program or a database: about a minute on two cores.
 test-fast: $(VENV)/.developing
-	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process and not whole" $(ARGS)
+	$(BIN)/pytest -n 2 -q -m "not client and not fault and not live and not process and not whole and not heavy" \
+	  --ignore=tests/clients --ignore=tests/faults $(ARGS)
 
 # 100,000 steps of the cache against its model, in two halves side by side; docs/testing.md says how far it has come.
 test-long: $(VENV)/.developing

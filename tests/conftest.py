@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from millpond.api.site import site
@@ -19,6 +20,8 @@ from millpond.testing.nursery import Nursery
 from millpond.testing.pond import PondProcess
 from millpond.testing.upstream import FakeUpstream, ThreadedUpstream
 
+hypothesis.settings.register_profile("patient", deadline=None)  # no machine is too busy for a property
+hypothesis.settings.load_profile("patient")
 MakePond = Callable[..., PondProcess]
 LONG = ("fault", "client")
 WHOLE = frozenset({"open_pond", "make_pond", "nursery", "db", "database", "driven", "url"})
@@ -37,8 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_constants_of_ours() -> None:
     """Have hypothesis draw no constants that it finds in the modules which happen to be loaded.
 
-    It reads and parses all of them, in each worker: twenty seconds before the first property of a fresh clone. And what
-    is drawn would depend on which other tests a worker has, also where a test asks for the same examples each time.
+    It reads and parses all of them, in each worker: seconds before the first property of a fresh clone. And what is
+    drawn would depend on which other tests a worker has, also where a test asks for the same examples each time.
     """
     providers = sys.modules.get("hypothesis.internal.conjecture.providers")
     if hasattr(providers, "_get_local_constants"):

@@ -92,6 +92,7 @@ def test_a_rootless_engines_own_file_comes_first(engine, tmp_path):
     assert found.base_url == "https://mine.example"
 
 
+@pytest.mark.process
 def test_the_library_really_tells():
     told = public_registry(run_tool)
     assert told is not None

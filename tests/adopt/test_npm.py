@@ -33,6 +33,7 @@ def test_without_npm_nothing_is_adopted(machine):
     assert isinstance(adopt_npm(machine(run=lambda _argv: "undefined")), Skipped)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_npm_does_tell_its_default_and_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))

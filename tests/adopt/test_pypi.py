@@ -26,6 +26,7 @@ def test_a_machine_that_names_no_index_uses_the_public_one(machine):
     assert (found.repository, found.package, found.base_url) == ("pypi", "pypi", PUBLIC)
 
 
+@pytest.mark.process
 def test_the_library_does_publish_a_public_index():
     url = public_index(run_tool)
     assert url is not None

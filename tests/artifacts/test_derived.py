@@ -110,6 +110,7 @@ async def test_a_large_blob_goes_to_the_pool(bench: Bench):
     assert bench.compute.calls == 1
 
 
+@pytest.mark.heavy
 async def test_the_real_pool_makes_the_same_document(bench: Bench, tmp_path: Path):
     digest = bench.put(page(1000))
     compute = Compute()

@@ -164,6 +164,7 @@ def test_the_indexes_whose_word_counts():
 LISTS = st.dictionaries(st.binary(min_size=1, max_size=3), st.binary(max_size=2), max_size=12)
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
 @given(LISTS, LISTS)
 def test_what_two_lists_say_differently(old, new):

@@ -27,6 +27,7 @@ def test_without_ratios_nothing_is_drawn(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_chart_is_drawn_twice_and_the_same_each_time(tmp_path):
     svg, png = chart.draw(ROWS, tmp_path)

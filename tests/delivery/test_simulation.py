@@ -75,6 +75,7 @@ def test_without_a_fault_every_issue_ends_at_done(board: str):
 EXAMPLES = 60
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("board", BOARDS)
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
 @given(script=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7)), min_size=20, max_size=200))
@@ -87,6 +88,7 @@ def test_whatever_gets_lost_the_end_is_the_same(board: str, script: list[tuple[s
     assert world.summary() == without_faults_summary(board)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("pipeline", [PATIENT, UNTOLD, PLAINLY], ids=["default", "untold", "plainly"])
 def test_whenever_somebody_pushes_what_is_merged_is_what_the_last_gates_passed(pipeline: Pipeline):
     """`Simulated.work` asserts it at each merge."""

@@ -75,6 +75,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.heavy
 @given(JSON)
 @settings(deadline=None, max_examples=400)
 def test_any_document_is_read_or_refused(document: object):

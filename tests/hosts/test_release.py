@@ -99,6 +99,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.heavy
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(TEXT.filter(lambda key: key not in {"<<", "="}), VALUES, max_size=4))
 def test_a_yaml_reader_finds_what_was_written(document: dict):

@@ -110,6 +110,7 @@ def answering(pieces: list[tuple[bool, int, int]], fd: int, *, length: bool, las
     return app
 
 
+@pytest.mark.heavy
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(
     pieces=st.lists(piece, max_size=4), length=st.booleans(), last=st.booleans(),

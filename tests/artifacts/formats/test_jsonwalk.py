@@ -35,6 +35,7 @@ def test_elements_come_one_by_one_and_the_rest_is_handed_on():
     assert json.loads(text) == {"a": {"b": [1, 2]}, "files": [], "z": "é"}
 
 
+@pytest.mark.heavy
 @settings(deadline=None)  # the machine may do other things
 @given(
     st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
@@ -97,6 +98,7 @@ def pairs(*chunks: bytes) -> tuple[str, list[tuple[str, object]]]:
     return text, [(event.name, event.value) for event in events if isinstance(event, Pair)]
 
 
+@pytest.mark.heavy
 @settings(deadline=None)  # the machine may do other things
 @given(
     st.dictionaries(st.text(max_size=6), VALUES, max_size=4),

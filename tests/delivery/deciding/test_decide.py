@@ -737,6 +737,7 @@ def checked(
     folded(task, actions, NOW)  # whatever is ordered may happen
 
 
+@pytest.mark.heavy
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 @given(ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), st.lists(EVIDENCE, max_size=8), WORLDS)
 def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(

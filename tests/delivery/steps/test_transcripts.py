@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,7 +54,8 @@ _TYPES = st.sampled_from(["result", "assistant", "item.started", "item.completed
 _KEYS = st.sampled_from(["message", "item", "usage", "result", "error", "id", "content", "num_turns", "total_cost_usd"])
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.heavy
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(_TYPES, st.dictionaries(_KEYS, _JSON, max_size=4)), max_size=6), st.binary(max_size=20))
 def test_whatever_is_written_is_read_without_a_fault(events: list[tuple[str, dict[str, Any]]], noise: bytes):
     heard = Transcript(turns=3, prices=Prices(1.0, 1.0, 1.0))

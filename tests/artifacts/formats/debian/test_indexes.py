@@ -66,11 +66,12 @@ def test_a_compression_that_is_not_read_here_is_refused():
         read("Packages.lz4", b"\x04\x22M\x18")
 
 
+@pytest.mark.heavy
 def test_a_bomb_is_stopped(monkeypatch):
-    monkeypatch.setattr(unpacking, "MAX_PLAIN_BYTES", 10 << 20)
+    monkeypatch.setattr(unpacking, "MAX_PLAIN_BYTES", 1 << 20)
     for suffix in (".gz", ".xz", ".bz2", ".zst"):
-        bomb = PACK[suffix](b"A: b\n\n" * (3 << 20))
-        assert len(bomb) < 1 << 20
+        bomb = PACK[suffix](b"A: b\n\n" * (3 << 17))
+        assert len(bomb) < 1 << 17
         with pytest.raises(ValueError, match="grows beyond"):
             for _ in deb822.plain(f"Packages{suffix}", [bomb]):
                 pass
@@ -129,6 +130,7 @@ def test_patches_are_listed_as_they_are_downloaded():
 NAME = st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,12}", fullmatch=True)
 
 
+@pytest.mark.heavy
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(NAME, st.binary(max_size=20), max_size=10), st.integers(1, 50), st.sampled_from(list(PACK)))
 def test_what_is_written_is_read(files, cut, suffix):

@@ -162,6 +162,7 @@ VERSION = st.from_regex(r"[0-9]\.[0-9]\.[0-9](-[a-z]{1,3})?", fullmatch=True)
 MANIFEST = st.dictionaries(st.text(max_size=4), st.none() | st.integers() | st.text(max_size=4), max_size=3)
 
 
+@pytest.mark.heavy
 @settings(deadline=None)  # the machine may do other things
 @given(st.dictionaries(VERSION, MANIFEST, max_size=5), st.integers(1, 40), st.booleans(), st.booleans())
 def test_any_packument_keeps_all_but_its_links(

@@ -219,6 +219,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,12}\.(whl|tar\.gz|zip)", 
 LINES = st.tuples(NAMES, TEXT, TEXT, st.sampled_from(['"', "'"]), st.booleans())
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(st.lists(LINES, max_size=6), st.integers(1, 40))
 def test_any_page_keeps_its_files_and_what_is_said_of_them(lines: list[tuple[str, str, str, str, bool]], size: int):
@@ -246,6 +247,7 @@ def _line(name: str, python: str, yanked: str, quote: str, upper: bool) -> str:
     return f"<A {tag.replace('data-', 'DATA-')}>{name}</A>\n" if upper else f"<a {tag}>{name}</a><br>"
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_page():
     rewriter = Rewriter("foo-bar", Links(MOUNT, SOURCE))
     tracemalloc.start()

@@ -172,6 +172,7 @@ EXTRA = st.dictionaries(
 )
 
 
+@pytest.mark.heavy
 @given(st.lists(st.tuples(NAMES, EXTRA), max_size=6), st.integers(1, 40), st.booleans())
 def test_any_page_keeps_its_files_and_what_is_said_of_them(
     files: list[tuple[str, dict[str, Any]]], size: int, first: bool

@@ -79,6 +79,7 @@ def test_the_number_of_packages_has_a_limit(monkeypatch):
         read("repodata/primary.xml", primary(RPMS))
 
 
+@pytest.mark.heavy
 def test_memory_does_not_grow_with_the_document():
     stanza = RPMS[0].stanza().encode()
     whole = primary([])
