@@ -13,7 +13,9 @@ import hypothesis
 import pytest
 
 from millpond.api.site import site
-from millpond.app import App, Source, open_app
+from millpond.app.application import App
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source
 from millpond.testing.asgi import Answered, AsgiClient
 from millpond.testing.clock import FakeClock
 from millpond.testing.nursery import Nursery

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from millpond.app import Source
 from millpond.app.accepted import Accepted, read, read_again
+from millpond.app.sourcing import Source
 from millpond.errors import ConfigError
 
 CONFIG = """

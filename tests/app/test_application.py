@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from millpond.app import DataLock
+from millpond.app.datalock import DataLock
 from millpond.errors import Busy, ConfigError, NotFound
 
 CONFIG = """

@@ -6,7 +6,8 @@ import pytest
 
 from millpond.adapters.mirrors import MirrorUpstream
 from millpond.adapters.upstream import HttpUpstream
-from millpond.app.loading import load, upstream_of
+from millpond.app.loading import upstream_of
+from millpond.app.sourcing import load
 from millpond.errors import ConfigError
 from millpond.testing.clock import FakeClock
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millpond.app import load
+from millpond.app.sourcing import load
 from millpond.config import open_network_problem
 from millpond.errors import ConfigError
 

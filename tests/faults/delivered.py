@@ -24,9 +24,11 @@ from tests.hosts.deploys import FakeEngine, FakePrepares
 from millpond.adapters.gitea import Gitea, GiteaOptions
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.api.site import site
-from millpond.app import Source, deployops, open_app, shipping
+from millpond.app import deployops, shipping
 from millpond.app.core import Core
 from millpond.app.jobs import JobPonds
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source
 from millpond.delivery.desk import LedgerDesk
 from millpond.delivery.ledger.books import Point
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent

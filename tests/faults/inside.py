@@ -14,7 +14,9 @@ from urllib.parse import unquote
 from tests.faults.traffic import Seen
 
 from millpond.api.site import site
-from millpond.app import App, Source, open_app
+from millpond.app.application import App
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source
 from millpond.artifacts.model import Entry
 from millpond.testing.clock import FakeClock
 

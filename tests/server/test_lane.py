@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millpond.api.site import site
-from millpond.app import App, Source, load, open_app
+from millpond.app.application import App
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source, load
 from millpond.server import lane as lanes
 from millpond.server import protocol as heads
 from millpond.server import stalls

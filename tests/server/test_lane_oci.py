@@ -13,7 +13,8 @@ from tests.images import INDEX, MANIFEST, V2, image
 from tests.server.test_lane import listen, say
 
 from millpond.api.site import site
-from millpond.app import Source, load, open_app
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source, load
 from millpond.server.lane import Lane, protocol
 from millpond.server.protocol import PondProtocol
 from millpond.testing.clock import FakeClock

@@ -27,7 +27,7 @@ from millpond.api.oci import Registries
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
 from millpond.api.tokens import add_token_endpoint
-from millpond.app import App
+from millpond.app.application import App
 from millpond.app.queue import queue
 from millpond.errors import ConfigError, Conflict, Denied, MillpondError
 from millpond.metrics import CONTENT_TYPE as PROMETHEUS

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from millpond.api.auth import Caller
-from millpond.app import App
+from millpond.app.application import App
 
 FOLLOW_S = 0.3
 FOLLOW_LIMIT_S = 3600.0

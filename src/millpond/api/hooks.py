@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse, Response
 
 from millpond.api.problems import CONTENT_TYPE as PROBLEM
 from millpond.api.problems import problem, status_of
-from millpond.app import App, hooking
+from millpond.app import hooking
+from millpond.app.application import App
 from millpond.errors import Denied, MillpondError, TooLarge
 
 MAX_BYTES = 1 << 20

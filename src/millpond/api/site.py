@@ -13,7 +13,7 @@ from millpond.api.origin import Origins
 from millpond.api.publish import Publisher
 from millpond.api.routes import Site
 from millpond.api.sending import Asgi
-from millpond.app import App
+from millpond.app.application import App
 from millpond.config import Config
 
 

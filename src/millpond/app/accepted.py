@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, SecretStr
 
-from millpond.app.loading import Source
+from millpond.app.sourcing import Source
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
 

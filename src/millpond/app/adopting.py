@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from millpond.adopt import Adopted, Pond, Skipped, load_or_adopt, to_look_for
-from millpond.app.loading import kinds
+from millpond.app.sourcing import kinds
 from millpond.config import Config, packages_to_adopt
 from millpond.connect import this_machine
 

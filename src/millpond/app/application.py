@@ -18,7 +18,7 @@ from millpond.app.counterparts import Counterparts
 from millpond.app.delivering import TABLES, Delivering
 from millpond.app.hosted import Hosted
 from millpond.app.hosting import Connect
-from millpond.app.loading import Source
+from millpond.app.sourcing import Source
 from millpond.clock import Clock
 from millpond.config import Config
 from millpond.errors import MillpondError

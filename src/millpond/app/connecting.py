@@ -9,8 +9,8 @@ from pathlib import Path
 from millpond import connect
 from millpond.app.adopting import adopt, pond_of
 from millpond.app.guide import base_url
-from millpond.app.loading import Source
 from millpond.app.reaching import missing
+from millpond.app.sourcing import Source
 from millpond.config import HUB, Config, with_adopted
 from millpond.connect import apk, apt, containers, dnf, saved
 from millpond.connect.lists import Kit

@@ -23,9 +23,10 @@ from millpond.adapters.flightlock import FileFlightLock
 from millpond.adapters.sshfolder import socket_folder
 from millpond.adapters.stamps import MappedStamps
 from millpond.app.adopting import adopt, is_known, passed_over
-from millpond.app.loading import AnyUpstream, Source, format_of, freshness_of, rules_of, shown, upstream_of
+from millpond.app.loading import AnyUpstream, format_of, freshness_of, rules_of, shown, upstream_of
 from millpond.app.preflight import BACKUPS, CATALOG
 from millpond.app.room import Room
+from millpond.app.sourcing import Source
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.compute import Compute
 from millpond.artifacts.derived import Derived

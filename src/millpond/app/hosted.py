@@ -5,9 +5,9 @@ from __future__ import annotations
 from millpond.app.callingoff import UnderWay
 from millpond.app.core import Core, Role
 from millpond.app.hosting import Around, Connect, Hosting
-from millpond.app.loading import Source
 from millpond.app.operating import Operation
 from millpond.app.ponddisk import PondDisk
+from millpond.app.sourcing import Source
 from millpond.app.upkeep import Upkeep
 from millpond.clock import Clock
 from millpond.config import Config

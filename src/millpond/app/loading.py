@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,48 +20,10 @@ from millpond.artifacts.formats.rpm.paths import METALINK, MIRRORLIST
 from millpond.artifacts.model import Freshness
 from millpond.artifacts.policy import Rules, compile_patterns
 from millpond.clock import Clock
-from millpond.config import HUB, Config, Kinds, PackageKind, RepositoryConfig
-from millpond.config import load as load_config
+from millpond.config import HUB, Config, RepositoryConfig
 
-TYPES: Mapping[str, tuple[str, ...]] = {"generic": ("remote", "local")}
 GENERIC, DOCKER, RPM, PYPI, DEBIAN = "generic", "docker", "rpm", "pypi", "debian"
-ADOPTABLE = frozenset({"alpine", "debian", "docker", "npm", "pypi", "rpm"})
 AnyUpstream = HttpUpstream | MirrorUpstream | RegistryUpstream
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a configuration comes from, so that a reload reads the same again."""
-
-    path: Path | None
-    overrides: Mapping[str, object]
-    cwd: Path
-
-    def load(self, environ: Mapping[str, str] | None = None) -> Config:
-        """Read it. Raises `ConfigError`."""
-        return load(self.path, self.overrides, os.environ if environ is None else environ, self.cwd)
-
-
-def kinds() -> Kinds:
-    """Tell the configuration which packages there are."""
-    return Kinds(
-        {
-            name: PackageKind(
-                default_ttl_s=format_.default_ttl_s,
-                types=TYPES.get(name, ("remote",)),
-                adoptable=name in ADOPTABLE,
-                mirrors=name == DOCKER,
-                takes_digests=name == GENERIC,
-                takes_lists=name == RPM,
-            )
-            for name, format_ in FORMATS.items()
-        }
-    )
-
-
-def load(path: Path | None, overrides: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> Config:
-    """Read the configuration with the packages of this version. Raises `ConfigError`."""
-    return load_config(path, environ=environ, overrides=overrides, cwd=cwd, kinds=kinds())
 
 
 def freshness_of(settings: RepositoryConfig, format_: Format) -> Freshness:

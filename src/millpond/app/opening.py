@@ -6,8 +6,8 @@ from millpond.app.application import App
 from millpond.app.core import Role
 from millpond.app.counterparts import Counterparts
 from millpond.app.hosting import Connect
-from millpond.app.loading import Source
 from millpond.app.operations import Operations
+from millpond.app.sourcing import Source
 from millpond.clock import Clock, SystemClock
 from millpond.config import Config
 from millpond.hosts.ports import Notifier

@@ -12,7 +12,8 @@ from millpond.adapters.ssh import Connections, SshHost
 from millpond.adopt import Adopted, Skipped
 from millpond.app.adopting import adopt, passed_over
 from millpond.app.fleet import host_options
-from millpond.app.loading import DEBIAN, DOCKER, PYPI, Source, load, upstream_of
+from millpond.app.loading import DEBIAN, DOCKER, PYPI, upstream_of
+from millpond.app.sourcing import Source, load
 from millpond.app.trying import Tried, try_counterparts
 from millpond.clock import SystemClock
 from millpond.config import Config, init_text, open_network_problem, with_adopted

@@ -14,7 +14,7 @@ from millpond.errors import ConfigError, NotFound
 from millpond.server import control
 
 if TYPE_CHECKING:
-    from millpond.app import Source
+    from millpond.app.sourcing import Source
     from millpond.config import Config
 
 ConfigOption = Annotated[
@@ -58,7 +58,7 @@ def perform(
 
 def source(config: Path | None, **settings: object) -> Source:
     """Say where the configuration comes from: the file, and what the command line sets."""
-    from millpond.app import Source
+    from millpond.app.sourcing import Source
 
     return Source(config, overrides(**settings), Path.cwd())
 
@@ -105,7 +105,9 @@ async def _perform(
         raise NotFound(f"{error}{_unread(str(error), arguments.get('name'), loaded)}") from None
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         pass
-    from millpond.app import DataLock, has_pond, open_app
+    from millpond.app.datalock import DataLock
+    from millpond.app.opening import open_app
+    from millpond.app.preflight import has_pond
     from millpond.server.logs import configure
 
     configure("console", "warning")  # to standard error: what the command says may be read by a program

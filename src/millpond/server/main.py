@@ -8,7 +8,11 @@ from functools import partial
 
 import structlog
 
-from millpond.app import Accepted, DataLock, Role, Source, prepare_catalog
+from millpond.app.accepted import Accepted
+from millpond.app.core import Role
+from millpond.app.datalock import DataLock
+from millpond.app.preflight import prepare_catalog
+from millpond.app.sourcing import Source
 from millpond.config import Config, open_network_problem
 from millpond.errors import ConfigError
 from millpond.server.daemon import bind_all, leave

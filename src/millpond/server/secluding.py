@@ -15,7 +15,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from millpond.app import App
+    from millpond.app.application import App
     from millpond.config import Config
 
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from millpond.api.site import site
-from millpond.app import Role, Source, open_app
 from millpond.app.accepted import read
+from millpond.app.core import Role
 from millpond.app.guide import welcome
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source
 from millpond.config import Config
 from millpond.errors import Busy, MillpondError
 from millpond.metrics import Metrics

@@ -34,7 +34,8 @@ from tests.artifacts.modelled.things import (
 )
 
 from millpond.api.site import site
-from millpond.app import Source, open_app
+from millpond.app.opening import open_app
+from millpond.app.sourcing import Source
 from millpond.artifacts.circuit import Circuit, Limits
 from millpond.testing.asgi import AsgiClient
 from millpond.testing.clock import FakeClock
