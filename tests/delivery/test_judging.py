@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ LABELS = st.dictionaries(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=1500, deadline=None, derandomize=True, database=None)
 @given(STAGES, LABELS)
 def test_what_is_not_refused_lets_nothing_by_whatever_labels_an_issue_has(
