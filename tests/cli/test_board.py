@@ -105,11 +105,14 @@ def answered(pond: PondProcess, key: str, text: str) -> None:
 def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: PondProcess):
     pond.stop()
     assert said(pond, "board", "new", "x", "--column", "To Analyse")["key"] == "SH-1"
+    assert "no daemon runs on" in pond.command("why", "SH-1").stderr
     found = said(pond, "drift", code=1)
     assert "create task" in found["drift"][0]["told"]
     assert "--mend has them looked at now" in pond.command("drift", check=False).stdout
     pond.start()
     waited(pond, "working")
+    assert pond.command("why", "SH-1").stderr == ""
+    assert f"project shop: push to {pond.data / 'git/shop.git'} (main); issues SH-1, ..." in pond.log.read_text()
 
 
 def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[..., PondProcess]):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from millpond import connect
 from millpond.app.core import Core
+from millpond.app.counterparts import local_git, project_of
 from millpond.config import Config
+from millpond.delivery.ports import ForgeFailed
 
 
 def base_url(config: Config) -> str:
@@ -32,8 +34,28 @@ def guide(app: Core) -> str:
     lines += [f"  not adopted: {reason}" for reason in app.skipped]
     if not app.config.repositories:
         lines.append("  no repositories: write some into millpond.toml (`millpond init` makes one)")
+    lines += _projects(app)
     lines.append("  `millpond connect TOOL --write` makes these settings permanent; Ctrl-C stops")
     return "\n".join(lines)
+
+
+def _projects(app: Core) -> list[str]:
+    """Tell of each project where its issues and its commits go."""
+    config, lines = app.config, list[str]()
+    for name in config.projects:
+        project = project_of(name, config)
+        if config.forge.kind == "local":
+            try:
+                there = str(local_git(config, app.clock).path(project))
+            except ForgeFailed as error:
+                lines.append(f"  project {name}: {error}")
+                continue
+        else:
+            there = f"{config.forge.url.rstrip('/')}/{project.repo}"
+        issues = f"issues {project.prefix}-1, ...: `millpond board new TITLE --project {name}`"
+        told = issues if config.tracker.kind == "local" else f"issues of {config.tracker.url}"
+        lines.append(f"  project {name}: push to {there} ({project.branch}); {told}")
+    return lines
 
 
 def welcome(app: Core) -> str:

@@ -24,6 +24,13 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="The data direct
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SOCKET = "control.sock"
 WAIT_S = 0.5
+GOES_ON = frozenset(
+    {
+        "board_new", "board_move", "board_comment", "queue", "reconcile", "drift", "task_cancel", "task_ls",
+        "task_park", "task_release", "task_retry", "task_show", "task_verdict",
+    }
+)  # fmt: skip
+"""What is of no effect, or says nothing of what comes, until a daemon runs."""
 
 
 def overrides(**values: object) -> dict[str, object]:
@@ -120,8 +127,11 @@ async def _perform(
     try:
         app = await open_app(loaded, where, admin=False, mend=operation == "fsck" and bool(arguments.get("repair")))
         try:
-            return await app.operations[operation](progress=bar, **arguments)
+            found = await app.operations[operation](progress=bar, **arguments)
         finally:
             await app.close()
+        if operation in GOES_ON or (operation == "why" and "issue" in found["facts"]):
+            err.print(f"no daemon runs on {data_folder}: it goes on with `millpond serve`", markup=False)
+        return found
     finally:
         lock.release()
