@@ -65,7 +65,8 @@ $(VENV)/bin/python:
 	  && $(PYTHON) -m venv --clear $(VENV); }
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	@echo "Installing Millpond into $(VENV): a minute or two, once"
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.developing: pyproject.toml | $(VENV)/bin/python

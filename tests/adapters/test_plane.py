@@ -315,6 +315,7 @@ async def test_nobody_there():
     tracker = Plane(PlaneOptions("http://127.0.0.1:9", WORKSPACE, KEY), SystemClock())
     with pytest.raises(TrackerFailed, match="can't be reached") as caught:
         await tracker.states(SHOP)
+    assert str(caught.value).endswith("can't be reached: no connection: connection refused")
     assert KEY not in str(caught.value)
     await tracker.close()
 

@@ -140,7 +140,7 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
         ('on_push = "m"\n' + STAGE + MERGE, 'on_push: "m" is not before the merge'),
         ('on_push = "b"\n' + STAGE + GATED + LAST + MERGE, 'no gate lies between "b" and the merge'),
         ("[budget]\ntask_usd = -1\n" + STAGE, "budget.task_usd: -1 is out of bounds"),
-        ('[labels.x]\nskip = ["q"]\n' + STAGE, "labels.x.skip[0]: there is no stage"),
+        ('[labels.x]\nskip = ["q"]\n' + STAGE, 'labels.x.skip[0]: there is no stage "q"'),
         ("[labels.x]\n[labels.X]\n" + STAGE, "labels.X: this label is there already"),
         ('[[stages]]\nname = "m"\nstep = "monitor"', "a monitor watches what a deploy stage brought out"),
         ('[[stages]]\nname = "c"\nstep = "command"', "stages[0].settings.argv: a command needs a list of words"),
@@ -150,6 +150,7 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
 def test_a_bad_definition_is_refused_with_the_place(text: str, told: str):
     found = problems(text)
     assert any(told in one for one in found), found
+    assert not any("labels" in one and "before this one" in one for one in found), found
     assert all(one.startswith(".millpond/pipeline.toml: ") for one in found)
 
 

@@ -1,4 +1,4 @@
-"""The connections to one upstream: which pool dials, through which proxy, and what a failure is called.
+"""The connections to one upstream: which pool dials, and through which proxy.
 
 Three pools. `direct` dials the configured origins, wherever they are: the operator named them. `guarded` dials what
 others named (redirects, off-host files): its socket factory refuses every address that is not public, at the moment
@@ -28,6 +28,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from millpond.adapters import failures
 from millpond.adapters.addresses import Location, Origin, is_local_name, is_public
 from millpond.clock import Clock
 from millpond.errors import ConfigError, UpstreamUnreachable
@@ -50,27 +51,6 @@ class _Attempts:
 _attempts: ContextVar[_Attempts] = ContextVar("_attempts")
 
 
-class _Lost(aiohttp.ClientError):
-    """A connection that ended before the answer began; raised in place of what aiohttp would retry by itself."""
-
-
-# What a failure is called; the first that fits.
-_REASONS: tuple[tuple[type[Exception], str, str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, "tls", "its certificate is refused: {system}; check SSL_CERT_FILE"),
-    (aiohttp.ClientSSLError, "tls", "no TLS connection can be made"),
-    (ssl.SSLError, "tls", "no TLS connection can be made"),
-    (aiohttp.ConnectionTimeoutError, "timeout", "no connection within {connect_s}"),
-    (aiohttp.ClientConnectorDNSError, "connect", "its name can't be resolved"),
-    (aiohttp.ClientProxyConnectionError, "connect", "the proxy can't be reached: {system}"),
-    (aiohttp.ClientConnectorError, "connect", "no connection: {system}"),
-    (aiohttp.ClientHttpProxyError, "connect", "the proxy answered {status}"),
-    (_Lost, "reset", "it closed the connection without an answer"),
-    (TimeoutError, "timeout", "no answer within {read_s}"),
-    (aiohttp.ClientResponseError, "unsound", "its answer is no HTTP"),
-    (OSError, "connect", "no connection: {system}"),
-)
-
-
 def _guard(info: aiohttp.AddrInfoType) -> socket.socket:
     """Make the socket for an address, if it may be dialled (aiohttp's socket factory)."""
     family, kind, proto, _, address = info
@@ -90,7 +70,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-        raise _Lost from None
+        raise failures.Lost from None
 
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
@@ -199,7 +179,7 @@ class Dialler:
                     data=body or None,
                     ssl=tls, trace_request_ctx=state,
                 )  # fmt: skip
-            except _Lost:
+            except failures.Lost:
                 if not state.reused or method not in RETRIED:
                     raise
 
@@ -255,20 +235,8 @@ class Dialler:
         """Say what a failure is, in words of our own: aiohttp's may quote the URL."""
         if attempts.refused and not attempts.dialled:
             return blocked(origin)
-        kind, why = self._why(error)
+        kind, why = failures.named(error, connect_s=self._connect_timeout_s, read_s=self._read_timeout_s)
         return UpstreamUnreachable(f"{origin}: {why}", kind=kind)
-
-    def _why(self, error: Exception) -> tuple[str, str]:
-        facts = {
-            "connect_s": f"{self._connect_timeout_s:g} s",
-            "read_s": f"{self._read_timeout_s:g} s",
-            "status": error.status if isinstance(error, aiohttp.ClientResponseError) else 0,
-            "system": _system_text(error),
-        }
-        for kinds, kind, text in _REASONS:
-            if isinstance(error, kinds):
-                return kind, text.format_map(facts)
-        return "connect", f"it can't be asked ({type(error).__name__})"
 
 
 def blocked(origin: Origin) -> UpstreamUnreachable:
@@ -278,14 +246,3 @@ def blocked(origin: Origin) -> UpstreamUnreachable:
         "if it is yours, add it to the repository's trusted_origins",
         kind="blocked",
     )
-
-
-def _system_text(error: Exception) -> str:
-    """Give the system's own words for an error, without the address that asyncio adds."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refused):
-            return refused.verify_message
-        case aiohttp.ClientConnectorError(os_error=OSError() as cause):
-            error = cause
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number and number > 0 else "the connection failed"

@@ -21,6 +21,7 @@ import aiohttp
 from yarl import URL
 
 from millpond import __version__
+from millpond.adapters import failures
 from millpond.adapters.addresses import BadUrl, Origin, parse
 from millpond.adapters.dialling import Proxies
 from millpond.artifacts.freshness import retry_after_s
@@ -129,7 +130,8 @@ class JsonApi:
         except TimeoutError as error:
             raise self._fault(f"{self._what} did not answer within {self.options.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._fault(f"{self._what} can't be reached: {_short(error)}") from error
+            _, why = failures.named(error, connect_s=self.options.timeout_s, read_s=self.options.timeout_s)
+            raise self._fault(f"{self._what} can't be reached: {why}") from error
 
     async def close(self) -> None:
         """Close every connection."""
@@ -237,8 +239,3 @@ def _origin(options: ApiOptions) -> Origin:
         return parse(options.base_url).origin
     except BadUrl as error:
         raise ConfigError(f"{options.name}: {options.base_url!r} is no address: {error}") from error
-
-
-def _short(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return text[:MAX_SAID]

@@ -116,7 +116,7 @@ async def _try_pipeline(config: Config, project: Project, files: Files | None) -
         return [Tried(what, ok=False, told=problem) for problem in error.problems]
     except ForgeFailed as error:
         return [Tried(what, ok=False, told=f"it can't be read: {error}")]
-    return [Tried(what, ok=True, told=f"{where}: {', '.join(stage.name for stage in pipeline.stages)}")]
+    return [Tried(what, ok=True, told=f"{where}: {', '.join(stage.name for stage in pipeline.of(project))}")]
 
 
 async def _try_branch(forge: Forge, project: Project, place: str) -> Tried:
