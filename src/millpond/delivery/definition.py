@@ -141,7 +141,7 @@ def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Sta
         table.number("timeout_s", plain.timeout_s, 1, MAX_TIMEOUT_S),
         table.number("gate_timeout_s", plain.gate_timeout_s, 0, 365 * 86400),
         _on_fail(table, [*before, name]),
-        _stages(table, "needs", before, " before this one"),
+        _named(table, "needs", before, " before this one"),
         _key(table, "shows", plain.shows),
         _key(table, "queued", plain.queued),
         _key(table, "waits", plain.waits),
@@ -209,7 +209,7 @@ def _on_fail(table: Table, known: Collection[str]) -> OnFail:
     return OnFail(Then.BACK, back_to, times)
 
 
-def _stages(table: Table, key: str, known: Collection[str], where: str = "") -> tuple[str, ...]:
+def _named(table: Table, key: str, known: Collection[str], where: str = "") -> tuple[str, ...]:
     names = table.texts(key)
     for index, name in enumerate(names):
         if name not in known:
@@ -249,7 +249,7 @@ def _labels(top: Table, stages: Collection[Stage]) -> Mapping[str, Label]:
     names = [stage.name for stage in stages]
     for name in list(tables.keys)[:MAX_LABELS]:
         inner = tables.table(name)
-        skip = _stages(inner, "skip", names)
+        skip = _named(inner, "skip", names)
         for stage in stages:
             if stage.name not in skip and (needed := sorted(set(stage.needs) & set(skip))):
                 inner.wrong("skip", f"{stage.name} needs {', '.join(needed)}", f'skip "{stage.name}" too, or neither')
