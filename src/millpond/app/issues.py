@@ -100,7 +100,9 @@ async def why_issue(
     except TimeoutError:
         return Why(f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s", CHECK)
     begins = "elsewhere and back" in told(actions)
-    return Why(told(actions), advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
+    back = await app.delivering.showing.sent_back(about[1].id) if about[1] is not None and about[1].open else ""
+    verdict = told(actions) + (f"; {back}" if back and back not in told(actions) else "")
+    return Why(verdict, advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
 
 
 def _acts(actions: tuple[Action, ...]) -> bool:

@@ -431,7 +431,11 @@ def test_a_verdict_by_column_waits_for_the_grace_period():
 
 def test_what_fails_leads_back_a_limited_number_of_times():
     red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
-    assert isinstance(run(TESTING, evidence=red)[0], SendBack)
+    reason = "sent back from testing (1 of 3): 2 of 3 tests failed at aaaaaaaaaaaa"
+    back, told = run(TESTING, evidence=red)
+    assert back == SendBack("development", reason)
+    assert told == Tell(f"SH-1 is {reason}. development is done again.", "1:1:back")
+    assert folded(TESTING, (back,), NOW).reason == reason
     parked = run(replace(TESTING, returns=3), evidence=red)[0]
     assert isinstance(parked, ParkTask)
     assert "sent back 3 times" in parked.reason
@@ -441,7 +445,9 @@ def test_what_fails_never_leads_back_to_a_stage_that_the_task_skips():
     red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
     for skip, back_to in (({"development"}, "review"), ({"development", "review"}, "testing"), (set(), "development")):
         task = replace(TESTING, options=Options(skip=frozenset(skip)))
-        assert run(task, evidence=red) == (SendBack(back_to, "2 of 3 tests failed at aaaaaaaaaaaa"),)
+        back = run(task, evidence=red)[0]
+        assert isinstance(back, SendBack)
+        assert back.stage == back_to
 
 
 def test_gates_that_wait_for_no_person_have_a_limit():

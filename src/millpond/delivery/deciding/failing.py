@@ -56,10 +56,23 @@ def failed(look: Look, reason: str, job: int | None = None) -> tuple[Action, ...
     rule = stage.on_fail if stage is not None else OnFail()
     back_to = look.world.pipeline.back_to(rule.back_to, look.world.project, look.task.options)
     if rule.then is Then.BACK and back_to and look.task.returns < rule.times:
-        return (SendBack(back_to, reason, job),)
+        return _sent_back(
+            look, back_to, f"sent back from {look.task.stage} ({look.task.returns + 1} of {rule.times}): {reason}", job
+        )
     if rule.then is Then.BACK:
         reason = f"{reason} (sent back {look.task.returns} times)"
     return park(look, reason, Key.BLOCKED if rule.then is Then.BLOCK else Key.NEEDS_INPUT, job)
+
+
+def _sent_back(look: Look, to: str, reason: str, job: int | None) -> tuple[Action, ...]:
+    """Have a stage done again, and say so on the issue."""
+    text = f"{look.task.key} is {reason}{stop(reason)} {to} is done again."
+    return (SendBack(to, reason, job), Tell(text, f"{look.task.id}:{look.task.visit}:back"))
+
+
+def stop(text: str) -> str:
+    """Give the full stop that a sentence lacks."""
+    return "" if text.endswith((".", "?", "!")) else "."
 
 
 def park(look: Look, reason: str, shows: Key, job: int | None = None) -> tuple[Action, ...]:

@@ -43,6 +43,10 @@ class Waiting:
     job: float | None
 
 
+ENTERED = ("created", "sent-back", "gates-passed", "pushed-by-somebody", "released")
+"""Events with which a task comes into a stage (`deciding.words`), or goes on from one."""
+
+
 class Showing:
     """Reads of one ledger, each on one snapshot."""
 
@@ -117,6 +121,13 @@ class Showing:
         query = sa.select(EVENTS).where(mine).order_by(EVENTS.c.id).limit(limit)
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [Event(row.id, row.at, row.what, facts_of(row.detail)) for row in rows]
+
+    async def sent_back(self, task: int) -> str:
+        """Say why a task does a stage again; empty: it came there in another way."""
+        mine = sa.and_(EVENTS.c.task == task, EVENTS.c.what.in_(ENTERED))
+        query = sa.select(EVENTS).where(mine).order_by(EVENTS.c.id.desc()).limit(1)
+        row = await self._books.read(lambda connection: connection.execute(query).one_or_none())
+        return str(facts_of(row.detail).get("reason", "")) if row is not None and row.what == "sent-back" else ""
 
     async def gates(self, task: Task) -> list[dict[str, Any]]:
         """Give what the gates of a task's present visit said last."""
