@@ -1,4 +1,4 @@
-"""What people are told of issues and tasks: why one stands where it stands, what it waits for, what was done about it."""
+"""What people are told of issues and tasks: why one stands where it stands, and what was done about it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.delivery.model import Done, Failed, Job, Outcome
+from millpond.errors import NotFound
 
 OFF = "[delivery]\nworker = false\nreconcile = false\n"
 PIPELINE = """
@@ -42,6 +43,57 @@ def begin(open_pond: Any) -> Begin:
         return app
 
     return opened
+
+
+async def test_a_branch_that_is_missing_is_told_at_once_with_no_step_that_does_not_help(open_pond: Any):
+    app = (await open_pond(LOCAL + OFF)).app
+    await app.started()
+    await ask(app, "board_new", title="x", column="To Analyse")
+
+    async def waits() -> bool:
+        return app.delivering.engine._bases.holds(app.delivering.projects["shop"], "1")
+
+    await until(waits)
+    why = await ask(app, "why", ref="SH-1")
+    assert "has no branch main: push main, then a task begins by itself" in why["verdict"]
+    assert why["next"] == ""
+    for operation in ("task_show", "task_log"):
+        with pytest.raises(NotFound, match="there is no task 'sh-1': `millpond why SH-1` says why"):
+            await ask(app, operation, task="sh-1")
+    with pytest.raises(NotFound, match="there is no task 'XX-1'"):
+        await ask(app, "task_show", task="XX-1")
+
+
+async def test_why_counts_the_nudge_that_is_there(open_pond: Any):
+    app = (await open_pond(LOCAL + OFF + "looks = false\n")).app
+    await pushed(app)
+    made = await ask(app, "board_new", title="x", column="To Analyse")
+    assert "grace" not in (await ask(app, "why", ref=made["key"]))["verdict"]
+    (nudge,) = await app.delivering.ledger.nudges.take(60)
+    await app.delivering.ledger.nudges.done(nudge)
+    assert "grace period" in (await ask(app, "why", ref=made["key"]))["verdict"]
+
+
+@pytest.mark.parametrize("key", ["SH-99", "sh-99", "XX-1"])
+async def test_a_dependency_that_the_embedded_board_does_not_have_asks_a_person(begin: Begin, key: str):
+    app = await begin()
+    await ask(app, "board_new", title="x", labels=[f"after:{key}"], column="To Analyse")
+    text = await said(app, "SH-1", "is parked")
+    assert f"it waits for {key.upper()}, which does not exist" in text
+    await ask(app, "task_release", task="SH-1")  # a person may say that it goes on all the same
+    await work(app, Done("a" * 40))
+
+
+async def test_a_dependency_that_has_not_begun_is_waited_for(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x")
+    await ask(app, "board_new", title="y", labels=["after:SH-1"], column="To Analyse")
+
+    async def waits() -> bool:
+        return "waits for SH-1 (not begun)" in (await ask(app, "why", ref="SH-2"))["verdict"]
+
+    await until(waits)
+    assert (await ask(app, "task_show", task="SH-2"))["phase"] == "ready"
 
 
 async def work(app: Any, outcome: Outcome) -> Job:

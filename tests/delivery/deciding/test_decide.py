@@ -176,6 +176,8 @@ def test_a_repository_without_its_base_branch_is_waited_for():
     assert run(shown(Key.IN_PROGRESS), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
     reason = "/srv/shop.git has no branch main: push main, then a task begins by itself"
     assert run(None, issue(Key.TO_ANALYSE), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
+    fresh = issue(Key.TO_ANALYSE, updated_at=NOW)
+    assert run(None, fresh, world=replace(empty, urgent=False)) == (Wait(reason, NOW + BASE_S, for_base=True),)
     (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
     assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 

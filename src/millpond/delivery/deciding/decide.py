@@ -107,10 +107,10 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         return (Wait(told, until),)
     if task is not None and task.used is Input.START:
         return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
+    if world.lacks_base:  # told before the grace period: there is something for people to do
+        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     if (left_s := grace_left(issue, now, world)) > 0:
         return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
-    if world.lacks_base:
-        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
     return (
