@@ -120,7 +120,9 @@ def park(
 @app.command("release", epilog="Example: millpond task release SH-12 --usd 50")
 def release(
     task: Task,
-    usd: Annotated[float | None, typer.Option(help="Another budget for the task, in US dollars.")] = None,
+    usd: Annotated[
+        float | None, typer.Option(help="Another budget for all of the task, in US dollars: more than it has spent.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,

@@ -192,8 +192,30 @@ def test_a_spent_budget_parks_and_only_a_person_releases():
     assert isinstance(parked, ParkTask)
     assert parked.shows is Key.NEEDS_INPUT
     assert isinstance(told, Tell)
+    how = "To go on, run `millpond task release SH-1 --usd N` with a larger budget for all of it."
+    assert told.text.endswith(f"(25.00 of 25.00 USD). {how}")
     after = replace(folded(TASK, (parked,), NOW), shown="needs_input")
     assert "parked: the task's budget" in reason(run(after, world=WORLD))
+
+
+def test_a_spent_day_comes_back_by_itself():
+    told = run(TASK, world=replace(WORLD, spend=Spend(0.0, 100.0)))[1]
+    assert isinstance(told, Tell)
+    assert "The day's budget comes back at midnight UTC; then run `millpond task release SH-1`." in told.text
+    assert "--usd" not in told.text
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ("which one?", "SH-1 is parked: which one? Answer in a comment here first; then move it to To Analyse, or run"),
+    ("Say which.", "SH-1 is parked: Say which. Answer in a comment"),
+    ("red or blue", "SH-1 is parked: red or blue. Answer in a comment"),
+    ("the run's budget is spent (turns)", "(turns). To go on, move it to To Analyse, or run"),
+])  # fmt: skip
+def test_a_question_is_to_be_answered_before_the_task_goes_on(asked: str, told: str):
+    comment = working(JobState.ASKED, reason=asked)[1]
+    assert isinstance(comment, Tell)
+    assert told in comment.text
+    assert comment.text.endswith("`millpond task release SH-1`.")
 
 
 @pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from millpond.delivery.board.board import spoken
-from millpond.delivery.deciding import failing, gates, spending
+from millpond.delivery.deciding import advice, failing, gates, spending
 from millpond.delivery.deciding.actions import (
     Action,
     Arm,
@@ -179,7 +179,9 @@ def _ended(look: Look) -> tuple[Action, ...]:
         case JobState.FAILED:
             return failing.failed(look, job.reason or "it failed", job.id)
         case JobState.ASKED:
-            return failing.park(look, job.reason or "it has a question", Key.NEEDS_INPUT, job.id)
+            asked = job.reason or "it has a question"
+            hand = failing.park if advice.spent(asked) else failing.ask
+            return hand(look, asked, Key.NEEDS_INPUT, job.id)
         case JobState.CANCELLED:
             return failing.park(look, "its job was stopped", Key.NEEDS_INPUT, job.id)
         case JobState.LATER:
@@ -314,7 +316,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
     if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
-        return failing.park(look, over, Key.NEEDS_INPUT)
+        return failing.unpaid(look, over)
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)
     if usd is not None and usd <= 0:

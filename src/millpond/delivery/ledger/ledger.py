@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
+from millpond.delivery.deciding.failing import stop
 from millpond.delivery.deciding.folding import verdict
 from millpond.delivery.deciding.gates import Ruling
 from millpond.delivery.definition import MAX_USD
@@ -124,6 +125,10 @@ class Ledger:
             if found.phase is not Phase.PARKED:
                 raise Conflict(f"{found.key} is {found.phase}, not parked; there is nothing to release")
             if task_usd is not None:
+                spent = applying.spend(connection, now, found.project, found.id).task_usd
+                if task_usd <= spent:
+                    text = f"{found.key} has spent {spent:.2f} USD already, so that {task_usd:.2f} would be no budget"
+                    raise BadRequest(f"{text}: write --usd with what all of it may cost, more than {spent:.2f}")
                 found = _put(connection, replace(found, options=replace(found.options, task_usd=task_usd)))
             return carry_out(connection, now, found, [Release()])
 
@@ -155,8 +160,10 @@ class Ledger:
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase not in {Phase.READY, Phase.GATED}:
                 raise Conflict(f"{found.key} is {found.phase}; only a task without a job can be parked")
-            text = f"{found.key} is parked by {by}: {reason}. To go on, run `millpond task release {found.key}`."
-            told = Tell(text, f"{found.id}:{found.visit}:parked")
+            text = f"{found.key} is parked by {by}: {reason}{stop(reason)}"
+            told = Tell(
+                f"{text} To go on, run `millpond task release {found.key}`.", f"{found.id}:{found.visit}:parked"
+            )
             return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT), told])
 
         return await self._by_person(Point.PARK, task, by, "park-ordered", change)

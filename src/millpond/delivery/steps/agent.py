@@ -20,6 +20,7 @@ import uuid
 from dataclasses import replace
 from typing import ClassVar
 
+from millpond.delivery.deciding.advice import RUN
 from millpond.delivery.model import Done, Failed, Issue, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.runs.runfolder import AT_WORST, How
@@ -137,7 +138,7 @@ class AgentStep:
     async def _judged(self, ran: Ran, heard: Transcript, preset: Preset) -> Outcome:
         spent = _spent(ran, heard, preset)
         if heard.over:
-            return Park(f"the run's budget is spent ({heard.over}); release it to go on", spent)
+            return Park(f"{RUN} ({heard.over})", spent)
         if ran.ended.why:
             return Failed(ran.ended.why, spent=spent)
         if heard.error:
