@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -94,6 +95,29 @@ async def test_a_dependency_that_has_not_begun_is_waited_for(begin: Begin):
 
     await until(waits)
     assert (await ask(app, "task_show", task="SH-2"))["phase"] == "ready"
+    assert await waits_for(app) == {"SH-2": "waits for SH-1"}
+
+
+async def test_the_list_says_what_each_task_waits_for_without_asking_tracker_or_forge(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    app = await begin()
+    await ask(app, "board_new", title="x", labels=["fast"], column="To Analyse")
+    await until(partial(line, app, "job 1 is queued"))
+    await work(app, Failed("the make failed"))
+    await until(partial(line, app, "job 2 is queued; sent back from build (1 of 2): the make failed"))
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+
+    async def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked")
+
+    for one in (app.delivering.bare_tracker, app.delivering.forge):
+        for name in ("get", "changed", "states", "observe"):
+            if hasattr(one, name):
+                monkeypatch.setattr(type(one), name, never)
+    assert await waits_for(app) == {"SH-1": "waits for a verdict"}
 
 
 async def work(app: Any, outcome: Outcome) -> Job:
@@ -111,6 +135,14 @@ async def work(app: Any, outcome: Outcome) -> Job:
 
     await until(settled)
     return job
+
+
+async def waits_for(app: Any) -> dict[str, str]:
+    return {one["key"]: one["waits"] for one in await ask(app, "task_ls")}
+
+
+async def line(app: Any, text: str) -> bool:
+    return text in (await waits_for(app)).values()
 
 
 async def said(app: Any, key: str, word: str) -> str:

@@ -11,6 +11,7 @@ from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
+from millpond.delivery.deciding.summary import summary
 from millpond.delivery.model import Job, Task
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
@@ -33,12 +34,14 @@ class TaskOperations:
     async def task_ls(
         self, progress: Progress, project: str | None = None, all_: bool = False, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """List tasks, the newest first; `all_`: those too that have ended. Raises `NotFound`."""
+        """List tasks and what each waits for, newest first; `all_`: those too that have ended. Raises `NotFound`."""
         del progress
         if project is not None:
             self._app.delivering.project(project)
-        tasks = await self._app.delivering.showing.tasks(project=project, ended=all_, limit=limit)
-        return [task_row(task) for task in tasks]
+        shows = self._app.delivering.showing
+        tasks = await shows.tasks(project=project, ended=all_, limit=limit)
+        holding = await shows.holding(tasks)
+        return [{**task_row(task), "waits": summary(task, holding[task.id])} for task in tasks]
 
     async def task_show(self, progress: Progress, task: str) -> dict[str, Any]:
         """Show a task with its jobs, gates and what it waits for. Raises `NotFound`."""

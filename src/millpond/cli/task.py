@@ -32,7 +32,7 @@ def list_(
     if json:
         say_json(found)
         return
-    rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["reason"]) for one in found]
+    rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["waits"]) for one in found]
     table(("TASK", "STAGE", "PHASE", "TRIES", "TITLE", "WHY"), rows)
     cut_off(len(rows), limit)
 
