@@ -120,6 +120,16 @@ async def test_the_list_says_what_each_task_waits_for_without_asking_tracker_or_
     assert await waits_for(app) == {"SH-1": "waits for a verdict"}
 
 
+async def test_what_labels_set_is_in_the_events_and_on_the_task(begin: Begin):
+    app = await begin(PIPELINE + '[labels.hotfix]\nskip = ["build"]\npriority = 10\n')
+    await ask(app, "board_new", title="x", labels=["hotfix"], column="To Analyse")
+    await work(app, Done("a" * 40))
+    text = "skips build, priority 10"
+    events = await ask(app, "task_events", task="SH-1")
+    assert events[0]["detail"]["labels"] == f"hotfix: {text}"
+    assert (await ask(app, "task_show", task="SH-1"))["sets"] == text
+
+
 async def work(app: Any, outcome: Outcome) -> Job:
     """Have the next job end so, and be taken into its task."""
 

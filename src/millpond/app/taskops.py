@@ -11,6 +11,7 @@ from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
+from millpond.delivery.deciding import labels
 from millpond.delivery.deciding.summary import summary
 from millpond.delivery.model import Job, Task
 from millpond.delivery.rates import Use
@@ -53,6 +54,7 @@ class TaskOperations:
             "spent_usd": await of.showing.spent(found.id),
             "gates": await of.showing.gates(found),
             "jobs": [job_told(job) for job in await of.ledger.jobs.of(found.id)],
+            "sets": labels.sets(found.options),
             "waits": why.verdict,
             "next": why.next,
         }

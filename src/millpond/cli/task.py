@@ -15,7 +15,7 @@ from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
 FOLLOW_S = 0.3
-WORDS = {"sha": "commit"}
+WORDS = {"sha": "commit", "sets": "labels set"}
 
 
 @app.command("ls", epilog="Example: millpond task ls --all")
@@ -44,8 +44,8 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     if json:
         say_json(found)
         return
-    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits", "next")
-    told = {"commit" if name == "sha" else name: found[name] or "-" for name in names}
+    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "sets", "waits", "next")
+    told = {WORDS.get(name, name): found[name] or "-" for name in names}
     fields({**told, "since": moment_from_now(found["since"]), "spent": f"{found['spent_usd']:.2f} USD"})
     for one in found["gates"]:
         out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)

@@ -116,7 +116,7 @@ def test_through_the_alias_too():
 def test_labels_set_the_options_once():
     labelled = replace(WORLD, pipeline=replace(DEFAULT, stages=DEFAULT.stages[1:]))
     (made,) = run(None, issue(Key.TO_ANALYSE, labels=frozenset({"after:sh-9"})), world=labelled)
-    assert made == CreateTask("development", Options(after=("SH-9",)), "to_analyse")
+    assert made == CreateTask("development", Options(after=("SH-9",)), "to_analyse", "", "after:sh-9: after SH-9")
 
 
 def test_a_poll_waits_for_the_grace_period_and_a_webhook_does_not():

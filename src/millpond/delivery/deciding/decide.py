@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from millpond.delivery.board.board import spoken
-from millpond.delivery.deciding import advice, failing, gates, spending
+from millpond.delivery.deciding import advice, failing, gates, labels, spending
 from millpond.delivery.deciding.actions import (
     Action,
     Arm,
@@ -113,9 +113,10 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
-    return (
-        (CreateTask(stage, options, issue.state, issue.moved_by),) if stage else (Wait("its labels skip every stage"),)
-    )
+    if not stage:
+        return (Wait("its labels skip every stage"),)
+    said = labels.told(issue.labels, world.pipeline, options)
+    return (CreateTask(stage, options, issue.state, issue.moved_by, said),)
 
 
 def _arm(look: Look) -> tuple[Action, ...]:
