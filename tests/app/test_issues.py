@@ -10,7 +10,7 @@ import pytest
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.delivery.model import Done, Failed, Job, Outcome
-from millpond.errors import NotFound
+from millpond.errors import BadRequest, NotFound
 
 OFF = "[delivery]\nworker = false\nreconcile = false\n"
 PIPELINE = """
@@ -120,6 +120,26 @@ async def test_the_list_says_what_each_task_waits_for_without_asking_tracker_or_
     assert await waits_for(app) == {"SH-1": "waits for a verdict"}
 
 
+async def test_a_verdict_says_at_once_what_it_does_and_a_rejection_has_a_reason(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    told = await ask(app, "board_comment", key="SH-1", text="/approve")
+    assert "counts for nothing, since" in told["verdict"]
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+    assert (await ask(app, "board_comment", key="SH-1", text="fine"))["verdict"] == ""
+    assert "no verdict" in (await ask(app, "board_comment", key="SH-1", text="/aprove"))["verdict"]
+    with pytest.raises(BadRequest, match="at most 500"):
+        await ask(app, "task_verdict", task="SH-1", approved=False, reason="x" * 501)
+    await ask(app, "task_verdict", task="SH-1", approved=False, by="ada", reason="the colour is wrong")
+    text = "sent back from test (1 of 3): rejected by ada: the colour is wrong"
+    assert text in await said(app, "SH-1", "sent back")
+    events = await ask(app, "task_events", task="SH-1")
+    assert {"by": "ada", "reason": "the colour is wrong"} in [one["detail"] for one in events]
+    await until(partial(line, app, f"is queued; {text}"))
+
+
 async def test_what_labels_set_is_in_the_events_and_on_the_task(begin: Begin):
     app = await begin(PIPELINE + '[labels.hotfix]\nskip = ["build"]\npriority = 10\n')
     await ask(app, "board_new", title="x", labels=["hotfix"], column="To Analyse")
@@ -152,7 +172,7 @@ async def waits_for(app: Any) -> dict[str, str]:
 
 
 async def line(app: Any, text: str) -> bool:
-    return text in (await waits_for(app)).values()
+    return any(text in one for one in (await waits_for(app)).values())
 
 
 async def said(app: Any, key: str, word: str) -> str:

@@ -113,11 +113,14 @@ class TaskOperations:
         ledger = self._app.delivering.ledger
         return task_told(await ledger.release(found.id, by or "a command", task_usd=task_usd))
 
-    async def task_verdict(self, progress: Progress, task: str, approved: bool, by: str = "") -> dict[str, Any]:
-        """Give a person's verdict at a gate. Raises `NotFound`, `Conflict`."""
+    async def task_verdict(
+        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = ""
+    ) -> dict[str, Any]:
+        """Give a person's verdict at a gate, perhaps with its reason. Raises `NotFound`, `Conflict`, `BadRequest`."""
         del progress
         found = await self._task(task)
-        return task_told(await self._app.delivering.ledger.say(found.id, by or "a command", approved=approved))
+        ledger = self._app.delivering.ledger
+        return task_told(await ledger.say(found.id, by or "a command", approved=approved, reason=reason.strip()))
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

@@ -137,10 +137,18 @@ def approve(task: Task, config: ConfigOption = None, data: DataOption = None, js
     _order("task_verdict", {"task": task, "approved": True}, "is approved", (config, data), json=json)
 
 
-@app.command("reject", epilog="Example: millpond task reject SH-12")
-def reject(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+@app.command("reject", epilog="Example: millpond task reject SH-12 --reason 'the colour is wrong'")
+def reject(
+    task: Task,
+    reason: Annotated[str, typer.Option(help="Why; who does it again is told.")] = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
     """Fail the gate that waits for a person."""
-    _order("task_verdict", {"task": task, "approved": False}, "is rejected", (config, data), json=json)
+    _order(
+        "task_verdict", {"task": task, "approved": False, "reason": reason}, "is rejected", (config, data), json=json
+    )
 
 
 def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[Any, Any], *, json: bool) -> None:

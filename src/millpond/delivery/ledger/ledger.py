@@ -32,6 +32,7 @@ from millpond.delivery.model import (
     Evidence,
     Issue,
     JobState,
+    Json,
     Key,
     Phase,
     Project,
@@ -181,17 +182,24 @@ class Ledger:
 
         return await self._by_person(Point.CANCEL, task, by, "cancel-ordered", change)
 
-    async def say(self, task: int, by: str, *, approved: bool) -> Task:
-        """Give a person's verdict on what a task waits with at a gate. Raises `NotFound`, `Conflict`."""
+    async def say(self, task: int, by: str, *, approved: bool, reason: str = "") -> Task:
+        """Give a person's verdict, perhaps with its reason, on what a task waits with at a gate.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`.
+        """
+        if len(reason) > MAX_REASON:
+            raise BadRequest(f"a reason has at most {MAX_REASON} characters")
+        why: dict[str, Json] = {"detail": reason} if reason else {}
 
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase is not Phase.GATED:
                 raise Conflict(f"{found.key} is {found.phase}; it waits at no gate")
             said = UseVerdict(approved, by, found.mark)
-            applying.show(connection, now, found, verdict(found, said, now))
+            told = verdict(found, said, now)
+            applying.show(connection, now, found, replace(told, facts={**told.facts, **why}))
             return _put(connection, replace(found, version=found.version + 1))
 
-        return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change)
+        return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change, reason)
 
     # what is shown
 
@@ -227,7 +235,13 @@ class Ledger:
         return {str(state): 0 for state in JobState} | {row.state: row.n for row in rows}
 
     async def _by_person(
-        self, point: Point, task: int, by: str, what: str, change: Callable[[Connection, float, Task], Task]
+        self,
+        point: Point,
+        task: int,
+        by: str,
+        what: str,
+        change: Callable[[Connection, float, Task], Task],
+        reason: str = "",
     ) -> Task:
         """Change a task as a person orders, write it down, and have the issue looked at."""
 
@@ -237,7 +251,8 @@ class Ledger:
                 raise NotFound(f"there is no task {task}")
             now = self._books.now(connection)
             after = change(connection, now, found)
-            note(connection, now, (after.project, after.issue, after.id), what, by=by)
+            why: dict[str, Json] = {"reason": reason} if reason else {}
+            note(connection, now, (after.project, after.issue, after.id), what, by=by, **why)
             nudge(connection, now, after.project, after.issue, urgent=True)
             return after
 
