@@ -65,9 +65,10 @@ class Park(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What a person says at a gate."""
+    """What a person says at a gate, and why."""
 
     approved: bool
+    reason: str = Field(default="", max_length=500)
 
 
 def add_delivery(api: FastAPI, app: App, may_read: Any, may_change: Check) -> None:
@@ -152,7 +153,7 @@ def _orders(api: FastAPI, app: App, changes: Any) -> None:
     @api.post("/api/v1/tasks/{task}/verdict", dependencies=[changes])
     async def verdict(task: str, by: By, said: Verdict) -> Any:
         """Pass or fail the gate that waits for a person."""
-        return await run(app, "task_verdict", task=task, approved=said.approved, by=by)
+        return await run(app, "task_verdict", task=task, approved=said.approved, by=by, reason=said.reason)
 
 
 def _board(api: FastAPI, app: App, may_read: Any) -> None:

@@ -9,7 +9,9 @@ from millpond.app.application import App
 from millpond.app.operating import Operation, Progress
 from millpond.app.telling import card_row, card_told
 from millpond.delivery.board.store import BoardStore, Draft, Filter
-from millpond.delivery.model import Project
+from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.hearing import answer
+from millpond.delivery.model import Phase, Project
 from millpond.delivery.naming import parse_key
 from millpond.errors import BadRequest, Conflict, NotFound
 
@@ -81,10 +83,21 @@ class BoardOperations:
         return self._told(await self._store().move(project, number, column, by))
 
     async def board_comment(self, progress: Progress, key: str, text: str, by: str = "") -> dict[str, Any]:
-        """Comment on an issue. Raises `NotFound`, `BadRequest`, `Conflict`."""
+        """Comment on an issue; `verdict`: what one in it does. Raises `NotFound`, `BadRequest`, `Conflict`."""
         del progress
         project, number = self._issue(key)
-        return self._told(await self._store().say(project, number, text, by))
+        told = await self._verdict(project, str(number), text)
+        return {**self._told(await self._store().say(project, number, text, by)), "verdict": told}
+
+    async def _verdict(self, project: Project, issue: str, text: str) -> str:
+        """Say what a comment's verdict does, by the ledger as it is before the comment is looked at."""
+        of = self._app.delivering
+        task = await of.ledger.last_task(project.name, issue)
+        if task is None or task.phase is not Phase.GATED:
+            return answer(text, task, awaited=False)
+        gates = await of.showing.gates(task)  # none: they were not looked at yet
+        awaited = not gates or any(one["gate"] == HUMAN and one["word"] == Word.WAITING for one in gates)
+        return answer(text, task, awaited=awaited)
 
     def _told(self, card: Any) -> dict[str, Any]:
         project = self._app.delivering.projects[card.issue.project]

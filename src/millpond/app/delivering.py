@@ -44,6 +44,7 @@ from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.ledger.pruning import prune
 from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.model import Key, Project
+from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.rates import Use
 from millpond.delivery.worker import WorkerOptions
@@ -124,8 +125,17 @@ class Delivering:
             pipeline=self.pipelines.of,
             alert=self._alert,
             paused=self.breaker.paused,
+            missing=self._missing,
             place=lambda project: remote_of(self.forge, self.config, project).url,
         )
+
+    async def _missing(self, key: str) -> bool:
+        """Say whether the embedded board has no issue of a key, now; of another tracker that is not known."""
+        board_, parsed = self.bare_tracker, parse_key(key)
+        if not isinstance(board_, LocalBoard) or parsed is None:
+            return False
+        project = next((one for one in self.projects.values() if one.prefix == parsed[0]), None)
+        return project is None or not await board_.get(project, [str(parsed[1])])
 
     def _means(self) -> Means:
         return Means(

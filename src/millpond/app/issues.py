@@ -26,6 +26,8 @@ from millpond.errors import NotFound
 WHY_S = 5.0
 """How long is waited for tracker and forge when somebody asks why."""
 CHECK = "`millpond check` asks tracker and forge about each project"
+_STANDS = ("grace period", "skip every stage")
+"""Words of reasons why an issue does not begin that stands where one begins."""
 NEEDED = ("looks", "worker", "outbox")
 """The parts without which no issue goes on."""
 
@@ -49,8 +51,20 @@ async def find_task(app: App, name: str) -> Task:
         for written in dict.fromkeys([*known, prefix.upper()]):
             found = found or await ledger.by_key(f"{written}{hyphen}{rest}")
     if found is None:
-        raise NotFound(f"there is no task {name[:80]!r}: `millpond task ls --all` lists them")
+        raise NotFound(_no_task(app, name))
     return found
+
+
+def _no_task(app: App, name: str) -> str:
+    """Say that there is no such task; what may be an issue that has not begun is told by ``why``."""
+    parsed, projects = parse_key(name), app.delivering.projects.values()
+    known = [one.prefix for one in projects if parsed is not None and one.prefix.casefold() == parsed[0].casefold()]
+    if parsed is None or not known:
+        return f"there is no task {name[:80]!r}: `millpond task ls --all` lists them"
+    key = f"{known[0]}-{parsed[1]}"
+    return (
+        f"there is no task {name[:80]!r}: `millpond why {key}` says why; `millpond task ls --all` lists those there are"
+    )
 
 
 async def explain_issue(app: App, key: str) -> dict[str, Any] | None:
@@ -100,11 +114,15 @@ async def why_issue(
     except TimeoutError:
         return Why(f"it can't be looked at: tracker and forge did not answer within {WHY_S:g} s", CHECK)
     begins = "elsewhere and back" in told(actions)
-    return Why(told(actions), advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
+    back = await app.delivering.showing.sent_back(about[1].id) if about[1] is not None and about[1].open else ""
+    verdict = told(actions) + (f"; {back}" if back and back not in told(actions) else "")
+    return Why(verdict, advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
 
 
 def _acts(actions: tuple[Action, ...]) -> bool:
-    return not isinstance(actions[0], Wait) or "grace period" in actions[0].reason
+    """Whether an issue without a task stands where one begins: that is being done, or waits for what is told."""
+    first = actions[0]
+    return not isinstance(first, Wait) or first.for_base or any(words in first.reason for words in _STANDS)
 
 
 async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -> Standing:

@@ -11,6 +11,8 @@ from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
+from millpond.delivery.deciding import labels
+from millpond.delivery.deciding.summary import summary
 from millpond.delivery.model import Job, Task
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
@@ -33,12 +35,14 @@ class TaskOperations:
     async def task_ls(
         self, progress: Progress, project: str | None = None, all_: bool = False, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """List tasks, the newest first; `all_`: those too that have ended. Raises `NotFound`."""
+        """List tasks and what each waits for, newest first; `all_`: those too that have ended. Raises `NotFound`."""
         del progress
         if project is not None:
             self._app.delivering.project(project)
-        tasks = await self._app.delivering.showing.tasks(project=project, ended=all_, limit=limit)
-        return [task_row(task) for task in tasks]
+        shows = self._app.delivering.showing
+        tasks = await shows.tasks(project=project, ended=all_, limit=limit)
+        holding = await shows.holding(tasks)
+        return [{**task_row(task), "waits": summary(task, holding[task.id])} for task in tasks]
 
     async def task_show(self, progress: Progress, task: str) -> dict[str, Any]:
         """Show a task with its jobs, gates and what it waits for. Raises `NotFound`."""
@@ -50,6 +54,7 @@ class TaskOperations:
             "spent_usd": await of.showing.spent(found.id),
             "gates": await of.showing.gates(found),
             "jobs": [job_told(job) for job in await of.ledger.jobs.of(found.id)],
+            "sets": labels.sets(found.options),
             "waits": why.verdict,
             "next": why.next,
         }
@@ -108,11 +113,14 @@ class TaskOperations:
         ledger = self._app.delivering.ledger
         return task_told(await ledger.release(found.id, by or "a command", task_usd=task_usd))
 
-    async def task_verdict(self, progress: Progress, task: str, approved: bool, by: str = "") -> dict[str, Any]:
-        """Give a person's verdict at a gate. Raises `NotFound`, `Conflict`."""
+    async def task_verdict(
+        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = ""
+    ) -> dict[str, Any]:
+        """Give a person's verdict at a gate, perhaps with its reason. Raises `NotFound`, `Conflict`, `BadRequest`."""
         del progress
         found = await self._task(task)
-        return task_told(await self._app.delivering.ledger.say(found.id, by or "a command", approved=approved))
+        ledger = self._app.delivering.ledger
+        return task_told(await ledger.say(found.id, by or "a command", approved=approved, reason=reason.strip()))
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

@@ -94,7 +94,8 @@ def comment(
 ) -> None:
     """Comment on an issue."""
     found = perform("board_comment", config, data, {"key": key, "text": text, "by": who()}, json=json)
-    _told(found, json=json, text=f"{found['key']}: noted")
+    what = f"; {found['verdict']}" if found["verdict"] else ""
+    _told(found, json=json, text=f"{found['key']}: noted{what}")
 
 
 def _told(found: Mapping[str, Any], *, json: bool, text: str) -> None:

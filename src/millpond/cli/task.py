@@ -15,7 +15,7 @@ from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
 FOLLOW_S = 0.3
-WORDS = {"sha": "commit"}
+WORDS = {"sha": "commit", "sets": "labels set"}
 
 
 @app.command("ls", epilog="Example: millpond task ls --all")
@@ -32,7 +32,7 @@ def list_(
     if json:
         say_json(found)
         return
-    rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["reason"]) for one in found]
+    rows = [(one["key"], one["stage"], one["phase"], one["attempts"], one["title"], one["waits"]) for one in found]
     table(("TASK", "STAGE", "PHASE", "TRIES", "TITLE", "WHY"), rows)
     cut_off(len(rows), limit)
 
@@ -44,8 +44,8 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     if json:
         say_json(found)
         return
-    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "waits", "next")
-    told = {"commit" if name == "sha" else name: found[name] or "-" for name in names}
+    names = ("key", "title", "stage", "phase", "reason", "branch", "sha", "attempts", "sets", "waits", "next")
+    told = {WORDS.get(name, name): found[name] or "-" for name in names}
     fields({**told, "since": moment_from_now(found["since"]), "spent": f"{found['spent_usd']:.2f} USD"})
     for one in found["gates"]:
         out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)
@@ -120,7 +120,9 @@ def park(
 @app.command("release", epilog="Example: millpond task release SH-12 --usd 50")
 def release(
     task: Task,
-    usd: Annotated[float | None, typer.Option(help="Another budget for the task, in US dollars.")] = None,
+    usd: Annotated[
+        float | None, typer.Option(help="Another budget for all of the task, in US dollars: more than it has spent.")
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -135,10 +137,18 @@ def approve(task: Task, config: ConfigOption = None, data: DataOption = None, js
     _order("task_verdict", {"task": task, "approved": True}, "is approved", (config, data), json=json)
 
 
-@app.command("reject", epilog="Example: millpond task reject SH-12")
-def reject(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+@app.command("reject", epilog="Example: millpond task reject SH-12 --reason 'the colour is wrong'")
+def reject(
+    task: Task,
+    reason: Annotated[str, typer.Option(help="Why; who does it again is told.")] = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
     """Fail the gate that waits for a person."""
-    _order("task_verdict", {"task": task, "approved": False}, "is rejected", (config, data), json=json)
+    _order(
+        "task_verdict", {"task": task, "approved": False, "reason": reason}, "is rejected", (config, data), json=json
+    )
 
 
 def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[Any, Any], *, json: bool) -> None:

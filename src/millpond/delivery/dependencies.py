@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 from millpond.delivery.deciding.looking import Dependency
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Phase, Project, Task
 
 MAX_CHAIN = 200
+Missing: TypeAlias = Callable[[str], Awaitable[bool]]
+"""Says whether it is certain that there is no issue of a key; a tracker elsewhere is not asked that."""
 
 
 class Dependencies:
     """The dependencies in one ledger."""
 
-    def __init__(self, ledger: Ledger, projects: Mapping[str, Project]) -> None:
-        self._ledger, self._projects = ledger, projects
+    def __init__(self, ledger: Ledger, projects: Mapping[str, Project], missing: Missing) -> None:
+        self._ledger, self._projects, self._missing = ledger, projects, missing
 
     async def of(self, task: Task) -> tuple[Dependency, ...]:
         """Look up the tasks that one waits for; none once its first job began."""
@@ -31,6 +34,8 @@ class Dependencies:
 
     async def _dependency(self, key: str, own: str) -> Dependency:
         found = await self._ledger.by_key(key)
+        if found is None and await self._missing(key):
+            return Dependency(key, hopeless=True, why="does not exist")
         if found is None:
             return Dependency(key, why="not begun")
         if found.phase is Phase.DONE:

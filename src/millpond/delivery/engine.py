@@ -18,7 +18,7 @@ from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.decide import WORKTREES, decide, taken_back
 from millpond.delivery.deciding.looking import Look, World
-from millpond.delivery.dependencies import Dependencies
+from millpond.delivery.dependencies import Dependencies, Missing
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Evidence, Issue, Job, Nudge, OutboxItem, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import Pipeline
@@ -52,6 +52,11 @@ async def _never_paused() -> tuple[float, str]:
     return 0.0, ""
 
 
+async def _none_missing(key: str) -> bool:
+    del key
+    return False
+
+
 def _repo(project: Project) -> str:
     return project.repo
 
@@ -60,7 +65,8 @@ def _repo(project: Project) -> str:
 class Surroundings:
     """What the engine works with.
 
-    `alert` tells the operators; `paused` says until when no job starts, and why; `place` where people push code to.
+    `alert` tells the operators; `paused` says until when no job starts, and why; `place` where people push code to;
+    `missing` of which issues it is certain that they are not there.
     """
 
     tracker: Tracker
@@ -71,6 +77,7 @@ class Surroundings:
     alert: Callable[[str], Awaitable[None]]
     paused: Callable[[], Awaitable[tuple[float, str]]] = _never_paused
     place: Callable[[Project], str] = _repo
+    missing: Missing = _none_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ class Engine:
     ) -> None:
         self._ledger, self._around, self._monotonic = ledger, around, monotonic
         self._options = options or EngineOptions()
-        self._after = Dependencies(ledger, around.projects).of
+        self._after = Dependencies(ledger, around.projects, around.missing).of
         self._troubles = Troubles()
         self._bases = Bases(around.forge, ledger.nudges, around.place, monotonic)
         self._polls = Polls(ledger, around, self._bases, monotonic, self._options.sweep_s)
@@ -140,11 +147,13 @@ class Engine:
     async def why(self, project: Project, issue_id: str, *, urgent: bool = False) -> tuple[Action, ...]:
         """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`.
 
-        `urgent`: as if somebody told to look, so that no grace period is waited for.
+        `urgent`: as if somebody told to look, so that no grace period is waited for; so it is where somebody did.
         """
         known = await self._known(project.name, issue_id)
         issue = await self._read(project, issue_id)
-        nudge = Nudge(project.name, issue_id, urgent=urgent)
+        there = await self._ledger.nudges.of(project.name, issue_id)
+        told, seen_at = (there.urgent, there.seen_at) if there is not None else (False, 0.0)
+        nudge = Nudge(project.name, issue_id, urgent=urgent or told, seen_at=seen_at)
         actions, _ = await self._decide(project, issue, known, nudge, peek=True)
         return actions
 

@@ -33,6 +33,7 @@ TAKES: Mapping[str, Mapping[str, Kind]] = {
     "command": {**_RUNS, "message": Kind.TEXT},
     "agent": {
         **_RUNS,
+        "costs": Kind.FLAG,
         "model": Kind.TEXT,
         "more": Kind.WORDS,
         "preset": Kind.TEXT,

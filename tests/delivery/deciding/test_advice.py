@@ -40,6 +40,14 @@ DONE, GONE = replace(TASK, phase=Phase.DONE), replace(TASK, phase=Phase.CANCELLE
             replace(AT, task=replace(PARKED, reason="the task's budget is spent")),
             "`millpond task release SH-1 --usd N`",
         ),
+        (
+            replace(AT, task=replace(PARKED, reason="the project's budget for today is spent (9.00 of 5.00 USD)")),
+            "the day's budget comes back at midnight UTC; then `millpond task release SH-1`;",
+        ),
+        (
+            replace(AT, task=replace(PARKED, reason="the run's budget is spent (turns)"), question=True),
+            "mend that, then `millpond task release SH-1`;",
+        ),
     ],
 )
 def test_the_next_step_is_a_command(at: Standing, told: str):

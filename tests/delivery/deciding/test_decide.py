@@ -116,7 +116,7 @@ def test_through_the_alias_too():
 def test_labels_set_the_options_once():
     labelled = replace(WORLD, pipeline=replace(DEFAULT, stages=DEFAULT.stages[1:]))
     (made,) = run(None, issue(Key.TO_ANALYSE, labels=frozenset({"after:sh-9"})), world=labelled)
-    assert made == CreateTask("development", Options(after=("SH-9",)), "to_analyse")
+    assert made == CreateTask("development", Options(after=("SH-9",)), "to_analyse", "", "after:sh-9: after SH-9")
 
 
 def test_a_poll_waits_for_the_grace_period_and_a_webhook_does_not():
@@ -176,6 +176,8 @@ def test_a_repository_without_its_base_branch_is_waited_for():
     assert run(shown(Key.IN_PROGRESS), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
     reason = "/srv/shop.git has no branch main: push main, then a task begins by itself"
     assert run(None, issue(Key.TO_ANALYSE), world=empty) == (Wait(reason, NOW + BASE_S, for_base=True),)
+    fresh = issue(Key.TO_ANALYSE, updated_at=NOW)
+    assert run(None, fresh, world=replace(empty, urgent=False)) == (Wait(reason, NOW + BASE_S, for_base=True),)
     (merges,) = run(replace(shown(Key.IN_PROGRESS), stage="merge"), world=empty)
     assert isinstance(merges, StartJob)  # which needs no worktree, and says for itself what it lacks
 
@@ -190,8 +192,30 @@ def test_a_spent_budget_parks_and_only_a_person_releases():
     assert isinstance(parked, ParkTask)
     assert parked.shows is Key.NEEDS_INPUT
     assert isinstance(told, Tell)
+    how = "To go on, run `millpond task release SH-1 --usd N` with a larger budget for all of it."
+    assert told.text.endswith(f"(25.00 of 25.00 USD). {how}")
     after = replace(folded(TASK, (parked,), NOW), shown="needs_input")
     assert "parked: the task's budget" in reason(run(after, world=WORLD))
+
+
+def test_a_spent_day_comes_back_by_itself():
+    told = run(TASK, world=replace(WORLD, spend=Spend(0.0, 100.0)))[1]
+    assert isinstance(told, Tell)
+    assert "The day's budget comes back at midnight UTC; then run `millpond task release SH-1`." in told.text
+    assert "--usd" not in told.text
+
+
+@pytest.mark.parametrize(("asked", "told"), [
+    ("which one?", "SH-1 is parked: which one? Answer in a comment here first; then move it to To Analyse, or run"),
+    ("Say which.", "SH-1 is parked: Say which. Answer in a comment"),
+    ("red or blue", "SH-1 is parked: red or blue. Answer in a comment"),
+    ("the run's budget is spent (turns)", "(turns). To go on, move it to To Analyse, or run"),
+])  # fmt: skip
+def test_a_question_is_to_be_answered_before_the_task_goes_on(asked: str, told: str):
+    comment = working(JobState.ASKED, reason=asked)[1]
+    assert isinstance(comment, Tell)
+    assert told in comment.text
+    assert comment.text.endswith("`millpond task release SH-1`.")
 
 
 @pytest.mark.parametrize("name", ["testing", "merge", "deploy", "monitoring"])
@@ -431,7 +455,11 @@ def test_a_verdict_by_column_waits_for_the_grace_period():
 
 def test_what_fails_leads_back_a_limited_number_of_times():
     red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
-    assert isinstance(run(TESTING, evidence=red)[0], SendBack)
+    reason = "sent back from testing (1 of 3): 2 of 3 tests failed at aaaaaaaaaaaa"
+    back, told = run(TESTING, evidence=red)
+    assert back == SendBack("development", reason)
+    assert told == Tell(f"SH-1 is {reason}. development is done again.", "1:1:back")
+    assert folded(TESTING, (back,), NOW).reason == reason
     parked = run(replace(TESTING, returns=3), evidence=red)[0]
     assert isinstance(parked, ParkTask)
     assert "sent back 3 times" in parked.reason
@@ -441,7 +469,9 @@ def test_what_fails_never_leads_back_to_a_stage_that_the_task_skips():
     red = (Evidence("tests", {"passed": 1, "failed": 2}, SHA, NOW, 1),)
     for skip, back_to in (({"development"}, "review"), ({"development", "review"}, "testing"), (set(), "development")):
         task = replace(TESTING, options=Options(skip=frozenset(skip)))
-        assert run(task, evidence=red) == (SendBack(back_to, "2 of 3 tests failed at aaaaaaaaaaaa"),)
+        back = run(task, evidence=red)[0]
+        assert isinstance(back, SendBack)
+        assert back.stage == back_to
 
 
 def test_gates_that_wait_for_no_person_have_a_limit():

@@ -32,6 +32,7 @@ from millpond.delivery.model import Input, Key, Options
     [
         (CreateTask("build", Options(), "x", "ada"), "created", {"by": "ada"}),
         (CreateTask("build", Options(), "x"), "created", {}),
+        (CreateTask("build", Options(), "x", "", "hotfix: priority 9"), "created", {"labels": "hotfix: priority 9"}),
         (Release("x", "ada"), "released", {"by": "ada"}),
         (UseVerdict(True, "ada", (1.0, "1")), "approved", {"by": "ada"}),
         (UseVerdict(False, "ada", (1.0, "1")), "rejected", {"by": "ada"}),

@@ -242,6 +242,20 @@ async def test_a_person_releases_with_another_budget_and_the_issue_is_looked_at(
             await ledger.release(task.id, "ada", task_usd=usd)
 
 
+async def test_a_budget_that_is_spent_already_is_refused(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), JOB)
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await ledger.jobs.finish(job, Done("a" * 40, spent=Spent(2.7)))
+    task = await do(ledger, task, ParkTask("spent", Key.NEEDS_INPUT, job.id))
+    for usd in (1.0, 2.7):
+        with pytest.raises(BadRequest, match=r"SH-12 has spent 2.70 USD already.* more than 2.70"):
+            await ledger.release(task.id, "ada", task_usd=usd)
+    found = await ledger.task(task.id)
+    assert found
+    assert (found.phase, found.options.task_usd) == (Phase.PARKED, None)
+    assert (await ledger.release(task.id, "ada", task_usd=2.71)).phase is Phase.READY
+
+
 async def test_a_person_parks_what_has_no_job(ledger: Ledger):
     task = await ledger.park((await begun(ledger)).id, "ada", "hold it")
     assert (task.phase, task.reason, task.parked_as) == (Phase.PARKED, "hold it (ada)", Key.NEEDS_INPUT)

@@ -103,6 +103,17 @@ def main(mode: str) -> None:  # noqa: C901, PLR0912 - a case for each
             codex("turn.failed", error={"message": "stream disconnected: connection reset"})
         case "plain":
             sys.stdout.write("worked\n")
+        case "plain-asks":
+            sys.stdout.write("QUESTION: what I wondered at first\n" + "worked\n" * 9)
+            sys.stdout.write("QUESTION: which colour, red or blue?\nI stop here.\n")
+        case "plain-echoes":
+            sys.stdout.write("QUESTION: what you need to know\n")
+        case "plain-tells":
+            sys.stdout.write("QUESTION: which colour?\n")
+            say(type="result", total_cost_usd=0.9)
+        case "plain-breaks":
+            sys.stdout.write("QUESTION: which colour?\n")
+            sys.exit(1)
 
 
 main(sys.argv[1])

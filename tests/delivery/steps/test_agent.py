@@ -159,6 +159,44 @@ async def test_any_command_may_be_one(given: Given):
     assert outcome.spent == Spent()
 
 
+async def test_a_plain_question_in_the_last_lines_parks(given: Given):
+    outcome = await run(given, agent_job("plain-asks", "command"))
+    assert outcome == Park("which colour, red or blue?", Spent())
+    assert given.head() == ""
+
+
+async def test_a_plain_question_beside_a_result_that_says_nothing_is_one_too(given: Given):
+    outcome = await run(given, agent_job("plain-tells", "command"))
+    assert outcome == Park("which colour?", Spent(0.9))
+
+
+async def test_a_program_that_prints_its_prompt_asks_nothing_and_one_that_fails_fails(given: Given):
+    assert isinstance(await run(given, agent_job("plain-echoes", "command")), Done)
+    outcome = await run(given, agent_job("plain-breaks", "command", number=2))
+    assert isinstance(outcome, Failed)
+    assert "rc=1" in outcome.reason
+
+
+async def test_what_the_other_agents_print_beside_their_events_is_no_question(given: Given):
+    assert isinstance(await run(given, agent_job("plain-asks")), Failed)
+
+
+@pytest.mark.parametrize(("preset", "mode", "costs", "usd"), [
+    ("command", "plain", None, 0.0),
+    ("command", "plain", True, 5.0),
+    ("command", "plain-tells", True, 0.9),
+    ("command", "plain-tells", None, 0.9),
+    ("claude", "mumbles", False, 0.0),
+    ("claude", "good", False, 0.25),
+])  # fmt: skip
+async def test_whether_a_run_that_tells_no_cost_has_one_is_the_stage_s_to_say(
+    given: Given, preset: str, mode: str, costs: bool | None, usd: float
+):
+    job = agent_job(mode, preset, settings={} if costs is None else {"costs": costs})
+    assert (await run(given, job)).spent.usd == usd
+    assert given.run(job).notes()["usd_at_worst"] == (5.0 if (costs is None and preset == "claude") or costs else None)
+
+
 async def test_taken_up_by_the_next_process_it_is_not_begun_again(given: Given):
     job = agent_job("waits")
     first = asyncio.create_task(AgentStep(given.tools).run(job))

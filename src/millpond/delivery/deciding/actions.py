@@ -22,6 +22,8 @@ class CreateTask:
     state: str
     by: str = ""
     """Who moved it there; empty: the tracker does not tell."""
+    labels: str = ""
+    """Which labels set what of `options`, in words (`labels.told`)."""
 
 
 @dataclass(frozen=True, slots=True)

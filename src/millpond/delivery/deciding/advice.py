@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from millpond.delivery.model import Phase, Task
 
-BUDGET = "budget"
-"""A word of each reason that says that money is spent (`gates.overspent`)."""
+BUDGET = "the task's budget is spent"
+RUN = "the run's budget is spent"
+TODAY = "budget for today is spent"
+"""How reasons say that money is spent: the task's own, a run's (`steps.agent`), the day's (`gates.overspent`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ def next_step(at: Standing) -> str:
     return ""
 
 
+def spent(reason: str) -> bool:
+    """Whether a task is parked for money, so that nothing is to be answered."""
+    return any(words in reason for words in (BUDGET, RUN, TODAY))
+
+
 def refused(project: str, file: str, branch: str) -> str:
     """Say what to do about a pipeline that is refused."""
     return f"mend {file} on {branch} of {project}, push it, and see `millpond check`: its issues go on by themselves"
@@ -71,11 +78,13 @@ def _begin(at: Standing) -> str:
 
 def _mended(at: Standing, task: Task) -> str:
     release = f"`millpond task release {at.key}`"
-    if at.question:
+    if at.question and not spent(task.reason):
         answer = f"`millpond board comment {at.key} ...`" if at.embedded else "in a comment"
         return f"answer it on the issue ({answer}), then {release}"
     if BUDGET in task.reason:
-        return f"`millpond task release {at.key} --usd N` with a larger budget"
+        return f"`millpond task release {at.key} --usd N` with a larger budget for all of it"
+    if TODAY in task.reason:
+        return f"the day's budget comes back at midnight UTC; then {release}"
     return f"mend that, then {release}"
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from millpond.delivery.board.board import spoken
-from millpond.delivery.deciding import failing, gates, spending
+from millpond.delivery.deciding import advice, failing, gates, labels, spending
 from millpond.delivery.deciding.actions import (
     Action,
     Arm,
@@ -107,15 +107,16 @@ def _idle(issue: Issue, task: Task | None, now: float, world: World) -> tuple[Ac
         return (Wait(told, until),)
     if task is not None and task.used is Input.START:
         return (Wait(f"{task.key} is {task.phase}; move the issue elsewhere and back to begin anew"),)
+    if world.lacks_base:  # told before the grace period: there is something for people to do
+        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     if (left_s := grace_left(issue, now, world)) > 0:
         return (Wait(f"grace period, {span(left_s)} left", now + left_s),)
-    if world.lacks_base:
-        return (Wait(_unpushed(world, "a task begins"), now + BASE_S, for_base=True),)
     options = world.pipeline.options(issue.labels)
     stage = world.pipeline.first(world.project, options)
-    return (
-        (CreateTask(stage, options, issue.state, issue.moved_by),) if stage else (Wait("its labels skip every stage"),)
-    )
+    if not stage:
+        return (Wait("its labels skip every stage"),)
+    said = labels.told(issue.labels, world.pipeline, options)
+    return (CreateTask(stage, options, issue.state, issue.moved_by, said),)
 
 
 def _arm(look: Look) -> tuple[Action, ...]:
@@ -179,7 +180,9 @@ def _ended(look: Look) -> tuple[Action, ...]:
         case JobState.FAILED:
             return failing.failed(look, job.reason or "it failed", job.id)
         case JobState.ASKED:
-            return failing.park(look, job.reason or "it has a question", Key.NEEDS_INPUT, job.id)
+            asked = job.reason or "it has a question"
+            hand = failing.park if advice.spent(asked) else failing.ask
+            return hand(look, asked, Key.NEEDS_INPUT, job.id)
         case JobState.CANCELLED:
             return failing.park(look, "its job was stopped", Key.NEEDS_INPUT, job.id)
         case JobState.LATER:
@@ -314,7 +317,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
     if world.paused_until > look.now:
         return rest(look, f"{stage.name}: {world.paused}", world.paused_until)
     if spending.costs(stage) and (over := gates.overspent(task, world.pipeline.budget, world.spend)):
-        return failing.park(look, over, Key.NEEDS_INPUT)
+        return failing.unpaid(look, over)
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)
     if usd is not None and usd <= 0:

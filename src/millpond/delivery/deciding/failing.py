@@ -5,6 +5,7 @@ A deployment of this system by itself is never acted upon: its monitor alerts, a
 
 from __future__ import annotations
 
+from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Alert, ParkTask, SendBack, Tell, TryAgain
 from millpond.delivery.deciding.looking import Look
 from millpond.delivery.model import Job, Key
@@ -56,14 +57,48 @@ def failed(look: Look, reason: str, job: int | None = None) -> tuple[Action, ...
     rule = stage.on_fail if stage is not None else OnFail()
     back_to = look.world.pipeline.back_to(rule.back_to, look.world.project, look.task.options)
     if rule.then is Then.BACK and back_to and look.task.returns < rule.times:
-        return (SendBack(back_to, reason, job),)
+        return _sent_back(
+            look, back_to, f"sent back from {look.task.stage} ({look.task.returns + 1} of {rule.times}): {reason}", job
+        )
     if rule.then is Then.BACK:
         reason = f"{reason} (sent back {look.task.returns} times)"
     return park(look, reason, Key.BLOCKED if rule.then is Then.BLOCK else Key.NEEDS_INPUT, job)
 
 
+def _sent_back(look: Look, to: str, reason: str, job: int | None) -> tuple[Action, ...]:
+    """Have a stage done again, and say so on the issue."""
+    text = f"{look.task.key} is {reason}{stop(reason)} {to} is done again."
+    return (SendBack(to, reason, job), Tell(text, f"{look.task.id}:{look.task.visit}:back"))
+
+
+def stop(text: str) -> str:
+    """Give the full stop that a sentence lacks."""
+    return "" if text.endswith((".", "?", "!")) else "."
+
+
 def park(look: Look, reason: str, shows: Key, job: int | None = None) -> tuple[Action, ...]:
     """Hand the task to a person, durably, and say so on the issue."""
-    how = "move it to To Analyse, or run" if look.world.board.own.get(Key.TO_ANALYSE) else "run"
-    text = f"{look.task.key} is parked: {reason}. To go on, {how} `millpond task release {look.task.key}`."
+    board = "move it to To Analyse, or run" if look.world.board.own.get(Key.TO_ANALYSE) else "run"
+    return _parked(look, reason, shows, f"To go on, {board} `millpond task release {look.task.key}`.", job)
+
+
+def ask(look: Look, question: str, shows: Key, job: int) -> tuple[Action, ...]:
+    """Hand a step's question to a person: without an answer it would be asked, and paid for, again."""
+    board = "move it to To Analyse, or run" if look.world.board.own.get(Key.TO_ANALYSE) else "run"
+    how = f"Answer in a comment here first; then {board} `millpond task release {look.task.key}`."
+    return _parked(look, question, shows, how, job)
+
+
+def unpaid(look: Look, over: str) -> tuple[Action, ...]:
+    """Hand a task to a person whose money is spent (`gates.overspent`), its own or the day's."""
+    release = f"`millpond task release {look.task.key}"
+    if advice.BUDGET in over:
+        how = f"To go on, run {release} --usd N` with a larger budget for all of it."
+    else:
+        how = f"The day's budget comes back at midnight UTC; then run {release}`."
+    return _parked(look, over, Key.NEEDS_INPUT, how)
+
+
+def _parked(look: Look, reason: str, shows: Key, how: str, job: int | None = None) -> tuple[Action, ...]:
+    text = f"{look.task.key} is parked: {reason}{stop(reason)} {how}"
     return (ParkTask(reason, shows, job), Tell(text, f"{look.task.id}:{look.task.visit}:parked"))

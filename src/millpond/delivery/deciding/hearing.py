@@ -6,10 +6,16 @@ no other ones are. A new commit voids what was said before it was seen, unless t
 
 from __future__ import annotations
 
-from millpond.delivery.board.board import names_one, said_in, spoken
+import difflib
+
+from millpond.delivery.board.board import COMMANDS, names_one, said_in, spoken
 from millpond.delivery.deciding.actions import Heed, Tell
 from millpond.delivery.deciding.ending import SHORT
 from millpond.delivery.model import NO_MARK, Comment, Issue, Mark, Phase, Task
+
+NEAR = 0.7
+"""How alike a word and a command are for it to be meant (`difflib.SequenceMatcher.ratio`)."""
+MAX_WORD = 40
 
 
 def unheard(issue: Issue, task: Task) -> tuple[Heed, Tell] | tuple[()]:
@@ -23,6 +29,32 @@ def unheard(issue: Issue, task: Task) -> tuple[Heed, Tell] | tuple[()]:
     text = f"{task.key}: the {word}{by} counts for nothing, since {_why(task, comment)}."
     heed = Heed(approved, comment.author or "a comment", (comment.at, comment.id))
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
+
+
+def answer(text: str, task: Task | None, *, awaited: bool) -> str:
+    """Say to whoever writes a comment what its verdict does, or which one was probably meant; empty: it has none.
+
+    `awaited`: a person's verdict is waited for. What is said here is of this moment; the engine decides when it looks.
+    """
+    said = said_in(text)
+    if said is None:
+        meant = next((near for line in text.splitlines() if (near := _nearly(line))), "")
+        return f"that is no verdict: write {meant} on a line of its own" if meant else ""
+    approved, commit = said
+    word = "approval" if approved else "rejection"
+    if task is None:
+        return f"the {word} counts for nothing, since there is no task yet"
+    if awaited and (not commit or names_one(commit, (task.sha,))):
+        return f"the {word} is looked at now"
+    return f"the {word} counts for nothing, since {_why(task, Comment('', 0.0, text))}"
+
+
+def _nearly(line: str) -> str:
+    """Give the verdict that a line was probably meant to be; empty: none."""
+    word = next(iter(line.split()), "").casefold()
+    if not word.startswith("/"):
+        return ""
+    return next(iter(difflib.get_close_matches(word[:MAX_WORD], list(COMMANDS), n=1, cutoff=NEAR)), "")
 
 
 def void_until(issue: Issue, task: Task, head: str) -> Mark:

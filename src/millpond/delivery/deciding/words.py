@@ -58,7 +58,9 @@ def event(action: Action) -> tuple[str, dict[str, Json]] | None:
 
 def _detail(action: Action) -> dict[str, Json]:
     match action:
-        case CreateTask(by=by) | Release(by=by):
+        case CreateTask(by=by, labels=labels):
+            return {**({"by": by} if by else {}), **({"labels": labels[:MAX_DETAIL]} if labels else {})}
+        case Release(by=by):
             return {"by": by} if by else {}
         case Heed(by=by, approved=approved):
             return {"by": by, "approved": approved}

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
+from millpond.delivery.deciding.failing import stop
 from millpond.delivery.deciding.folding import verdict
 from millpond.delivery.deciding.gates import Ruling
 from millpond.delivery.definition import MAX_USD
@@ -31,6 +32,7 @@ from millpond.delivery.model import (
     Evidence,
     Issue,
     JobState,
+    Json,
     Key,
     Phase,
     Project,
@@ -124,6 +126,10 @@ class Ledger:
             if found.phase is not Phase.PARKED:
                 raise Conflict(f"{found.key} is {found.phase}, not parked; there is nothing to release")
             if task_usd is not None:
+                spent = applying.spend(connection, now, found.project, found.id).task_usd
+                if task_usd <= spent:
+                    text = f"{found.key} has spent {spent:.2f} USD already, so that {task_usd:.2f} would be no budget"
+                    raise BadRequest(f"{text}: write --usd with what all of it may cost, more than {spent:.2f}")
                 found = _put(connection, replace(found, options=replace(found.options, task_usd=task_usd)))
             return carry_out(connection, now, found, [Release()])
 
@@ -155,8 +161,10 @@ class Ledger:
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase not in {Phase.READY, Phase.GATED}:
                 raise Conflict(f"{found.key} is {found.phase}; only a task without a job can be parked")
-            text = f"{found.key} is parked by {by}: {reason}. To go on, run `millpond task release {found.key}`."
-            told = Tell(text, f"{found.id}:{found.visit}:parked")
+            text = f"{found.key} is parked by {by}: {reason}{stop(reason)}"
+            told = Tell(
+                f"{text} To go on, run `millpond task release {found.key}`.", f"{found.id}:{found.visit}:parked"
+            )
             return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT), told])
 
         return await self._by_person(Point.PARK, task, by, "park-ordered", change)
@@ -174,17 +182,24 @@ class Ledger:
 
         return await self._by_person(Point.CANCEL, task, by, "cancel-ordered", change)
 
-    async def say(self, task: int, by: str, *, approved: bool) -> Task:
-        """Give a person's verdict on what a task waits with at a gate. Raises `NotFound`, `Conflict`."""
+    async def say(self, task: int, by: str, *, approved: bool, reason: str = "") -> Task:
+        """Give a person's verdict, perhaps with its reason, on what a task waits with at a gate.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`.
+        """
+        if len(reason) > MAX_REASON:
+            raise BadRequest(f"a reason has at most {MAX_REASON} characters")
+        why: dict[str, Json] = {"detail": reason} if reason else {}
 
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase is not Phase.GATED:
                 raise Conflict(f"{found.key} is {found.phase}; it waits at no gate")
             said = UseVerdict(approved, by, found.mark)
-            applying.show(connection, now, found, verdict(found, said, now))
+            told = verdict(found, said, now)
+            applying.show(connection, now, found, replace(told, facts={**told.facts, **why}))
             return _put(connection, replace(found, version=found.version + 1))
 
-        return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change)
+        return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change, reason)
 
     # what is shown
 
@@ -220,7 +235,13 @@ class Ledger:
         return {str(state): 0 for state in JobState} | {row.state: row.n for row in rows}
 
     async def _by_person(
-        self, point: Point, task: int, by: str, what: str, change: Callable[[Connection, float, Task], Task]
+        self,
+        point: Point,
+        task: int,
+        by: str,
+        what: str,
+        change: Callable[[Connection, float, Task], Task],
+        reason: str = "",
     ) -> Task:
         """Change a task as a person orders, write it down, and have the issue looked at."""
 
@@ -230,7 +251,8 @@ class Ledger:
                 raise NotFound(f"there is no task {task}")
             now = self._books.now(connection)
             after = change(connection, now, found)
-            note(connection, now, (after.project, after.issue, after.id), what, by=by)
+            why: dict[str, Json] = {"reason": reason} if reason else {}
+            note(connection, now, (after.project, after.issue, after.id), what, by=by, **why)
             nudge(connection, now, after.project, after.issue, urgent=True)
             return after
 

@@ -92,6 +92,12 @@ class Nudges:
 
         return await self._books.write(Point.END_NUDGE, write)
 
+    async def of(self, project: str, issue: str) -> Nudge | None:
+        """Give the nudge of an issue; None: nobody has a reason to look at it."""
+        query = sa.select(NUDGES).where(_row(project, issue))
+        row = await self._books.read(lambda connection: connection.execute(query).one_or_none())
+        return nudge_of(row) if row is not None else None
+
     async def all(self, limit: int = 1000) -> list[Nudge]:
         """Give the nudges there are, the next one first."""
         query = sa.select(NUDGES).order_by(_C.not_before).limit(limit)

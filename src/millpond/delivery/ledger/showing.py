@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from millpond.delivery.breaker import Ended
+from millpond.delivery.deciding.gates import Word
+from millpond.delivery.deciding.summary import Holding
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.outbox import first
 from millpond.delivery.ledger.queue import DAY_S, next_due
@@ -41,6 +43,11 @@ class Waiting:
     nudge: float | None
     outbox: float | None
     job: float | None
+
+
+MAX_KEYS = 10_000
+ENTERED = ("created", "sent-back", "gates-passed", "pushed-by-somebody", "released")
+"""Events with which a task comes into a stage (`deciding.words`), or goes on from one."""
 
 
 class Showing:
@@ -118,6 +125,33 @@ class Showing:
         rows = await self._books.read(lambda connection: connection.execute(query).all())
         return [Event(row.id, row.at, row.what, facts_of(row.detail)) for row in rows]
 
+    async def sent_back(self, task: int) -> str:
+        """Say why a task does a stage again; empty: it came there in another way."""
+        mine = sa.and_(EVENTS.c.task == task, EVENTS.c.what.in_(ENTERED))
+        query = sa.select(EVENTS).where(mine).order_by(EVENTS.c.id.desc()).limit(1)
+        row = await self._books.read(lambda connection: connection.execute(query).one_or_none())
+        return str(facts_of(row.detail).get("reason", "")) if row is not None and row.what == "sent-back" else ""
+
+    async def holding(self, tasks: Collection[Task]) -> dict[int, Holding]:
+        """Give what holds up each of some tasks, by their number: active jobs, gates that wait, tasks that are done."""
+        shown = {task.id for task in tasks}
+        first = [key for task in tasks if task.phase is Phase.READY for key in task.options.after]
+        keys = sorted({spelt for key in first[:MAX_KEYS] for spelt in (key, key.upper())})
+
+        def read(connection: Connection) -> dict[int, Holding]:
+            now, jobs, waiting = self._books.now(connection), dict[int, str](), dict[int, list[str]]()
+            for row in connection.execute(sa.select(JOBS).where(JOBS.c.state.in_(sorted(ACTIVE)))):
+                state = "runs" if row.state == JobState.RUNNING else "is queued"
+                jobs[row.task] = f"job {row.id} {state}"
+            for row in connection.execute(_waiting_gates()):
+                waiting.setdefault(row.task, []).append(row.gate.partition(":")[2])
+            ended = sa.select(TASKS.c.key, TASKS.c.phase).where(TASKS.c.key.in_(keys)).order_by(TASKS.c.id)
+            last = {row.key.casefold(): row.phase for row in connection.execute(ended)} if keys else {}
+            done = frozenset(key for key, phase in last.items() if phase == Phase.DONE)
+            return {one: Holding(now, jobs.get(one, ""), tuple(waiting.get(one, ())), done) for one in shown}
+
+        return await self._books.read(read)
+
     async def gates(self, task: Task) -> list[dict[str, Any]]:
         """Give what the gates of a task's present visit said last."""
         mine = sa.and_(GATES.c.task == task.id, GATES.c.visit == task.visit)
@@ -161,3 +195,10 @@ class Showing:
         """Count the jobs whose worker died."""
         query = sa.select(sa.func.count()).select_from(JOBS).where(JOBS.c.state == JobState.LOST)
         return await self._books.read(lambda connection: connection.execute(query).scalar_one())
+
+
+def _waiting_gates() -> sa.Select[tuple[int, str]]:
+    """Select the gates of open tasks' present visits that waited when they were last looked at."""
+    here = sa.and_(TASKS.c.id == GATES.c.task, TASKS.c.visit == GATES.c.visit, TASKS.c.phase == Phase.GATED)
+    query = sa.select(GATES.c.task, GATES.c.gate).join(TASKS, here).where(GATES.c.word == Word.WAITING)
+    return query.order_by(GATES.c.task, GATES.c.gate)

@@ -1,14 +1,16 @@
 """The step ``agent``: a coding agent in a worktree of the task's branch.
 
 Settings: `prompt` (a template's name), `preset` (``claude``, ``codex``, ``command``), `argv`, `model`, `more`,
-`stall_s`, `repeats`, `passes`, `commit` (true), `prices` (``{input, cached, output}``: US dollars for 10^6 tokens).
+`stall_s`, `repeats`, `passes`, `commit` (true), `prices` (``{input, cached, output}``: US dollars for 10^6 tokens),
+`costs` (true; with the preset ``command`` false: whether a run that does not tell its cost has one).
 
 The agent has neither the tracker's nor the forge's token: the issue is in its prompt, and what it leaves is committed
 and pushed by us.
 
 It is done when it says so, even if it then hangs. That it ends without a word is a failure, whatever its exit status.
 A spent budget of the run, or a question, parks the task. Where the cost of a run is not known (it was killed, or its
-prices are not configured), it counts as all that it was allowed: no way around the budgets.
+prices are not configured), it counts as all that it was allowed: no way around the budgets. A plain program costs
+nothing by itself, so that it has to be said (`costs`) of one that does.
 """
 
 from __future__ import annotations
@@ -18,15 +20,26 @@ import uuid
 from dataclasses import replace
 from typing import ClassVar
 
+from millpond.delivery.deciding.advice import RUN
 from millpond.delivery.model import Done, Failed, Issue, Job, Outcome, Park, Retry, Spent
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.runs.runfolder import AT_WORST, How
 from millpond.delivery.runs.runs import Limits
 from millpond.delivery.steps.base import StepFailed, Tools, Work
 from millpond.delivery.steps.presets import PRESETS, AgentOptions, Ask, Preset
-from millpond.delivery.steps.prompts import PROMPTS, fill
-from millpond.delivery.steps.running import RETRY_S, Order, Ran, as_outcome, carry_out, last_words, pushed, trouble
-from millpond.delivery.steps.transcripts import Prices, Transcript
+from millpond.delivery.steps.prompts import EXAMPLE, PROMPTS, fill
+from millpond.delivery.steps.running import (
+    RETRY_S,
+    Order,
+    Ran,
+    as_outcome,
+    carry_out,
+    last_lines,
+    last_words,
+    pushed,
+    trouble,
+)
+from millpond.delivery.steps.transcripts import Prices, Transcript, question_in
 
 LATER_S = 300.0
 """How long to wait after an error of the agent's service that may pass."""
@@ -67,6 +80,7 @@ class AgentStep:
         program = work.words("argv") or (self._options.argv if name == self._options.preset else ())
         if not program and not preset.program:
             raise StepFailed('the agent preset "command" needs its argv')
+        preset = replace(preset, costs=work.flag("costs", default=preset.costs))
         return replace(preset, program=tuple(program)) if program else preset
 
     def _prices(self, work: Work) -> Prices:
@@ -104,7 +118,7 @@ class AgentStep:
         comments = "\n\n".join(
             f"{one.name or one.author or 'somebody'} wrote: {one.text[:MAX_COMMENT]}" for one in theirs
         )
-        reason = f"It was tried before and sent back: {work.task.reason}\n" if work.task.reason else ""
+        reason = f"It was tried before: {work.task.reason}\n" if work.task.reason else ""
         values = {
             "key": work.task.key,
             "title": issue.title or work.task.title,
@@ -124,7 +138,7 @@ class AgentStep:
     async def _judged(self, ran: Ran, heard: Transcript, preset: Preset) -> Outcome:
         spent = _spent(ran, heard, preset)
         if heard.over:
-            return Park(f"the run's budget is spent ({heard.over}); release it to go on", spent)
+            return Park(f"{RUN} ({heard.over})", spent)
         if ran.ended.why:
             return Failed(ran.ended.why, spent=spent)
         if heard.error:
@@ -134,9 +148,16 @@ class AgentStep:
             silent = preset.silent and ran.ended.how is How.EXITED and ran.ended.rc == 0 and ran.ended.said > 0
             if not silent:
                 return await self._unfinished(ran, spent)
-        if heard.question:
-            return Park(heard.question, spent)
+        if question := heard.question or (preset.silent and await self._asked(ran, heard)):
+            return Park(question, spent)
         return await self._done(ran, spent)
+
+    async def _asked(self, ran: Ran, heard: Transcript) -> str:
+        """Read what a program asks in its last plain lines, where it wrote no message in an event."""
+        if heard.text:
+            return ""
+        lines = await asyncio.to_thread(last_lines, ran.run)
+        return question_in("\n".join(line for line in lines if line != EXAMPLE))
 
     async def _unfinished(self, ran: Ran, spent: Spent) -> Outcome:
         """Say what became of an agent that never said that it was done."""

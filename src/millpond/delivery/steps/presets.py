@@ -33,9 +33,10 @@ class Preset:
     passes: Collection[str] = ()
     """Names of variables that it needs, such as its key."""
     silent: bool = False
-    """Whether it may end well without such an event."""
+    """Whether it may end well without such an event, and say what it has to say in plain lines."""
     costs: bool = True
-    """Whether each of its runs costs money, so that one whose cost is not known counts as all that it might have."""
+    """Whether each of its runs costs money, so that one whose cost is not known counts as all that it might have; a
+    stage's setting `costs` goes before it."""
 
     def argv(self, ask: Ask) -> list[str]:
         """Write its command line; the prompt comes by the standard input."""

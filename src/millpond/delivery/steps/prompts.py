@@ -8,7 +8,10 @@ from collections.abc import Mapping
 MAX_PROMPT = 200_000
 _NAME = re.compile(r"\{([a-z_]+)\}")
 
-_ABOUT = """You work on the task {key}: {title}
+EXAMPLE = "QUESTION: what you need to know"
+"""How a prompt says that one asks: a program that prints its prompt asks nothing by that."""
+_ABOUT = (
+    """You work on the task {key}: {title}
 
 You are in a git worktree of the branch {branch}, which is to be merged into {base}. Work in this folder only. What you
 leave in it is committed and pushed for you: do not push, and do not change the branch. Packages are drawn through a
@@ -22,8 +25,10 @@ What follows between the lines was written by people on the issue. It says what 
 ----------------------------------------------------------------
 {reason}
 If you can't go on without a person's answer, leave everything as it is and end with one line:
-QUESTION: what you need to know
 """
+    + EXAMPLE
+    + "\n"
+)
 PROMPTS: Mapping[str, str] = {
     "analysis": _ABOUT
     + """

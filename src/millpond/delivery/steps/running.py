@@ -26,6 +26,8 @@ NOTHING = Spent()
 MOVED_S = 1.0
 TAIL = 2000
 """Bytes of a log's end that are looked at for what to say of a failure."""
+LINES = 5
+"""Of it that are told, or that a question stands in."""
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -172,16 +174,21 @@ def trouble(ended: Ended, limits: Limits) -> str:
     return ""
 
 
-def last_words(run: Run, lines: int = 5) -> str:
+def last_words(run: Run) -> str:
     """Give the end of a run's log, as one line."""
+    return " / ".join(last_lines(run))
+
+
+def last_lines(run: Run, lines: int = LINES) -> list[str]:
+    """Give the last lines of a run's log that are not empty."""
     try:
         with run.log.open("rb") as file:
             file.seek(max(0, run.log.stat().st_size - TAIL))
             text = file.read(TAIL).decode("utf-8", "replace")
     except OSError:
-        return ""
+        return []
     told = ["".join(char if char.isprintable() else " " for char in line).strip() for line in text.splitlines()]
-    return " / ".join([line for line in told if line][-lines:])
+    return [line for line in told if line][-lines:]
 
 
 def as_outcome(error: StepFailed, spent: Spent = NOTHING) -> Outcome:

@@ -90,8 +90,7 @@ class Transcript:
     @property
     def question(self) -> str:
         """What it asks a person, in a line ``QUESTION: ...`` of what it said last; empty: nothing."""
-        found = _QUESTION.findall(self.text)
-        return found[-1].strip() if found else ""
+        return question_in(self.text)
 
     @property
     def passes(self) -> bool:
@@ -152,6 +151,12 @@ class Transcript:
         made = _number(usage.get("output_tokens")) or 0.0
         each = price.input if price.cached is None else price.cached
         return (self.usd or 0.0) + ((given - cached) * price.input + cached * each + made * price.output) / 1e6
+
+
+def question_in(text: str) -> str:
+    """Find the last line ``QUESTION: ...`` in a text; empty: there is none."""
+    found = _QUESTION.findall(text)
+    return found[-1].strip() if found else ""
 
 
 def _object(value: Any) -> Mapping[str, Any]:
