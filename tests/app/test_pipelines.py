@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 
+from millpond.app import pipelines
 from millpond.app.pipelines import ABSENT_S, KEPT_S, PipelineRefused, Pipelines
 from millpond.config import Config
+from millpond.delivery.definition import from_table
 from millpond.delivery.model import Options, Project
-from millpond.delivery.pipeline import DEFAULT
+from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import ForgeFailed
 from millpond.testing.clock import FakeClock
 
@@ -55,6 +60,19 @@ async def test_its_own_wins_then_the_repo_s_then_the_common_one_then_the_default
     assert await first(configured(projects=bare, pipeline=common), IN_REPO) == "repo"
     assert await first(configured(projects=bare, pipeline=common)) == "common"
     assert await first(configured(projects=bare)) == DEFAULT.stages[0].name
+
+
+async def test_what_stands_in_the_configuration_is_read_once_and_beside_the_loop(monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+
+    def reads(table: Mapping[str, Any], where: str) -> Pipeline:
+        read.append(f"{where} {threading.current_thread() is threading.main_thread()}")
+        return from_table(table, where)
+
+    monkeypatch.setattr(pipelines, "from_table", reads)
+    of = Pipelines(configured(projects={"shop": {"prefix": "SH", "pipeline": stages("own")}}), None, FakeClock())
+    assert [(await of.of(SHOP)).stages[0].name for _ in range(3)] == ["own"] * 3
+    assert read == ["[projects.shop.pipeline] False"]
 
 
 async def test_what_the_repo_brings_is_read_anew_after_a_while_or_a_reload():

@@ -62,6 +62,25 @@ async def test_an_attempt_that_comes_after_a_later_deploy_puts_no_older_commit_i
     assert (await deployer.deploy(work(), {"VERSION": "1"})).release == 3, "a person who asks anew gets it"
 
 
+async def test_an_attempt_that_comes_after_a_person_s_rollback_leaves_it_there(
+    stage: Stage,  # noqa: F811
+    deployer: AppDeployer,
+):
+    before = replace(work(NEXT), task=replace(work().task, key="SH-2"))
+    await deployer.deploy(before, {"VERSION": "1"})
+    since = stage.pond.clock.now()
+    await deployer.deploy(work(), {"VERSION": "2"})
+    stage.pond.clock.advance(5)
+    await stage.run("rollback", name="shop", by="ada")
+    again = replace(work(), job=replace(work().job, attempt=2), since=since)
+    done = await deployer.deploy(again, {"VERSION": "2"})
+    assert not done.converged
+    assert "by ada" in done.detail
+    assert "millpond task release SH-1" in done.detail
+    assert stage.engines["web1"].running == {"web": reference("1")}
+    assert (await deployer.deploy(work(), {"VERSION": "2"})).converged, "a person who asks anew gets it"
+
+
 async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811
     stage.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 1, "Health": None}
     done = await deployer.deploy(work(), {"VERSION": "1"})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -54,6 +55,7 @@ class Pipelines:
     def __init__(self, config: Config, files: Files | None, clock: Clock, kept_s: float = KEPT_S) -> None:
         self._config, self._files, self._clock, self._kept_s = config, files, clock, kept_s
         self._kept: dict[str, _Kept] = {}
+        self._read_once: dict[str, Pipeline] = {}
 
     async def of(self, project: Project) -> Pipeline:
         """Give a project's pipeline. Raises `ForgeFailed`: it can't be read; `PipelineRefused`: it is wrong."""
@@ -65,14 +67,20 @@ class Pipelines:
         own = settings.pipeline if settings is not None else {}
         if own:
             where = f"[projects.{project.name}.pipeline]"
-            return where, self._switched(from_table(own, where))
+            return where, await self._written(own, where)
         brought = await self._brought(project)
         if brought is not None:
             return f"{FILE} on {project.branch}", self._switched(brought)
         common = self._config.pipeline
         if common:
-            return "[pipeline]", self._switched(from_table(common, "[pipeline]"))
+            return "[pipeline]", await self._written(common, "[pipeline]")
         return "the default one", self._switched(DEFAULT)
+
+    async def _written(self, table: Mapping[str, Any], where: str) -> Pipeline:
+        """Read what stands in the configuration, once: a large one with many labels takes a third of a second."""
+        if where not in self._read_once:
+            self._read_once[where] = self._switched(await asyncio.to_thread(from_table, table, where))
+        return self._read_once[where]
 
     @property
     def wrong(self) -> Mapping[str, str]:
@@ -104,7 +112,7 @@ class Pipelines:
         if content is None:
             return _Kept(now, None)
         try:
-            return _Kept(now, read(content.decode(), FILE))
+            return _Kept(now, await asyncio.to_thread(read, content.decode(), FILE))
         except UnicodeDecodeError:
             return _Kept(now, None, f"{FILE}: not UTF-8 text")
         except ConfigError as error:

@@ -1,8 +1,9 @@
 """Delivery's way to the hosts and to the pond's records: deploys, looks after them, and evidence of both.
 
 A deploy is the operation that ``millpond deploy`` is, in the name of the task. A commit that is out is not brought out
-again; one whose deploy was broken off is. Nor is one that an earlier attempt brought out and that a later deploy has
-superseded: who tries again because a worker was lost must not put an older commit in the place of a newer one.
+again; one whose deploy was broken off is. Who tries again, because a worker was lost, does not bring out what an
+earlier attempt brought out and a later deploy has superseded, nor undoes what a person put there meanwhile (a rollback,
+above all). Another task's commit that went out between the attempts is gone over, as it would be by any later deploy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from millpond.app.fleet import app_options
 from millpond.app.hosted import Hosted
 from millpond.app.jobs import family_of
 from millpond.delivery.model import Evidence
+from millpond.delivery.naming import parse_key
 from millpond.delivery.steps.base import Deployed, StepFailed, Watch, Wellness, Work, fact
 from millpond.errors import BadRequest, Busy, ConfigError, MillpondError, NotFound
 from millpond.hosts import health
@@ -52,6 +54,9 @@ class AppDeployer:
         if out is not None and was is not None:
             text = f"release {was.number} of {name} was brought out already; release {out.number} is out since"
             return Deployed(True, text, was.number)
+        if out is not None and _a_person_s_since(work, out):
+            text = f"release {out.number} of {name} is out since this was first tried, by {out.by or 'a person'}"
+            return Deployed(False, f"{text}: it is left there; `millpond task release {work.task.key}` deploys anew")
         told = await self._asked("deploy", name=name, sets=dict(sets), by=work.task.key, commit=work.job.sha)
         release = told["release"]
         detail = release["error"] or f"release {release['number']} of {name}"
@@ -130,6 +135,12 @@ def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
     mine = [one for one in releases if (one.commit, one.by) == (work.job.sha, work.task.key)]
     done = [one for one in mine if one.state is State.SUPERSEDED]
     return done[-1] if done and work.job.attempt > 1 else None
+
+
+def _a_person_s_since(work: Work, out: Release) -> bool:
+    """Whether what is out was put there by a person, and after this visit's first attempt had begun."""
+    later = work.job.attempt > 1 and (out.activated_at or out.created_at) >= work.since
+    return later and parse_key(out.by) is None
 
 
 class AppWitness:

@@ -28,7 +28,13 @@ class LedgerDesk:
             raise StepFailed(f"its task {job.task} is gone")
         if project is None:
             raise StepFailed(f"the project {job.project} is not configured any more")
-        return Work(job, task, project)
+        return Work(job, task, project, await self._since(job))
+
+    async def _since(self, job: Job) -> float:
+        if job.attempt <= 1:
+            return 0.0
+        begun = [one for one in await self._ledger.jobs.of(job.task) if one.started_at]
+        return min((one.started_at for one in begun if (one.visit, one.stage) == (job.visit, job.stage)), default=0.0)
 
     async def issue(self, work: Work) -> Issue | None:
         """Read the issue as it is now."""

@@ -37,6 +37,8 @@ class Work:
     job: Job
     task: Task
     project: Project
+    since: float = 0.0
+    """When the first attempt of this stage's visit was begun, epoch seconds; 0: this is it, or that is not known."""
 
     def setting(self, name: str) -> Json:
         """Read one of the stage's settings."""
