@@ -11,6 +11,7 @@ import pytest
 from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, pushed, until
 
 from millpond.app import delivering, numbers
+from millpond.delivery.breaker import Ended
 from millpond.delivery.budget import _USE
 from millpond.delivery.model import JobState, Park
 from millpond.delivery.rates import Use
@@ -96,6 +97,69 @@ async def test_what_is_switched_off_does_nothing(open_pond: Any, outer: Outer, s
     await asyncio.sleep(0.2)
     assert (await active(app) != []) == (switch == "outbox")
     assert await moved(outer, "i1", "to-analyse"), "nothing was written to the board"
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_the_reaper_gives_up_what_a_dead_worker_held(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    monkeypatch.setattr(delivering, "REAP_S", 0.05)
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["reaper"])), counterparts=outer)).app
+    await app.started()
+    jobs = app.delivering.ledger.jobs
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app))
+    (job,) = await jobs.claim("dead", 0.05, most=2)
+    if on:
+        await until(lambda: lost(jobs, job.id))
+    await asyncio.sleep(0.3)
+    assert await lost(jobs, job.id) == on
+
+
+async def lost(jobs: Any, job: int) -> bool:
+    return (await jobs.one(job)).state is JobState.LOST
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_upkeep_prunes(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    pruned = asyncio.Event()
+
+    async def noted(*_: object) -> int:
+        pruned.set()
+        return 0
+
+    monkeypatch.setattr(delivering, "prune", noted)
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["upkeep"])), counterparts=outer)).app
+    await app.started()
+    if on:
+        await asyncio.wait_for(pruned.wait(), 30)
+    await asyncio.sleep(0.2)
+    assert pruned.is_set() == on
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_a_task_waits_for_those_that_its_labels_name(open_pond: Any, outer: Outer, on: bool):
+    outer.tracker.put(PROJECT, "i1", state="to-analyse", labels=("after:SH-77",))
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["task_deps"])), counterparts=outer)).app
+    await app.started()
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    if not on:
+        await until(lambda: active(app))
+    await asyncio.sleep(0.3)
+    assert bool(await active(app)) != on
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_the_breaker_pauses(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["resilience"])), counterparts=outer)).app
+    of = app.delivering
+    now = await of.ledger.now()
+
+    async def failed(*_: object, **__: object) -> list[Ended]:
+        return [Ended(number, now - number, passing=True, reason="no room") for number in range(20)]
+
+    monkeypatch.setattr(of.showing, "ended", failed)
+    until_ts, reason = await of.breaker.paused()
+    assert (until_ts > now, "no room" in reason) == (on, on)
 
 
 async def test_the_queue_has_every_block_and_one_that_is_off_keeps_its_keys(open_pond: Any, outer: Outer):

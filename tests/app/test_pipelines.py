@@ -138,3 +138,10 @@ async def test_switches_leave_out_what_they_switch_off():
     pipeline = await Pipelines(off, None, FakeClock()).of(SHOP)
     assert [one.name for one in pipeline.stages] == ["a", "d"]
     assert pipeline.options(["hotfix"]) == Options()
+
+
+async def test_merges_are_not_verified_where_that_is_off():
+    merging = {"stages": [{"name": "a", "step": "agent", "gates": ["branch-pushed"]}, {"name": "x", "step": "merge"}]}
+    on = await Pipelines(configured(pipeline=merging), None, FakeClock()).of(SHOP)
+    off = await Pipelines(configured(pipeline=merging, delivery={"merge_verify": False}), None, FakeClock()).of(SHOP)
+    assert [one.stages[1].settings.get("verify", True) for one in (on, off)] == [True, False]
