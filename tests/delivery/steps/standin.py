@@ -99,6 +99,17 @@ def main(mode: str) -> None:  # noqa: C901, PLR0912 - a case for each
             claude()
         case "codex":
             codex()
+        case "codex-hangs":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            server = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={})
+            left("server", str(server.pid))
+            codex()
+            while True:
+                time.sleep(1)
+        case "codex-crashes":
+            say(type="thread.started", thread_id="t1")
+            say(type="turn.started")
+            sys.exit(1)
         case "codex-fails":
             codex("turn.failed", error={"message": "stream disconnected: connection reset"})
         case "plain":

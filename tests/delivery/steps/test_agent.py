@@ -81,11 +81,11 @@ async def test_secrets_are_for_the_run_alone_and_in_no_log(given: Given, monkeyp
         assert not file.is_file() or b"canary" not in file.read_bytes()
 
 
+@pytest.mark.parametrize("job", [agent_job("hangs"), agent_job("codex-hangs", "codex")], ids=["claude", "codex"])
 async def test_done_is_done_though_it_hangs_ignores_term_and_leaves_a_server(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    given: Given, monkeypatch: pytest.MonkeyPatch, job: Job
 ):
     monkeypatch.setattr(agent, "Limits", partial(Limits, grace_s=0.5, final_grace_s=0.5))
-    job = agent_job("hangs")
     outcome = await run(given, job)
     assert isinstance(outcome, Done)
     server = procfs.look(int(given.file("server")))
@@ -145,6 +145,17 @@ async def test_a_stage_may_say_the_prices(given: Given):
 async def test_codex_without_prices_counts_as_all_that_it_might_have(given: Given):
     outcome = await run(given, agent_job("codex", "codex"))
     assert outcome.spent.usd == 5.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "usd"), [("silent", "without a word", 0.0), ("codex-crashes", "without a result (rc=1)", 5.0)]
+)
+async def test_codex_that_ends_without_a_result(given: Given, mode: str, text: str, usd: float):
+    outcome = await run(given, agent_job(mode, "codex"))
+    assert isinstance(outcome, Failed)
+    assert text in outcome.reason
+    assert outcome.spent.usd == usd
+    assert given.head() == ""
 
 
 async def test_codex_that_lost_its_connection_is_tried_again(given: Given):
