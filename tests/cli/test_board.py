@@ -106,7 +106,7 @@ def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: Pond
     pond.stop()
     assert said(pond, "board", "new", "x", "--column", "To Analyse")["key"] == "SH-1"
     found = said(pond, "drift", code=1)
-    assert "create task" in found["drift"][0]["told"]
+    assert "a task will begin at" in found["drift"][0]["told"]
     assert "--mend has them looked at now" in pond.command("drift", check=False).stdout
     pond.start()
     waited(pond, "working")
