@@ -139,10 +139,10 @@ def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[...
         (("board", "move", "SH-9", "Nowhere"), 'there is no column "Nowhere"; there are Backlog, To Analyse'),
         (("board", "new", "x", "--project", "till"), "there is no project 'till'; known: shop"),
         (("board", "show", "XX-9"), "no project has the prefix XX"),
-        (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
+        (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond why SH-9` says why"),
         (("why", "SH-9"), "the board of shop has no issue 9"),
         (("why", "ZZ-9"), "no project has the prefix ZZ; there are: SH (shop)"),
-        (("usage", "--task", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
+        (("usage", "--task", "SH-9"), "there is no task 'SH-9': `millpond why SH-9` says why"),
     ],
 )
 def test_mistakes_are_told_with_the_next_step(pond: PondProcess, words: tuple[str, ...], told: str):
