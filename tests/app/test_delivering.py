@@ -313,7 +313,7 @@ async def test_reconcile_tells_without_a_trace_what_it_would_do(open_pond: Any, 
     app = (await open_pond(FAKED + off("worker"), counterparts=outer)).app
     told = await ask(app, "reconcile", dry_run=True)
     assert (told["ok"], told["found"]) == (True, 1)
-    assert "grace period" in told["would"][0]["told"] or "create task" in told["would"][0]["told"]
+    assert "grace period" in told["would"][0]["told"] or "a task will begin at" in told["would"][0]["told"]
     assert await app.delivering.ledger.nudges.all() == []
     assert (await ask(app, "reconcile"))["found"] == 1
     assert [one.issue for one in await app.delivering.ledger.nudges.all()] == ["i1"]
@@ -325,7 +325,7 @@ async def test_drift_names_what_differs_and_mends_it_on_request(open_pond: Any, 
     outer.tracker.put(PROJECT, "i1", state="to-analyse")  # the webhook was lost, and nothing has polled
     found = await ask(app, "drift")
     assert (found["ok"], [row["between"] for row in found["drift"]]) == (False, ["board"])
-    assert "create task" in found["drift"][0]["told"]
+    assert "a task will begin at" in found["drift"][0]["told"]
     assert await app.delivering.ledger.nudges.all() == []
     await ask(app, "drift", mend=True)
     await app.started()

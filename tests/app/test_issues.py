@@ -140,6 +140,31 @@ async def test_a_verdict_says_at_once_what_it_does_and_a_rejection_has_a_reason(
     await until(partial(line, app, f"is queued; {text}"))
 
 
+async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+
+    async def shown() -> bool:
+        pending = await app.delivering.ledger.outbox.pending()
+        return not pending and (await ask(app, "board_show", key="SH-1"))["column"] == "Needs Input"
+
+    await until(partial(line, app, "waits for a verdict"))
+    await until(shown)
+    assert (await ask(app, "drift"))["drift"] == []
+    await ask(app, "board_move", key="SH-1", column="Backlog", by="ada")
+
+    async def looked() -> bool:
+        return not await app.delivering.ledger.nudges.all()
+
+    await until(looked)
+    (row,) = (await ask(app, "drift"))["drift"]
+    text = "it stands at Backlog, and would be at Needs Input: a person moved it, so it is left there"
+    assert (row["key"], row["between"], row["told"]) == ("SH-1", "board", text)
+    assert (await ask(app, "board_show", key="SH-1"))["column"] == "Backlog"
+
+
 async def test_what_labels_set_is_in_the_events_and_on_the_task(begin: Begin):
     app = await begin(PIPELINE + '[labels.hotfix]\nskip = ["build"]\npriority = 10\n')
     await ask(app, "board_new", title="x", labels=["hotfix"], column="To Analyse")

@@ -107,7 +107,7 @@ def test_without_a_daemon_the_board_is_there_and_what_differs_is_told(pond: Pond
     assert said(pond, "board", "new", "x", "--column", "To Analyse")["key"] == "SH-1"
     assert "no daemon runs on" in pond.command("why", "SH-1").stderr
     found = said(pond, "drift", code=1)
-    assert "create task" in found["drift"][0]["told"]
+    assert "a task will begin at" in found["drift"][0]["told"]
     assert "--mend has them looked at now" in pond.command("drift", check=False).stdout
     pond.start()
     waited(pond, "working")
@@ -142,10 +142,10 @@ def test_what_any_worker_is_told_the_first_one_acts_upon(make_pond: Callable[...
         (("board", "move", "SH-9", "Nowhere"), 'there is no column "Nowhere"; there are Backlog, To Analyse'),
         (("board", "new", "x", "--project", "till"), "there is no project 'till'; known: shop"),
         (("board", "show", "XX-9"), "no project has the prefix XX"),
-        (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
+        (("task", "show", "SH-9"), "there is no task 'SH-9': `millpond why SH-9` says why"),
         (("why", "SH-9"), "the board of shop has no issue 9"),
         (("why", "ZZ-9"), "no project has the prefix ZZ; there are: SH (shop)"),
-        (("usage", "--task", "SH-9"), "there is no task 'SH-9': `millpond task ls --all`"),
+        (("usage", "--task", "SH-9"), "there is no task 'SH-9': `millpond why SH-9` says why"),
     ],
 )
 def test_mistakes_are_told_with_the_next_step(pond: PondProcess, words: tuple[str, ...], told: str):

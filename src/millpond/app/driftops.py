@@ -8,10 +8,11 @@ from typing import Any
 
 from millpond.app.application import App
 from millpond.app.delivering import Delivering
-from millpond.app.issues import told
 from millpond.app.operating import Operation, Progress
 from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Wait
+from millpond.delivery.deciding.looking import Look, left_elsewhere
+from millpond.delivery.deciding.prospects import told
 from millpond.delivery.model import Issue, Phase, Project, Task
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
 from millpond.delivery.rates import Use
@@ -135,7 +136,13 @@ class DriftOperations:
     async def _issue(self, project: Project, issue: Issue, task: Task | None) -> list[Row]:
         of, rows = self._app.delivering, list[Row]()
         rests = task is not None and not task.open and issue.state == task.shown
-        actions = (Wait("as it was left"),) if rests else await of.engine.why(project, issue.id, urgent=True)
+        actions, look = (
+            ((Wait("as it was left"),), None) if rests else await of.engine.view(project, issue.id, urgent=True)
+        )
+        if left_elsewhere(actions, look) and not await self._moving(project, issue):
+            actions, look = await of.engine.view(project, issue.id, urgent=True)  # a move of ours may just have left
+            if look is not None and left_elsewhere(actions, look):
+                rows.append(await self._left(project, look))
         if not isinstance(actions[0], Wait):
             kind = "forge" if type(actions[0]).__name__ == "Push" else "board"
             rows.append(_row(project, task, issue, kind, told(actions)))
@@ -143,6 +150,18 @@ class DriftOperations:
             text = f"it is done, but its commit {task.sha[:12]} is not on {project.branch}"
             rows.append(_row(project, task, issue, "forge", text))
         return rows
+
+    async def _moving(self, project: Project, issue: Issue) -> bool:
+        """Whether a move of ours has not left for the board."""
+        pending = await self._app.delivering.ledger.outbox.pending()
+        return any((one.kind, one.project, one.issue) == ("move", project.name, issue.id) for one in pending)
+
+    async def _left(self, project: Project, look: Look) -> Row:
+        """Name an issue that a person moved elsewhere, where it is left."""
+        names = {one.id: one.name for one in await self._app.delivering.tracker.states(project)}
+        here, there = (names.get(one, one) for one in (look.issue.state, look.task.shown))
+        text = f"it stands at {here}, and would be at {there}: a person moved it, so it is left there"
+        return _row(project, look.task, look.issue, "board", text)
 
     async def _lost(self, project: Project, task: Task) -> bool:
         """Whether a task is done whose commit is not on the branch that it was merged into."""

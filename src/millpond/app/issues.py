@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from millpond.adapters.localboard import LocalBoard
@@ -16,6 +15,7 @@ from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
 from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.prospects import told
 from millpond.delivery.definition import FILE
 from millpond.delivery.model import JobState, Key, Phase, Project, Task
 from millpond.delivery.naming import parse_key
@@ -137,18 +137,3 @@ async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -
     start = board.names(app.config.tracker.states)[Key.TO_ANALYSE]
     embedded = isinstance(of.bare_tracker, LocalBoard)
     return Standing(key, task, app.clock.now(), asks, question, embedded, start, begins)
-
-
-def told(actions: tuple[Action, ...]) -> str:
-    """Write in words what is decided."""
-    if isinstance(actions[0], Wait):
-        return actions[0].reason
-    return "to be done now: " + "; ".join(_words(action) for action in actions)
-
-
-def _words(action: Action) -> str:
-    named = {"stage", "reason", "state", "step", "text"}
-    values: Mapping[str, Any] = {name: value for name, value in asdict(action).items() if name in named and value}
-    details = ", ".join(f"{name} {str(value)[:120]}" for name, value in values.items())
-    name = "".join(f" {char.lower()}" if char.isupper() else char for char in type(action).__name__).strip()
-    return f"{name} ({details})" if details else name

@@ -145,7 +145,13 @@ class Engine:
             await outbox.retry(item, f"{type(error).__name__}: {error}")
 
     async def why(self, project: Project, issue_id: str, *, urgent: bool = False) -> tuple[Action, ...]:
-        """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`.
+        """Say what would be done about an issue now, without doing it. Raises `TrackerFailed`, `ForgeFailed`."""
+        return (await self.view(project, issue_id, urgent=urgent))[0]
+
+    async def view(
+        self, project: Project, issue_id: str, *, urgent: bool = False
+    ) -> tuple[tuple[Action, ...], Look | None]:
+        """Say what would be done about an issue now, and what one sees of it; None: it has no open task.
 
         `urgent`: as if somebody told to look, so that no grace period is waited for; so it is where somebody did.
         """
@@ -154,8 +160,7 @@ class Engine:
         there = await self._ledger.nudges.of(project.name, issue_id)
         told, seen_at = (there.urgent, there.seen_at) if there is not None else (False, 0.0)
         nudge = Nudge(project.name, issue_id, urgent=urgent or told, seen_at=seen_at)
-        actions, _ = await self._decide(project, issue, known, nudge, peek=True)
-        return actions
+        return await self._decide(project, issue, known, nudge, peek=True)
 
     async def _look(self, nudge: Nudge) -> None:
         project = self._around.projects.get(nudge.project)

@@ -157,3 +157,12 @@ def wanted(look: Look) -> Key | None:
         return stage.waits if look.waits_for_person else stage.shows
     running = look.job is not None and look.job.state is JobState.RUNNING
     return stage.shows if running else stage.queued or stage.shows
+
+
+def left_elsewhere(actions: tuple[Action, ...], look: Look | None) -> bool:
+    """Whether an issue does not stand where the board was told to show it, and nothing is done about it."""
+    if look is None or not isinstance(actions[0], Wait):
+        return False
+    key = wanted(look)
+    state = look.world.board.writable(key) if key is not None else None
+    return state is not None and state == look.task.shown and look.issue.state != state
