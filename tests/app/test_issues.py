@@ -165,6 +165,14 @@ async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(b
     assert (await ask(app, "board_show", key="SH-1"))["column"] == "Backlog"
 
 
+async def test_labels_are_changed_by_command(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", labels=["hotfx"])
+    assert (await ask(app, "board_label", key="SH-1", add=["hotfix"], remove=["hotfx"]))["labels"] == ["hotfix"]
+    with pytest.raises(BadRequest, match="write --add LABEL"):
+        await ask(app, "board_label", key="SH-1")
+
+
 async def test_what_labels_set_is_in_the_events_and_on_the_task(begin: Begin):
     app = await begin(PIPELINE + '[labels.hotfix]\nskip = ["build"]\npriority = 10\n')
     await ask(app, "board_new", title="x", labels=["hotfix"], column="To Analyse")

@@ -24,7 +24,7 @@ class BoardOperations:
 
     def all(self) -> dict[str, Operation]:
         """Give them by name."""
-        names = ("board_ls", "board_columns", "board_new", "board_show", "board_move", "board_comment")
+        names = ("board_ls", "board_columns", "board_new", "board_show", "board_move", "board_comment", "board_label")
         return {name: getattr(self, name) for name in names}
 
     async def board_ls(
@@ -81,6 +81,21 @@ class BoardOperations:
         del progress
         project, number = self._issue(key)
         return self._told(await self._store().move(project, number, column, by))
+
+    async def board_label(
+        self,
+        progress: Progress,
+        key: str,
+        add: list[str] | None = None,
+        remove: list[str] | None = None,
+        by: str = "",
+    ) -> dict[str, Any]:
+        """Add labels to an issue, and take some away. Raises `NotFound`, `BadRequest`, `Conflict`."""
+        del progress, by
+        if not add and not remove:
+            raise BadRequest("which label? write --add LABEL, or --remove LABEL")
+        project, number = self._issue(key)
+        return self._told(await self._store().label(project, number, add or [], remove or []))
 
     async def board_comment(self, progress: Progress, key: str, text: str, by: str = "") -> dict[str, Any]:
         """Comment on an issue; `verdict`: what one in it does. Raises `NotFound`, `BadRequest`, `Conflict`."""

@@ -84,6 +84,21 @@ def move(
     _told(found, json=json, text=f"{found['key']} stands at {found['column']}")
 
 
+@app.command("label", epilog="Example: millpond board label SH-12 --add hotfix --remove after:SH-3")
+def label(
+    key: Key,
+    add: Annotated[list[str] | None, typer.Option(help="A label to add; may be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="A label to take away; may be repeated.")] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change an issue's labels. They are read when its task is made: one that has begun keeps what they set."""
+    arguments = {"key": key, "add": add or [], "remove": remove or [], "by": who()}
+    found = perform("board_label", config, data, arguments, json=json)
+    _told(found, json=json, text=f"{found['key']} has the labels: {', '.join(found['labels']) or 'none'}")
+
+
 @app.command("comment", epilog="Example: millpond board comment SH-12 /approve")
 def comment(
     key: Key,

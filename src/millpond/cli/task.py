@@ -15,7 +15,7 @@ from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
 FOLLOW_S = 0.3
-WORDS = {"sha": "commit", "sets": "labels set"}
+WORDS = {"sha": "commit", "sets": "labels"}
 
 
 @app.command("ls", epilog="Example: millpond task ls --all")

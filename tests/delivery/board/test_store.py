@@ -118,6 +118,14 @@ async def test_texts_and_labels_have_limits(store: BoardStore):
         await store.label(SHOP, 1, {str(n) for n in range(51)})
 
 
+async def test_labels_are_added_and_taken_away_whatever_their_case(store: BoardStore):
+    await store.new(SHOP, Draft("x", "", frozenset({"after:SH-3", "Bug"})), "ada")
+    card = await store.label(SHOP, 1, ["hotfix"], ["AFTER:sh-3", "unknown"])
+    assert card.issue.labels == {"Bug", "hotfix"}
+    with pytest.raises(NotFound):
+        await store.label(SHOP, 9, ["x"])
+
+
 async def test_who_moved_an_issue_and_what_it_is_about_is_read_with_it(store: BoardStore):
     await store.new(SHOP, Draft("Shoes", "Both sizes"), "ada")
     (read,) = await store.issues(SHOP, [1])

@@ -41,6 +41,7 @@ from millpond.delivery.model import Input, Key, Options
         (Show(Key.DONE, "s", "t", frozenset({Input.START})), "moved-on-the-board", {"column": "done"}),
         (Tell("x" * 999, "k"), "commented", {"text": "x" * MAX_DETAIL}),
         (Push("a" * 40), "pushed-by-somebody", {"sha": "a" * 40}),
+        (ParkTask("no tea " * 99, None), "parked", {"reason": ("no tea " * 28).rstrip() + "..."}),
         (ParkTask("no tea", None), "parked", {"reason": "no tea"}),
     ],
 )

@@ -141,12 +141,15 @@ class BoardStore:
 
         return await self._said(project, write)
 
-    async def label(self, project: Project, number: int, labels: Collection[str]) -> Card:
-        """Set all labels of an issue. Raises `BadRequest`, `NotFound`."""
-        written = _labels(labels)
+    async def label(self, project: Project, number: int, add: Collection[str], remove: Collection[str] = ()) -> Card:
+        """Add labels to an issue, and take some away, in whatever case. Raises `BadRequest`, `NotFound`."""
+        _labels(add)
+        gone = {one.casefold() for one in remove}
 
         def write(connection: Connection, at: float) -> Card:
-            _change(connection, project, number, at, labels=written)
+            there = _card(connection, project, number).issue.labels
+            kept = {one for one in there if one.casefold() not in gone}
+            _change(connection, project, number, at, labels=_labels(kept | set(add)))
             return _card(connection, project, number)
 
         return await self._said(project, write)

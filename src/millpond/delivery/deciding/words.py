@@ -24,6 +24,7 @@ from millpond.delivery.deciding.actions import (
     TryAgain,
     UseVerdict,
 )
+from millpond.delivery.deciding.prospects import shortened
 from millpond.delivery.model import Json
 
 MAX_DETAIL = 200
@@ -78,4 +79,4 @@ def _detail(action: Action) -> dict[str, Json]:
 
 
 def _cut(reason: str) -> dict[str, Json]:
-    return {"reason": reason[:MAX_DETAIL]} if reason else {}
+    return {"reason": shortened(reason, MAX_DETAIL)} if reason else {}
