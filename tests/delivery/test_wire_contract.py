@@ -69,6 +69,26 @@ async def test_a_parked_task_is_resumed_by_a_move_to_to_analyse_of_its_own(db: A
         assert (await w.tasks())[0].phase is Phase.DONE
 
 
+async def test_a_move_to_to_analyse_of_before_it_was_parked_resumes_nothing(db: Any):
+    async with wired(db, pipeline=PARKS) as w:
+        issue = w.issue()
+        await w.round()
+        w.place(issue, "To Analyse")
+        await w.round()
+        (task,) = await w.tasks()
+        await w.ledger.park(task.id, "ada", "closed until Monday")
+        for _ in range(2):
+            await w.settle()
+            await w.round()
+        assert (await w.tasks())[0].phase is Phase.PARKED
+        w.place(issue, "Backlog")
+        await w.round()
+        w.place(issue, "To Analyse")
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.phase, task.visit) == (Phase.GATED, 2)
+
+
 async def test_through_the_alias_nothing_is_resumed(db: Any):
     """A board without To Analyse: In Progress begins a task, but whoever moves a parked one there did not mean that."""
     async with wired(db, PLAIN, pipeline=PARKS) as w:
@@ -208,6 +228,25 @@ async def test_the_next_gate_is_armed_by_our_own_confirmed_write(db: Any):
             await w.settle()
         assert (await w.tasks())[0].phase is Phase.DONE
         assert w.moves(issue)[-1] == "Done"
+
+
+async def test_a_click_and_a_command_at_one_gate_do_not_pass_the_next_one(db: Any):
+    """The webhook of the click is lost, so that the command knows nothing of it."""
+    columns = [one for one in FINE if one[0] not in {"Analysis", "Code Review", "Needs Input"}]
+    async with wired(db, columns, pipeline=TWICE) as w:
+        issue = w.issue()
+        await w.round()
+        (task,) = await w.tasks()
+        w.place(issue, "Approved")
+        await w.ledger.say(task.id, "ada", approved=True)
+        for _ in range(3):
+            await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("look", Phase.GATED)
+        assert w.column(issue) == "In Progress"
+        w.place(issue, "Approved")
+        await w.round()
+        assert (await w.tasks())[0].phase is Phase.DONE
 
 
 # what is remembered of a board

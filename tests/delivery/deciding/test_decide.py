@@ -161,6 +161,17 @@ def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
     assert reason(decide(None, replace(TASK, phase=Phase.PARKED), (), (), NOW, WORLD))
 
 
+def test_what_stood_at_to_analyse_when_it_was_parked_resumes_nothing_until_it_was_elsewhere():
+    at = issue(Key.TO_ANALYSE)
+    task = replace(TASK, phase=Phase.WORKING, attempts=1, shown="to_analyse")
+    actions = run(task, at, (job(JobState.FAILED, reason="no"),))
+    parked = replace(folded(task, actions, NOW), shown="needs_input")
+    assert (parked.phase, parked.used, parked.inputs) == (Phase.PARKED, Input.START, task.inputs + 1)
+    assert "parked: no" in reason(run(parked, at))
+    assert run(parked, issue(Key.NEEDS_INPUT)) == (Arm(),)
+    assert run(replace(parked, used=Input.NONE), at) == (Release("to_analyse"),)
+
+
 # jobs
 
 

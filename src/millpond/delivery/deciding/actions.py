@@ -110,6 +110,8 @@ class ParkTask:
     reason: str
     shows: Key | None
     job: int | None = None
+    stands: bool = False
+    """Whether the issue stands at To Analyse already, or may: only a move that is made from now on resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
