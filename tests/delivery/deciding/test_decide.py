@@ -856,15 +856,39 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
 NEXT = "b" * 40
 
 
-def test_a_verdict_that_names_the_commit_counts_though_the_push_was_not_seen_before():
+@pytest.mark.parametrize(("said", "approved", "by"), [
+    ((("/reject", "eve"), (f"/approve {NEXT[:7]}", "ada")), True, "ada"),
+    ((("/approve", "eve"), (f"/reject {NEXT[:12]}", "ada"), ("/approve", "ben")), False, "ada"),
+    (((f"/approve {NEXT[:7]}", "eve"), (f"/reject {NEXT}", "ada"), (f"/approve {SHA}", "ben")), False, "ada"),
+])  # fmt: skip
+def test_behind_an_unseen_push_only_verdicts_that_name_the_commit_count(
+    said: tuple[tuple[str, str], ...], approved: bool, by: str
+):
     analysis = replace(TESTING, stage="analysis", shown="needs_input")
-    comments = (Comment("4", NOW - 2, "/reject", "eve"), Comment("5", NOW, f"/approve {NEXT[:7]}", "ada"))
-    at, world = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT)
-    push, ask = run(analysis, at, world=world)
-    assert push == Push(NEXT, "", (NOW - 2, "4"), "")
-    assert isinstance(ask, Tell)
-    after = folded(analysis, (push,), NOW)
-    assert run(after, at, world=world) == (UseVerdict(True, "ada", (NOW, "5")),)
+    comments = tuple(Comment(str(n), NOW + n, text, who) for n, (text, who) in enumerate(said))
+    at, world, last = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT), comments[-1]
+    actions = run(analysis, at, world=world)
+    assert actions == (
+        Push(NEXT, "", (last.at, last.id), ""),
+        UseVerdict(approved, by, (last.at, last.id)),
+    )
+    after = folded(analysis, actions, NOW)
+    assert (after.sha, after.mark) == (NEXT, (last.at, last.id))
+    kept = verdict(folded(analysis, actions[:1], NOW), actions[1], NOW)  # type: ignore[arg-type]
+    assert kept.sha == NEXT
+    ended = run(after, at, evidence=(kept,), world=world)
+    assert not any(isinstance(one, UseVerdict) for one in ended)
+
+
+def test_a_verdict_is_answered_where_a_commit_leads_back():
+    comments = (Comment("4", NOW, f"/approve {NEXT[:7]}", "ada"),)
+    at, world = issue(Key.CODE_REVIEW, comments=comments), replace(WORLD, head=NEXT)
+    (push,) = run(TESTING, at, evidence=TESTED, world=world)
+    assert push == Push(NEXT, "review")
+    heed, told = run(folded(TESTING, (push,), NOW), at, world=world)
+    assert heed == Heed(True, "ada", (NOW, "4"))
+    assert isinstance(told, Tell)
+    assert "nothing waits for a verdict at review now" in told.text
 
 
 def test_a_verdict_that_names_another_commit_is_answered_and_one_before_it_counts():

@@ -93,8 +93,8 @@ class SendBack:
 class Push:
     """Somebody else's commit came. `stage`: which one looks again; empty: the task goes on where it is.
 
-    A verdict that stands there uncounted is void, since nobody knows which commit it meant: comments up to `mark`, and
-    the column, if that is one.
+    A verdict that stands there uncounted is void, since nobody knows which commit it meant: comments up to `mark`
+    (those that name the commit are counted apart, `hearing.named`), and the column, if that is one.
     """
 
     sha: str

@@ -37,7 +37,7 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.ending import ending
 from millpond.delivery.deciding.gates import HUMAN, Word
-from millpond.delivery.deciding.hearing import unheard, void_until
+from millpond.delivery.deciding.hearing import named, unheard
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
 from millpond.delivery.judging import unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
@@ -226,12 +226,13 @@ def _pushed(look: Look) -> tuple[Action, ...]:
     if task.used is Input.VERDICT:
         column = ""
     if not again or (task.stage == again and _unjudged(look)):
-        noted = Push(head, "", void_until(look.issue, task, head), column)
-        asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
-        return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
+        noted = Push(head, "", look.issue.mark, column)
+        if look.stage is None or task.phase is not Phase.GATED or not _human(look.stage):
+            return (noted,)
+        return (noted, named(look.issue, task, head) or _asks(look, look.stage, head))
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again, void_until(look.issue, task, head), column),)
+    return (Push(head, again, column=column),)  # what is said in comments is answered by the next step
 
 
 def _is_merged(look: Look) -> bool:
