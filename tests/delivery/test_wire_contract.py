@@ -249,6 +249,27 @@ async def test_a_click_and_a_command_at_one_gate_do_not_pass_the_next_one(db: An
         assert (await w.tasks())[0].phase is Phase.DONE
 
 
+async def test_a_commit_that_no_gate_passed_is_not_merged_when_the_pipeline_is_changed_under_it(db: Any):
+    build, merge = replace(PARKS.stages[0], gates=()), PIPELINE.stages[1]
+    async with wired(db, pipeline=Pipeline((build, replace(PARKS.stages[0], name="look"), merge))) as w:
+        issue = w.issue()
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("look", Phase.GATED)
+        w.pipeline = Pipeline((PARKS.stages[0], replace(build, name="look"), merge))
+        await w.round()
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("merge", Phase.PARKED)
+        repo = w.gitea.repos[SHOP.repo]
+        assert task.sha not in repo.history(repo.branches["main"])
+        w.gitea.push(SHOP.repo, task.branch, more="x")  # what is said on the issue helps
+        await w.ledger.release(task.id, "ada")
+        await w.settle()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase, w.column(issue)) == ("build", Phase.GATED, "Needs Input")
+
+
 # what is remembered of a board
 
 

@@ -66,7 +66,13 @@ SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 FULL = board([State("backlog", "Backlog"), *(State(key.value, name) for key, name in NAMES.items())], NAMES, {})
 PLAIN = board([State(name, name) for name in ("Backlog", "In Progress", "Done")], NAMES, {})
 WORLD = World(SHOP, FULL, DEFAULT)
-TASK = Task(1, "SH-1", "shop", "i1", "team/shop", "feature/SH-1-x", "development", used=Input.NONE, sha=SHA, since=NOW)
+TASK = Task(
+    *(1, "SH-1", "shop", "i1", "team/shop", "feature/SH-1-x", "development"),
+    used=Input.NONE,
+    sha=SHA,
+    judged=SHA,
+    since=NOW,
+)
 
 
 def issue(state: Key | str = "backlog", **more: object) -> Issue:
@@ -693,7 +699,7 @@ TASKS = st.builds(
     lambda task, options: replace(task, options=options),
     made(
         partial(Task, 1, "SH-1", "shop", "i1", "team/shop", "b"),
-        parts(stage=STAGES, phase=Phase, sha=SHAS, cancelling=["", "", "ada"]),
+        parts(stage=STAGES, phase=Phase, sha=SHAS, judged=SHAS, cancelling=["", "", "ada"]),
         parts(visit=range(1, 4), attempts=range(5), returns=[0, 1, 3, MAX_RETURNS]),
         parts(not_before=TIMES, since=TIMES, parked_as=[None, None, Key.NEEDS_INPUT, Key.BLOCKED]),
         parts(used=Input, mark=list(product(TIMES, ["", "2"])), shown=KEYS),
@@ -765,6 +771,8 @@ def checked(
                 day = world.pipeline.budget.day_usd
                 spent = world.spend.day_usd + world.spend.promised_usd
                 assert day is None or action.usd is None or spent + action.usd <= day
+                if action.step == "merge" and any(stage.gates for stage in world.pipeline.stages):
+                    assert task.judged == task.sha
             case Show(state=state) | Acknowledge(state=state):
                 assert state in world.board.own.values()
                 assert state != task.shown
@@ -912,6 +920,32 @@ def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_on
     assert 'by what its labels set "development" commits, and no gate judges that before the merge' in parked.reason
     assert isinstance(told, Tell)
     assert isinstance(run(replace(ready, options=Options()), world=world)[0], StartJob)
+
+
+def test_what_gates_passed_is_written_down_and_nothing_else_is_merged():
+    gates = (GateRule("human-verdict"),)
+    build, look, merge = Stage("build", "command"), Stage("look", "command", gates=gates), Stage("merge", "merge")
+    world = replace(WORLD, pipeline=Pipeline((build, look, merge)))
+    came = replace(TASK, stage="build", judged="", phase=Phase.GATED)
+    (on,) = run(came, world=world)
+    assert on == PassOn("look", "")
+    looked = replace(folded(came, (on,), NOW), phase=Phase.GATED)
+    assert looked.judged == ""
+    yes = verdict(looked, UseVerdict(True, "ada", (NOW, "5")), NOW)
+    (passed,) = run(looked, evidence=(yes,), world=world)
+    assert passed == PassOn("merge", "approved by ada", judged=True)
+    ready = folded(looked, (passed,), NOW)
+    assert ready.judged == SHA
+    assert isinstance(run(ready, world=world)[0], StartJob)
+    turned = replace(world, pipeline=Pipeline((replace(build, gates=gates), replace(look, gates=()), merge)))
+    (by,) = run(looked, world=turned)
+    assert by == PassOn("merge", "")  # by a pipeline whose gate it went by before that was there
+    for unseen in (folded(looked, (by,), NOW), replace(ready, judged="b" * 40)):
+        parked = run(unseen, world=turned)[0]
+        assert isinstance(parked, ParkTask)
+        assert f"no gate passed {SHA[:12]}, since the pipeline was changed under it: push a commit" in parked.reason
+    ungated = replace(world, pipeline=Pipeline((build, merge)))
+    assert isinstance(run(replace(ready, judged=""), world=ungated)[0], StartJob)
 
 
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():

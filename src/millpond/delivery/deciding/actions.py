@@ -67,10 +67,11 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """Every gate passed: on to the next stage."""
+    """Every gate passed: on to the next stage. `judged`: the stage has gates, and what it is at has passed them."""
 
     stage: str
     reason: str
+    judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

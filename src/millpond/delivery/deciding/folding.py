@@ -71,8 +71,8 @@ def _step(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
             return Event.SUCCEEDED, {"sha": sha, "mark": max(task.mark, mark), "reason": ""}
         case TryAgain(not_before=not_before, reason=reason):
             return Event.TRIED_AGAIN, {"not_before": not_before, "reason": reason[:MAX_REASON]}
-        case PassOn(stage=stage):
-            return Event.PASSED, _entered(task, stage)
+        case PassOn(stage=stage, judged=judged):
+            return Event.PASSED, {**_entered(task, stage), "judged": task.sha if judged else task.judged}
         case Finish(reason=reason):
             return Event.FINISHED, {"reason": reason[:MAX_REASON], "used": Input.START}
         case SendBack(stage=stage, reason=reason):
