@@ -38,7 +38,7 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.decide import BASE_S, MAX_RETURNS, decide
 from millpond.delivery.deciding.failing import PATIENCE_S
-from millpond.delivery.deciding.folding import confirmed, folded, verdict
+from millpond.delivery.deciding.folding import by_command, confirmed, fold, folded, verdict
 from millpond.delivery.deciding.looking import Dependency, World
 from millpond.delivery.model import (
     NO_BUDGET,
@@ -682,7 +682,7 @@ STAGES = [*(stage.name for stage in DEFAULT.stages), "gone"]
 SHAS = ["", SHA, "b" * 40]
 USD = [0.0, 4.0, 24.9, 25.0, 100.0]
 BOTH = (False, True)
-WORDS = ["/approve", "/reject", "hm"]
+WORDS = ["/approve", "/reject", "hm", *(f"/{word} {sha[:7]}" for word in ("approve", "reject") for sha in SHAS[1:])]
 COMMENTS = made(Comment, parts(id="123", at=TIMES, text=WORDS, author=["ada"], ours=BOTH))
 MENTIONED = [frozenset(some) for some in ((), ("after:SH-2",), ("x",), ("after:SH-2", "x"))]
 ISSUES = st.builds(
@@ -749,6 +749,13 @@ WORLDS = made(
 WHILE_ACTIVE = (Arm, Show, Acknowledge, StopJob, Wait)
 
 
+def named(at: Issue, task: Task, head: str) -> bool | None:
+    """Say what the last comment does that gives a verdict on one commit by its name."""
+    counted = sorted((one.at, one.id, one.text) for one in at.comments if not one.ours and (one.at, one.id) > task.mark)
+    found = [text for _, _, text in counted if text.endswith(f" {head[:7]}")]
+    return found[-1].startswith("/approve") if found else None
+
+
 def checked(
     task: Task, at: Issue, jobs: list[Job], evidence: list[Evidence], world: World, actions: tuple[Action, ...]
 ) -> None:
@@ -779,6 +786,8 @@ def checked(
             case UseVerdict():
                 assert not (action.column and task.used is Input.VERDICT)
                 assert action.column or action.mark > task.mark
+                if any(isinstance(one, Push) for one in actions):
+                    assert action.approved is named(at, task, world.head)
             case PassOn() | Finish():
                 assert task.phase is Phase.GATED
         if isinstance(action, PassOn | SendBack | Push) and task.stage not in task.options.skip:
@@ -788,10 +797,22 @@ def checked(
 
 @pytest.mark.heavy
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
-@given(ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), st.lists(EVIDENCE, max_size=8), WORLDS)
+@given(
+    ISSUES,
+    TASKS,
+    st.lists(JOBS, max_size=3, unique_by=lambda job: job.id),
+    st.lists(EVIDENCE, max_size=8),
+    WORLDS,
+    st.booleans(),
+)
 def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(
-    at: Issue, task: Task, jobs: list[Job], evidence: list[Evidence], world: World
+    at: Issue, task: Task, jobs: list[Job], evidence: list[Evidence], world: World, ordered: bool
 ):
+    """`ordered`: a person has just given a verdict by command, whatever the board and comments say."""
+    ordered = ordered and task.phase is Phase.GATED
+    if ordered:
+        evidence, task = [*evidence, verdict(task, UseVerdict(True, "ada", task.mark), NOW)], by_command(task)
+    pushed = False
     for _ in range(60):
         actions = decide(at, task, jobs, evidence, NOW, world)
         if any(isinstance(action, CreateTask) for action in actions):
@@ -801,7 +822,14 @@ def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(
         checked(task, at, jobs, evidence, world, actions)
         if isinstance(actions[0], Wait):
             return
-        evidence = evidence + [verdict(task, one, NOW) for one in actions if isinstance(one, UseVerdict)]
+        for used in (one for one in actions if isinstance(one, UseVerdict)):
+            assert not pushed  # the board is as it was: whatever it says was said of another commit
+            assert not (ordered and used.column)
+        pushed = pushed or any(isinstance(one, Push) for one in actions)
+        after = task
+        for one in actions:
+            evidence = [*evidence, verdict(after, one, NOW)] if isinstance(one, UseVerdict) else evidence
+            after = fold(after, one, NOW)
         after = folded(task, actions, NOW)
         jobs = carried(task, jobs, actions)
         assert after != task or jobs or any(isinstance(one, StopJob) for one in actions)
