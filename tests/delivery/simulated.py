@@ -27,7 +27,7 @@ from millpond.delivery.deciding.actions import (
     Wait,
 )
 from millpond.delivery.deciding.decide import decide
-from millpond.delivery.deciding.folding import confirmed, fold, verdict
+from millpond.delivery.deciding.folding import by_command, confirmed, fold, verdict
 from millpond.delivery.deciding.looking import World
 from millpond.delivery.model import (
     Comment,
@@ -37,6 +37,7 @@ from millpond.delivery.model import (
     Job,
     JobState,
     Json,
+    Phase,
     Project,
     State,
     Task,
@@ -353,6 +354,18 @@ class Simulated:
         for key in [key for key in self.told if key.endswith(":gate") and key not in self.answered]:
             self.answered.add(key)
             self.say(self.told[key], word=word)
+
+    def order(self) -> None:
+        """Give one verdict on each request that was not answered yet by column and by command, both at once."""
+        for key in [key for key in self.told if key.endswith(":gate") and key not in self.answered]:
+            task = self.task(self.told[key])
+            if task is not None and key == f"{task.id}:{task.visit}:{task.sha}:gate" and task.phase is Phase.GATED:
+                self.answered.add(key)
+                self.say(task.issue)
+                said = UseVerdict(True, "ada", self.issues[task.issue].mark)
+                self.evidence.setdefault(task.id, []).append(verdict(task, said, self.now))
+                self.put(by_command(task))
+                self.verdicts_used += 1
 
     def say(self, issue: str, *, word: bool = True) -> None:
         self.verdicts_given += 1

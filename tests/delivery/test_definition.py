@@ -137,6 +137,7 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
             'labels.x.settings.modle: "modle" is not known here; did',
         ),
         ('on_push = "b"\n' + STAGE, 'on_push: there is no stage "b"'),
+        (STAGE + MERGE + GATED, "stages[1].gates: what is judged here is merged by then; give them to a stage before"),
         ('on_push = "m"\n' + STAGE + MERGE, 'on_push: "m" is not before the merge'),
         ('on_push = "b"\n' + STAGE + GATED + LAST + MERGE, 'no gate lies between "b" and the merge'),
         ("[budget]\ntask_usd = -1\n" + STAGE, "budget.task_usd: -1 is out of bounds"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.delivery.judging import Unjudged, by_labels, unjudged
+from millpond.delivery.judging import Unjudged, by_labels, gated, unjudged
 from millpond.delivery.model import Json
 from millpond.delivery.pipeline import DEFAULT, GateRule, Label, Pipeline, Stage
 
@@ -99,3 +99,11 @@ def test_what_is_not_refused_lets_nothing_by_whatever_labels_an_issue_has(
         assert set(found[0]) <= set(labels)
         contradict = len({label.settings.get("commit") for label in labels.values()} - {None}) > 1
         assert worst or contradict  # of labels that contradict the names' order decides, which case can turn round
+
+
+def test_gates_count_that_stand_before_a_merge():
+    build, merge = Stage("build", "command"), Stage("merge", "merge")
+    look = Stage("look", "command", gates=(GateRule("human-verdict"),))
+    assert gated((look, build, merge), "merge")
+    assert not gated((build, merge, look), "merge")
+    assert not gated((look,), "merge")

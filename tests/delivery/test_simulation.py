@@ -16,7 +16,7 @@ from millpond.delivery.pipeline import Pipeline
 BOARDS = {"full": FULL, "plain": PLAIN, "bare": BARE}
 STEPS = (
     *("look", "look", "poll", "decide", "apply", "apply-again", "claim", "finish", "finish", "die-before", "die-after"),
-    *("send", "send", "send-fails", "send-lost", "send-late", "late", "person", "push", "time"),
+    *("send", "send", "send-fails", "send-lost", "send-late", "late", "person", "order", "push", "time"),
 )
 
 
@@ -43,6 +43,8 @@ def step(world: Simulated, what: str, which: int) -> None:  # noqa: C901 - one c
             world.confirm(world.late.pop(which % len(world.late)))
         case "person":
             world.answer()
+        case "order":
+            world.order()
         case "push":
             world.push()
         case "time":

@@ -69,6 +69,26 @@ async def test_a_parked_task_is_resumed_by_a_move_to_to_analyse_of_its_own(db: A
         assert (await w.tasks())[0].phase is Phase.DONE
 
 
+async def test_a_move_to_to_analyse_of_before_it_was_parked_resumes_nothing(db: Any):
+    async with wired(db, pipeline=PARKS) as w:
+        issue = w.issue()
+        await w.round()
+        w.place(issue, "To Analyse")
+        await w.round()
+        (task,) = await w.tasks()
+        await w.ledger.park(task.id, "ada", "closed until Monday")
+        for _ in range(2):
+            await w.settle()
+            await w.round()
+        assert (await w.tasks())[0].phase is Phase.PARKED
+        w.place(issue, "Backlog")
+        await w.round()
+        w.place(issue, "To Analyse")
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.phase, task.visit) == (Phase.GATED, 2)
+
+
 async def test_through_the_alias_nothing_is_resumed(db: Any):
     """A board without To Analyse: In Progress begins a task, but whoever moves a parked one there did not mean that."""
     async with wired(db, PLAIN, pipeline=PARKS) as w:
@@ -208,6 +228,46 @@ async def test_the_next_gate_is_armed_by_our_own_confirmed_write(db: Any):
             await w.settle()
         assert (await w.tasks())[0].phase is Phase.DONE
         assert w.moves(issue)[-1] == "Done"
+
+
+async def test_a_click_and_a_command_at_one_gate_do_not_pass_the_next_one(db: Any):
+    """The webhook of the click is lost, so that the command knows nothing of it."""
+    columns = [one for one in FINE if one[0] not in {"Analysis", "Code Review", "Needs Input"}]
+    async with wired(db, columns, pipeline=TWICE) as w:
+        issue = w.issue()
+        await w.round()
+        (task,) = await w.tasks()
+        w.place(issue, "Approved")
+        await w.ledger.say(task.id, "ada", approved=True)
+        for _ in range(3):
+            await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("look", Phase.GATED)
+        assert w.column(issue) == "In Progress"
+        w.place(issue, "Approved")
+        await w.round()
+        assert (await w.tasks())[0].phase is Phase.DONE
+
+
+async def test_a_commit_that_no_gate_passed_is_not_merged_when_the_pipeline_is_changed_under_it(db: Any):
+    build, merge = replace(PARKS.stages[0], gates=()), PIPELINE.stages[1]
+    async with wired(db, pipeline=Pipeline((build, replace(PARKS.stages[0], name="look"), merge))) as w:
+        issue = w.issue()
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("look", Phase.GATED)
+        w.pipeline = Pipeline((PARKS.stages[0], replace(build, name="look"), merge))
+        await w.round()
+        await w.round()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase) == ("merge", Phase.PARKED)
+        repo = w.gitea.repos[SHOP.repo]
+        assert task.sha not in repo.history(repo.branches["main"])
+        w.gitea.push(SHOP.repo, task.branch, more="x")  # what is said on the issue helps
+        await w.ledger.release(task.id, "ada")
+        await w.settle()
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase, w.column(issue)) == ("build", Phase.GATED, "Needs Input")
 
 
 # what is remembered of a board

@@ -135,7 +135,7 @@ def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Sta
         name,
         step,
         _settings(table, step),
-        _gates(table),
+        _gates(table, step),
         table.whole("attempts", plain.attempts, 1, MAX_ATTEMPTS),
         _backoff(table),
         table.number("timeout_s", plain.timeout_s, 1, MAX_TIMEOUT_S),
@@ -162,7 +162,7 @@ def _settings(table: Table, step: str) -> Mapping[str, Json]:
     return settings
 
 
-def _gates(table: Table) -> tuple[GateRule, ...]:
+def _gates(table: Table, step: str) -> tuple[GateRule, ...]:
     rules: list[GateRule] = []
     for index, value in enumerate(table.items("gates")):
         inner = Table(
@@ -181,6 +181,8 @@ def _gates(table: Table) -> tuple[GateRule, ...]:
         if name:  # what an unknown gate would take nobody knows
             inner.close()
         rules.append(GateRule(name, settings))
+    if rules and step == "merge":
+        table.wrong("gates", "what is judged here is merged by then", "give them to a stage before it")
     return tuple(rules)
 
 

@@ -3,7 +3,8 @@
 Where gates stand before a merge at all, each task has to come through one of them on its way there, and nothing may
 commit behind the last one. Labels take stages away (`skip`) and have others commit (`settings`), several at once. So a
 definition is judged for every set of labels that an issue can have (`by_labels`), and each task once more before its
-merge (`unjudged`): the pipeline may be another one by then than that by which its labels were read.
+merge (`unjudged`): the pipeline may be another one by then than that by which its labels were read. Which commit gates
+really passed is in the task (`Task.judged`), and no other one is merged where there are gates (`gated`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ def commits(stage: Stage, settings: Mapping[str, Json]) -> bool:
     if stage.step not in COMMITTING:
         return False
     return {_COMMIT: stage.step == "agent", **stage.settings, **settings}[_COMMIT] is not False
+
+
+def gated(stages: Sequence[Stage], merge: str) -> bool:
+    """Whether gates stand before a merge at all."""
+    names = [stage.name for stage in stages]
+    return any(stage.gates for stage in stages[: names.index(merge)]) if merge in names else False
 
 
 def unjudged(stages: Sequence[Stage], skip: Collection[str], settings: Mapping[str, Json]) -> Unjudged | None:

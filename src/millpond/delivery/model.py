@@ -185,11 +185,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An issue's way through the pipeline; at most one of an issue is open."""
+    """An issue's way through the pipeline; at most one of an issue is open. `key` is ``PREFIX-NNN``."""
 
     id: int
     key: str
-    """``PREFIX-NNN``."""
     project: str
     issue: str
     repo: str
@@ -208,6 +207,8 @@ class Task:
     """When it came into this phase."""
     sha: str = ""
     """The commit that everything is about; empty: there is none yet."""
+    judged: str = ""
+    """The one that a stage's gates passed last; empty: none did yet. Only that is merged."""
     reason: str = ""
     """Why it is parked, or is tried again."""
     parked_as: Key | None = None
@@ -385,12 +386,11 @@ class Nudge:
 
 @dataclass(frozen=True, slots=True)
 class OutboxItem:
-    """A write that leaves for the tracker. `key` makes it idempotent."""
+    """A write that leaves for the tracker. `key` makes it idempotent; `kind` is move, comment or alert."""
 
     id: int
     key: str
     kind: str
-    """move, comment or alert."""
     project: str
     issue: str
     task: int

@@ -140,7 +140,7 @@ CREATE TABLE delivery_tasks (
 	shown VARCHAR NOT NULL, 
 	options VARCHAR NOT NULL, 
 	created_at DOUBLE NOT NULL, 
-	version BIGINT NOT NULL, 
+	version BIGINT NOT NULL, judged VARCHAR DEFAULT '' NOT NULL, 
 	PRIMARY KEY (id)
 );
 CREATE UNIQUE INDEX ux_delivery_tasks_open ON delivery_tasks (project, issue) WHERE phase IN ('gated', 'parked', 'ready', 'working');

@@ -38,7 +38,7 @@ from millpond.delivery.deciding.actions import (
 )
 from millpond.delivery.deciding.decide import BASE_S, MAX_RETURNS, decide
 from millpond.delivery.deciding.failing import PATIENCE_S
-from millpond.delivery.deciding.folding import confirmed, folded, verdict
+from millpond.delivery.deciding.folding import by_command, confirmed, fold, folded, verdict
 from millpond.delivery.deciding.looking import Dependency, World
 from millpond.delivery.model import (
     NO_BUDGET,
@@ -66,7 +66,13 @@ SHOP = Project("shop", "p1", "team/shop", "SH", app="shop")
 FULL = board([State("backlog", "Backlog"), *(State(key.value, name) for key, name in NAMES.items())], NAMES, {})
 PLAIN = board([State(name, name) for name in ("Backlog", "In Progress", "Done")], NAMES, {})
 WORLD = World(SHOP, FULL, DEFAULT)
-TASK = Task(1, "SH-1", "shop", "i1", "team/shop", "feature/SH-1-x", "development", used=Input.NONE, sha=SHA, since=NOW)
+TASK = Task(
+    *(1, "SH-1", "shop", "i1", "team/shop", "feature/SH-1-x", "development"),
+    used=Input.NONE,
+    sha=SHA,
+    judged=SHA,
+    since=NOW,
+)
 
 
 def issue(state: Key | str = "backlog", **more: object) -> Issue:
@@ -159,6 +165,17 @@ def test_an_issue_that_is_gone_parks_its_task_and_leaves_its_job_alone():
     assert "goes on" in reason(decide(None, TASK, (job(JobState.RUNNING),), (), NOW, WORLD))
     assert reason(decide(None, None, (), (), NOW, WORLD))
     assert reason(decide(None, replace(TASK, phase=Phase.PARKED), (), (), NOW, WORLD))
+
+
+def test_what_stood_at_to_analyse_when_it_was_parked_resumes_nothing_until_it_was_elsewhere():
+    at = issue(Key.TO_ANALYSE)
+    task = replace(TASK, phase=Phase.WORKING, attempts=1, shown="to_analyse")
+    actions = run(task, at, (job(JobState.FAILED, reason="no"),))
+    parked = replace(folded(task, actions, NOW), shown="needs_input")
+    assert (parked.phase, parked.used, parked.inputs) == (Phase.PARKED, Input.START, task.inputs + 1)
+    assert "parked: no" in reason(run(parked, at))
+    assert run(parked, issue(Key.NEEDS_INPUT)) == (Arm(),)
+    assert run(replace(parked, used=Input.NONE), at) == (Release("to_analyse"),)
 
 
 # jobs
@@ -665,7 +682,7 @@ STAGES = [*(stage.name for stage in DEFAULT.stages), "gone"]
 SHAS = ["", SHA, "b" * 40]
 USD = [0.0, 4.0, 24.9, 25.0, 100.0]
 BOTH = (False, True)
-WORDS = ["/approve", "/reject", "hm"]
+WORDS = ["/approve", "/reject", "hm", *(f"/{word} {sha[:7]}" for word in ("approve", "reject") for sha in SHAS[1:])]
 COMMENTS = made(Comment, parts(id="123", at=TIMES, text=WORDS, author=["ada"], ours=BOTH))
 MENTIONED = [frozenset(some) for some in ((), ("after:SH-2",), ("x",), ("after:SH-2", "x"))]
 ISSUES = st.builds(
@@ -682,7 +699,7 @@ TASKS = st.builds(
     lambda task, options: replace(task, options=options),
     made(
         partial(Task, 1, "SH-1", "shop", "i1", "team/shop", "b"),
-        parts(stage=STAGES, phase=Phase, sha=SHAS, cancelling=["", "", "ada"]),
+        parts(stage=STAGES, phase=Phase, sha=SHAS, judged=SHAS, cancelling=["", "", "ada"]),
         parts(visit=range(1, 4), attempts=range(5), returns=[0, 1, 3, MAX_RETURNS]),
         parts(not_before=TIMES, since=TIMES, parked_as=[None, None, Key.NEEDS_INPUT, Key.BLOCKED]),
         parts(used=Input, mark=list(product(TIMES, ["", "2"])), shown=KEYS),
@@ -732,6 +749,13 @@ WORLDS = made(
 WHILE_ACTIVE = (Arm, Show, Acknowledge, StopJob, Wait)
 
 
+def named(at: Issue, task: Task, head: str) -> bool | None:
+    """Say what the last comment does that gives a verdict on one commit by its name."""
+    counted = sorted((one.at, one.id, one.text) for one in at.comments if not one.ours and (one.at, one.id) > task.mark)
+    found = [text for _, _, text in counted if text.endswith(f" {head[:7]}")]
+    return found[-1].startswith("/approve") if found else None
+
+
 def checked(
     task: Task, at: Issue, jobs: list[Job], evidence: list[Evidence], world: World, actions: tuple[Action, ...]
 ) -> None:
@@ -754,12 +778,16 @@ def checked(
                 day = world.pipeline.budget.day_usd
                 spent = world.spend.day_usd + world.spend.promised_usd
                 assert day is None or action.usd is None or spent + action.usd <= day
+                if action.step == "merge" and any(stage.gates for stage in world.pipeline.stages):
+                    assert task.judged == task.sha
             case Show(state=state) | Acknowledge(state=state):
                 assert state in world.board.own.values()
                 assert state != task.shown
             case UseVerdict():
                 assert not (action.column and task.used is Input.VERDICT)
                 assert action.column or action.mark > task.mark
+                if any(isinstance(one, Push) for one in actions):
+                    assert action.approved is named(at, task, world.head)
             case PassOn() | Finish():
                 assert task.phase is Phase.GATED
         if isinstance(action, PassOn | SendBack | Push) and task.stage not in task.options.skip:
@@ -769,10 +797,22 @@ def checked(
 
 @pytest.mark.heavy
 @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
-@given(ISSUES, TASKS, st.lists(JOBS, max_size=3, unique_by=lambda job: job.id), st.lists(EVIDENCE, max_size=8), WORLDS)
+@given(
+    ISSUES,
+    TASKS,
+    st.lists(JOBS, max_size=3, unique_by=lambda job: job.id),
+    st.lists(EVIDENCE, max_size=8),
+    WORLDS,
+    st.booleans(),
+)
 def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(
-    at: Issue, task: Task, jobs: list[Job], evidence: list[Evidence], world: World
+    at: Issue, task: Task, jobs: list[Job], evidence: list[Evidence], world: World, ordered: bool
 ):
+    """`ordered`: a person has just given a verdict by command, whatever the board and comments say."""
+    ordered = ordered and task.phase is Phase.GATED
+    if ordered:
+        evidence, task = [*evidence, verdict(task, UseVerdict(True, "ada", task.mark), NOW)], by_command(task)
+    pushed = False
     for _ in range(60):
         actions = decide(at, task, jobs, evidence, NOW, world)
         if any(isinstance(action, CreateTask) for action in actions):
@@ -782,7 +822,14 @@ def test_always_progress_or_a_reason_and_never_an_action_on_an_active_job(
         checked(task, at, jobs, evidence, world, actions)
         if isinstance(actions[0], Wait):
             return
-        evidence = evidence + [verdict(task, one, NOW) for one in actions if isinstance(one, UseVerdict)]
+        for used in (one for one in actions if isinstance(one, UseVerdict)):
+            assert not pushed  # the board is as it was: whatever it says was said of another commit
+            assert not (ordered and used.column)
+        pushed = pushed or any(isinstance(one, Push) for one in actions)
+        after = task
+        for one in actions:
+            evidence = [*evidence, verdict(after, one, NOW)] if isinstance(one, UseVerdict) else evidence
+            after = fold(after, one, NOW)
         after = folded(task, actions, NOW)
         jobs = carried(task, jobs, actions)
         assert after != task or jobs or any(isinstance(one, StopJob) for one in actions)
@@ -845,15 +892,39 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
 NEXT = "b" * 40
 
 
-def test_a_verdict_that_names_the_commit_counts_though_the_push_was_not_seen_before():
+@pytest.mark.parametrize(("said", "approved", "by"), [
+    ((("/reject", "eve"), (f"/approve {NEXT[:7]}", "ada")), True, "ada"),
+    ((("/approve", "eve"), (f"/reject {NEXT[:12]}", "ada"), ("/approve", "ben")), False, "ada"),
+    (((f"/approve {NEXT[:7]}", "eve"), (f"/reject {NEXT}", "ada"), (f"/approve {SHA}", "ben")), False, "ada"),
+])  # fmt: skip
+def test_behind_an_unseen_push_only_verdicts_that_name_the_commit_count(
+    said: tuple[tuple[str, str], ...], approved: bool, by: str
+):
     analysis = replace(TESTING, stage="analysis", shown="needs_input")
-    comments = (Comment("4", NOW - 2, "/reject", "eve"), Comment("5", NOW, f"/approve {NEXT[:7]}", "ada"))
-    at, world = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT)
-    push, ask = run(analysis, at, world=world)
-    assert push == Push(NEXT, "", (NOW - 2, "4"), "")
-    assert isinstance(ask, Tell)
-    after = folded(analysis, (push,), NOW)
-    assert run(after, at, world=world) == (UseVerdict(True, "ada", (NOW, "5")),)
+    comments = tuple(Comment(str(n), NOW + n, text, who) for n, (text, who) in enumerate(said))
+    at, world, last = issue(Key.NEEDS_INPUT, comments=comments), replace(WORLD, head=NEXT), comments[-1]
+    actions = run(analysis, at, world=world)
+    assert actions == (
+        Push(NEXT, "", (last.at, last.id), ""),
+        UseVerdict(approved, by, (last.at, last.id)),
+    )
+    after = folded(analysis, actions, NOW)
+    assert (after.sha, after.mark) == (NEXT, (last.at, last.id))
+    kept = verdict(folded(analysis, actions[:1], NOW), actions[1], NOW)  # type: ignore[arg-type]
+    assert kept.sha == NEXT
+    ended = run(after, at, evidence=(kept,), world=world)
+    assert not any(isinstance(one, UseVerdict) for one in ended)
+
+
+def test_a_verdict_is_answered_where_a_commit_leads_back():
+    comments = (Comment("4", NOW, f"/approve {NEXT[:7]}", "ada"),)
+    at, world = issue(Key.CODE_REVIEW, comments=comments), replace(WORLD, head=NEXT)
+    (push,) = run(TESTING, at, evidence=TESTED, world=world)
+    assert push == Push(NEXT, "review")
+    heed, told = run(folded(TESTING, (push,), NOW), at, world=world)
+    assert heed == Heed(True, "ada", (NOW, "4"))
+    assert isinstance(told, Tell)
+    assert "nothing waits for a verdict at review now" in told.text
 
 
 def test_a_verdict_that_names_another_commit_is_answered_and_one_before_it_counts():
@@ -877,6 +948,32 @@ def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_on
     assert 'by what its labels set "development" commits, and no gate judges that before the merge' in parked.reason
     assert isinstance(told, Tell)
     assert isinstance(run(replace(ready, options=Options()), world=world)[0], StartJob)
+
+
+def test_what_gates_passed_is_written_down_and_nothing_else_is_merged():
+    gates = (GateRule("human-verdict"),)
+    build, look, merge = Stage("build", "command"), Stage("look", "command", gates=gates), Stage("merge", "merge")
+    world = replace(WORLD, pipeline=Pipeline((build, look, merge)))
+    came = replace(TASK, stage="build", judged="", phase=Phase.GATED)
+    (on,) = run(came, world=world)
+    assert on == PassOn("look", "")
+    looked = replace(folded(came, (on,), NOW), phase=Phase.GATED)
+    assert looked.judged == ""
+    yes = verdict(looked, UseVerdict(True, "ada", (NOW, "5")), NOW)
+    (passed,) = run(looked, evidence=(yes,), world=world)
+    assert passed == PassOn("merge", "approved by ada", judged=True)
+    ready = folded(looked, (passed,), NOW)
+    assert ready.judged == SHA
+    assert isinstance(run(ready, world=world)[0], StartJob)
+    turned = replace(world, pipeline=Pipeline((replace(build, gates=gates), replace(look, gates=()), merge)))
+    (by,) = run(looked, world=turned)
+    assert by == PassOn("merge", "")  # by a pipeline whose gate it went by before that was there
+    for unseen in (folded(looked, (by,), NOW), replace(ready, judged="b" * 40)):
+        parked = run(unseen, world=turned)[0]
+        assert isinstance(parked, ParkTask)
+        assert f"no gate passed {SHA[:12]}, since the pipeline was changed under it: push a commit" in parked.reason
+    ungated = replace(world, pipeline=Pipeline((build, merge)))
+    assert isinstance(run(replace(ready, judged=""), world=ungated)[0], StartJob)
 
 
 def test_a_verdict_that_stands_there_when_a_commit_comes_is_void_and_asked_for_again():

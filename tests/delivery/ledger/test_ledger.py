@@ -292,6 +292,25 @@ async def test_a_person_gives_a_verdict_by_command(ledger: Ledger):
     await ledger.say(task.id, "ada", approved=False)
     (said,) = await ledger.evidence(task)
     assert (said.facts, said.sha) == ({"approved": False, "by": "ada"}, "a" * 40)
+    after = await ledger.task(task.id)
+    assert after
+    assert (after.used, after.inputs) == (Input.VERDICT, task.inputs + 1)  # whatever column says so, too
+
+
+async def test_a_verdict_by_command_is_refused_where_nobody_waits_for_a_person(ledger: Ledger):
+    task = await do(ledger, await begun(ledger), JOB)
+    task = await do(ledger, task, Succeed(1, "a" * 40, (0.0, "")))
+    status, human = GateRule("commit-status"), GateRule("human-verdict")
+    waits, passed = Ruling(Word.WAITING, "not yet"), Ruling(Word.PASSED, "approved by ben")
+    for rulings in ([(status, waits)], [(status, waits), (human, passed)]):
+        await ledger.apply(SHOP, ISSUE, task, [Wait("x")], rulings)
+        with pytest.raises(Conflict, match="waits for no person's verdict"):
+            await ledger.say(task.id, "ada", approved=False)
+        assert await ledger.task(task.id) == task
+        assert await ledger.evidence(task) == []
+    await ledger.apply(SHOP, ISSUE, task, [Wait("x")], [(status, passed), (human, waits)])
+    await ledger.say(task.id, "ada", approved=False)
+    assert len(await ledger.evidence(task)) == 1
 
 
 async def test_spending_counts_the_task_the_day_and_what_is_promised(ledger: Ledger):

@@ -67,10 +67,11 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """Every gate passed: on to the next stage."""
+    """Every gate passed: on to the next stage. `judged`: the stage has gates, and what it is at has passed them."""
 
     stage: str
     reason: str
+    judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class SendBack:
 class Push:
     """Somebody else's commit came. `stage`: which one looks again; empty: the task goes on where it is.
 
-    A verdict that stands there uncounted is void, since nobody knows which commit it meant: comments up to `mark`, and
-    the column, if that is one.
+    A verdict that stands there uncounted is void, since nobody knows which commit it meant: comments up to `mark`
+    (those that name the commit are counted apart, `hearing.named`), and the column, if that is one.
     """
 
     sha: str
@@ -110,6 +111,8 @@ class ParkTask:
     reason: str
     shows: Key | None
     job: int | None = None
+    stands: bool = False
+    """Whether the issue stands at To Analyse already, or may: only a move that is made from now on resumes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,11 @@ from millpond.delivery.deciding.actions import (
     UseVerdict,
     Wait,
 )
-from millpond.delivery.deciding.ending import ending
+from millpond.delivery.deciding.ending import SHORT, ending
 from millpond.delivery.deciding.gates import HUMAN, Word
-from millpond.delivery.deciding.hearing import unheard, void_until
+from millpond.delivery.deciding.hearing import named, unheard
 from millpond.delivery.deciding.looking import Look, World, grace_left, rest
-from millpond.delivery.judging import unjudged
+from millpond.delivery.judging import gated, unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
 from millpond.delivery.spans import span
@@ -226,12 +226,13 @@ def _pushed(look: Look) -> tuple[Action, ...]:
     if task.used is Input.VERDICT:
         column = ""
     if not again or (task.stage == again and _unjudged(look)):
-        noted = Push(head, "", void_until(look.issue, task, head), column)
-        asks = task.phase is Phase.GATED and look.stage is not None and _human(look.stage)
-        return (noted, _asks(look, look.stage, head)) if look.stage and asks else (noted,)
+        noted = Push(head, "", look.issue.mark, column)
+        if look.stage is None or task.phase is not Phase.GATED or not _human(look.stage):
+            return (noted,)
+        return (noted, named(look.issue, task, head) or _asks(look, look.stage, head))
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again, void_until(look.issue, task, head), column),)
+    return (Push(head, again, column=column),)  # what is said in comments is answered by the next step
 
 
 def _is_merged(look: Look) -> bool:
@@ -287,7 +288,7 @@ def _gated(look: Look) -> tuple[Action, ...]:
     reason = "; ".join(ruling.reason for _, ruling in look.rulings)
     following = look.world.pipeline.next(stage.name, look.world.project, task.options)
     if following:
-        return (PassOn(following, reason),)
+        return (PassOn(following, reason, judged=bool(stage.gates)),)
     text = ending(task, look.world.project, [*look.world.past, *look.evidence])
     return (Finish(reason), Tell(text, f"{task.id}:end"))
 
@@ -330,16 +331,20 @@ def _ready(look: Look) -> tuple[Action, ...]:
 def _unseen(look: Look, stage: Stage) -> tuple[Action, ...]:
     """Hold a merge that would bring in what no gate saw.
 
-    A definition that allows it is refused; but the pipeline may have changed since the task's labels were read.
+    A definition that allows it is refused; but the pipeline may have changed since the task's labels were read, or
+    since the task came through its stages.
     """
     if stage.step != "merge":
         return ()
-    options = look.task.options
-    found = unjudged(look.world.pipeline.of(look.world.project), options.skip, options.settings)
-    if found is None:
+    task, stages = look.task, look.world.pipeline.of(look.world.project)
+    if found := unjudged(stages, task.options.skip, task.options.settings):
+        text = f"by what its labels set {found.reason}: mend the pipeline, or cancel it and begin anew without them"
+        return failing.park(look, text, Key.NEEDS_INPUT)
+    if task.judged == task.sha or not gated(stages, stage.name):
         return ()
-    text = f"by what its labels set {found.reason}: mend the pipeline, or cancel it and begin anew without them"
-    return failing.park(look, text, Key.NEEDS_INPUT)
+    text = f"no gate passed {task.sha[:SHORT] or 'what it is at'}, since the pipeline was changed under it"
+    how = "push a commit to its branch before it goes on, which is judged anew, or cancel it and begin anew"
+    return failing.park(look, f"{text}: {how}", Key.NEEDS_INPUT)
 
 
 def _depends(look: Look) -> tuple[Action, ...]:

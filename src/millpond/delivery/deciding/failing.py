@@ -53,7 +53,7 @@ def failed(look: Look, reason: str, job: int | None = None) -> tuple[Action, ...
     stage = look.stage
     if stage is not None and stage.step == "monitor" and look.world.project.own:
         text = f"{look.task.key}: {reason}. This Millpond was deployed by itself, so nothing is touched."
-        return (ParkTask(reason, None, job), Alert(text, f"{look.task.id}:{look.task.visit}:own"))
+        return (ParkTask(reason, None, job, _stands(look)), Alert(text, f"{look.task.id}:{look.task.visit}:own"))
     rule = stage.on_fail if stage is not None else OnFail()
     back_to = look.world.pipeline.back_to(rule.back_to, look.world.project, look.task.options)
     if rule.then is Then.BACK and back_to and look.task.returns < rule.times:
@@ -101,4 +101,9 @@ def unpaid(look: Look, over: str) -> tuple[Action, ...]:
 
 def _parked(look: Look, reason: str, shows: Key, how: str, job: int | None = None) -> tuple[Action, ...]:
     text = f"{look.task.key} is parked: {reason}{stop(reason)} {how}"
-    return (ParkTask(reason, shows, job), Tell(text, f"{look.task.id}:{look.task.visit}:parked"))
+    return (ParkTask(reason, shows, job, _stands(look)), Tell(text, f"{look.task.id}:{look.task.visit}:parked"))
+
+
+def _stands(look: Look) -> bool:
+    """Whether the issue stands where a move would resume its task: that was said of something else."""
+    return look.world.board.resumes(look.issue.state)

@@ -71,8 +71,8 @@ def _step(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
             return Event.SUCCEEDED, {"sha": sha, "mark": max(task.mark, mark), "reason": ""}
         case TryAgain(not_before=not_before, reason=reason):
             return Event.TRIED_AGAIN, {"not_before": not_before, "reason": reason[:MAX_REASON]}
-        case PassOn(stage=stage):
-            return Event.PASSED, _entered(task, stage)
+        case PassOn(stage=stage, judged=judged):
+            return Event.PASSED, {**_entered(task, stage), "judged": task.sha if judged else task.judged}
         case Finish(reason=reason):
             return Event.FINISHED, {"reason": reason[:MAX_REASON], "used": Input.START}
         case SendBack(stage=stage, reason=reason):
@@ -83,8 +83,8 @@ def _step(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
 
 def _held(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
     match action:
-        case ParkTask(reason=reason, shows=shows):
-            return Event.PARKED, {"reason": reason[:MAX_REASON], "parked_as": shows}
+        case ParkTask(reason=reason, shows=shows, stands=stands):
+            return Event.PARKED, {"reason": reason[:MAX_REASON], "parked_as": shows, **_stood(task, stands)}
         case Release(state=state):
             column = {"used": Input.START, "shown": state} if state else {}
             fresh = {"returns": 0, "parked_as": None, "inputs": task.inputs + 1}
@@ -93,6 +93,11 @@ def _held(task: Task, action: Action) -> tuple[Event, Mapping[str, Any]] | None:
             shown = column or task.shown
             return Event.CANCELLED, {"reason": reason[:MAX_REASON], "used": Input.START, "shown": shown}
     return None
+
+
+def _stood(task: Task, stands: bool) -> dict[str, Any]:
+    """Use up where an issue stands when its task is parked; a verdict that was used stands elsewhere."""
+    return {"used": Input.START, "inputs": task.inputs + 1} if stands and task.used is Input.NONE else {}
 
 
 def _entered(task: Task, stage: str) -> dict[str, Any]:
@@ -110,6 +115,14 @@ def _pushed(task: Task, action: Push, now: float) -> Task:
 def _used(task: Task, action: UseVerdict | Push) -> Task:
     after = replace(task, mark=max(task.mark, action.mark), inputs=task.inputs + 1)
     return replace(after, used=Input.VERDICT, shown=action.column) if action.column else after
+
+
+def by_command(task: Task) -> Task:
+    """Take a verdict that a command gave, where nobody looks at the board: a column that says one, too, is used by it.
+
+    Where the issue stands elsewhere, the next look arms it again; and what the board shows is made sure of.
+    """
+    return replace(task, used=Input.VERDICT, shown="", inputs=task.inputs + 1, version=task.version + 1)
 
 
 def _moved(task: Task, event: Event, since: float, changes: Mapping[str, Any]) -> Task:

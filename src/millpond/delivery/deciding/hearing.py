@@ -1,7 +1,7 @@
 """Which verdicts in comments count for nothing, and what is answered to them. PURE.
 
 Without an answer it would look as if one had been taken that nothing waits for. Each such comment is answered once, and
-no other ones are. A new commit voids what was said before it was seen, unless that names it.
+no other ones are. Of what was said before a new commit was seen only that counts which names it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 
 from millpond.delivery.board.board import COMMANDS, names_one, said_in, spoken
-from millpond.delivery.deciding.actions import Heed, Tell
+from millpond.delivery.deciding.actions import Heed, Tell, UseVerdict
 from millpond.delivery.deciding.ending import SHORT
-from millpond.delivery.model import NO_MARK, Comment, Issue, Mark, Phase, Task
+from millpond.delivery.model import Comment, Issue, Phase, Task
 
 NEAR = 0.7
 """How alike a word and a command are for it to be meant (`difflib.SequenceMatcher.ratio`)."""
@@ -57,12 +57,16 @@ def _nearly(line: str) -> str:
     return next(iter(difflib.get_close_matches(word[:MAX_WORD], list(COMMANDS), n=1, cutoff=NEAR)), "")
 
 
-def void_until(issue: Issue, task: Task, head: str) -> Mark:
-    """Say up to where comments are void by a new commit: all, or those before a verdict that names it."""
-    places = [(one.at, one.id) for one in issue.comments]
-    named = (one for one in issue.comments if not one.ours and (one.at, one.id) > task.mark and _names(one, head))
-    first = min(((one.at, one.id) for one in named), default=None)
-    return max((place for place in places if first is None or place < first), default=NO_MARK)
+def named(issue: Issue, task: Task, head: str) -> UseVerdict | None:
+    """Find the verdict on a commit that was pushed unseen: the last one that names it. None: there is none.
+
+    Whatever else was said before the commit was seen may be about an older one, and counts for nothing.
+    """
+    said = spoken((one for one in issue.comments if _names(one, head)), task.mark)
+    if said is None:
+        return None
+    approved, comment = said
+    return UseVerdict(approved, comment.author or "a comment", issue.mark, "", comment.name)
 
 
 def _names(comment: Comment, head: str) -> bool:

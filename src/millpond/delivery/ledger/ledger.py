@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 
 from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
 from millpond.delivery.deciding.failing import stop
-from millpond.delivery.deciding.folding import verdict
-from millpond.delivery.deciding.gates import Ruling
+from millpond.delivery.deciding.folding import by_command, verdict
+from millpond.delivery.deciding.gates import HUMAN, Ruling, Word
 from millpond.delivery.definition import MAX_USD
 from millpond.delivery.ledger import applying
 from millpond.delivery.ledger.applying import Applied, carry_out, locked_task
@@ -165,7 +165,8 @@ class Ledger:
             told = Tell(
                 f"{text} To go on, run `millpond task release {found.key}`.", f"{found.id}:{found.visit}:parked"
             )
-            return carry_out(connection, now, found, [ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT), told])
+            held = ParkTask(f"{reason} ({by})", Key.NEEDS_INPUT, stands=True)  # nobody looks at the board here
+            return carry_out(connection, now, found, [held, told])
 
         return await self._by_person(Point.PARK, task, by, "park-ordered", change)
 
@@ -194,10 +195,13 @@ class Ledger:
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase is not Phase.GATED:
                 raise Conflict(f"{found.key} is {found.phase}; it waits at no gate")
+            if not _awaits_person(connection, found):
+                text = f"{found.key} waits for no person's verdict at {found.stage} now"
+                raise Conflict(f"{text}: `millpond why {found.key}` says what for")
             said = UseVerdict(approved, by, found.mark)
             told = verdict(found, said, now)
             applying.show(connection, now, found, replace(told, facts={**told.facts, **why}))
-            return _put(connection, replace(found, version=found.version + 1))
+            return _put(connection, by_command(found))
 
         return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change, reason)
 
@@ -264,8 +268,18 @@ def _put(connection: Connection, task: Task) -> Task:
     return task
 
 
+def _awaits_person(connection: Connection, task: Task) -> bool:
+    """Whether a person's verdict was awaited when its gates were last looked at; before that nobody knows, and it may.
+
+    That spares people the belief that they said something. What a verdict does is decided by the gates themselves.
+    """
+    mine = sa.and_(GATES.c.task == task.id, GATES.c.visit == task.visit)
+    told = connection.execute(sa.select(GATES.c.gate, GATES.c.word).where(mine)).all()
+    return not told or any(row.gate.partition(":")[2] == HUMAN and row.word == Word.WAITING for row in told)
+
+
 def _rulings(connection: Connection, task: Task, rulings: Collection[tuple[GateRule, Ruling]], now: float) -> None:
-    """Write down what gates said last, for people to see; nothing is decided by it."""
+    """Write down what gates said last, for people to see; `decide` asks them again."""
     mine = sa.and_(GATES.c.task == task.id, GATES.c.visit == task.visit)
     connection.execute(sa.delete(GATES).where(mine))
     for index, (rule, ruling) in enumerate(rulings):

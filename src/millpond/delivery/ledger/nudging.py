@@ -111,9 +111,12 @@ def nudge(connection: Connection, now: float, project: str, issue: str, urgent: 
 
 
 def hasten(connection: Connection, now: float, project: str, issue: str) -> None:
-    """Have a look that is put off made now, within a transaction; where none is put off nobody wants to know."""
+    """Have a look that is put off made now, within a transaction; where none is put off nobody wants to know.
+
+    It is no more urgent than it was: what stands on the board nobody told of, so that the grace period holds.
+    """
     sooner = sa.case((_C.not_before > now, now), else_=_C.not_before)
-    change = {"dirty": _C.dirty + 1, "urgent": True, "not_before": sooner}
+    change = {"dirty": _C.dirty + 1, "not_before": sooner}
     connection.execute(sa.update(NUDGES).where(_row(project, issue)).values(change))
 
 

@@ -24,7 +24,7 @@ from millpond.delivery.model import (
 
 Row = sa.Row[Any]
 _SAME = ("key", "project", "issue", "repo", "branch", "title", "stage", "visit", "attempts", "returns", "not_before")
-_ALSO = ("since", "sha", "reason", "cancelling", "inputs", "shown", "created_at", "version")
+_ALSO = ("since", "sha", "judged", "reason", "cancelling", "inputs", "shown", "created_at", "version")
 
 
 def task_of(row: Row) -> Task:

@@ -49,6 +49,7 @@ TASKS = sa.Table(
     sa.Column("not_before", sa.Double, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("sha", sa.String, nullable=False),
+    sa.Column("judged", sa.String, nullable=False, server_default=""),
     sa.Column("reason", sa.String, nullable=False),
     sa.Column("parked_as", sa.String),
     sa.Column("cancelling", sa.String, nullable=False),
