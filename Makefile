@@ -27,7 +27,7 @@ test-fast: $(VENV)/.developing
 test-long: $(VENV)/.developing
 	MILLPOND_TEST_STEPS=100000 $(BIN)/pytest -n 2 -q tests/artifacts/test_cache_model.py --timeout=14400 $(ARGS)
 
-# An hour of everything at once; a minute of it is in `make test`. Shows what was done and held.
+# An hour of everything at once; two minutes of it are in `make test`. Shows what was done and held.
 soak: $(VENV)/.developing
 	MILLPOND_TEST_SOAK_S=3600 $(BIN)/pytest -q -s tests/faults/test_soak.py $(ARGS)
 

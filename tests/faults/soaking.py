@@ -90,7 +90,7 @@ class Soak:
     async def _slow(self) -> None:
         """Take a large object in small sips, each client at its own pace; one in three leaves in the middle of it.
 
-        At the slowest an object takes longer than the minute that `make test` has, at the quickest some seconds.
+        At the slowest an object takes most of the two minutes that `make test` has, at the quickest some seconds.
         """
         pace_s = self._dice.uniform(0.1, 2.5)
         name, size = self._dice.choice(list(LARGE.items()))
