@@ -56,21 +56,19 @@ def run(setting: Setting) -> Iterator[Sample]:
     """Measure all three."""
     folder = setting.folder / GROUP
     folder.mkdir()
-    with contextlib.ExitStack() as stack:
-        kinds = {SQLITE: ""}
-        reason = postgres.missing()
-        if reason:
-            machine.say(f"{POSTGRES} is left out: {reason}")
-        elif setting.wants(POSTGRES):
-            kinds[POSTGRES] = stack.enter_context(postgres.running())
-        for turn in range(setting.rounds):
-            if setting.wants(OURS):
-                yield from setting.attempt("polls", partial(_polled, folder / f"polls-{turn}"))
-            for name, url in kinds.items():
-                if setting.wants(name):
-                    place = folder / f"{name}-{turn}"
-                    yield from setting.attempt(f"{name}: claims", partial(_run, _claims, name, url, place))
-                    yield from setting.attempt(f"{name}: nudges", partial(_run, _nudges, name, url, place))
+    reason = postgres.missing()
+    if reason:
+        machine.say(f"{POSTGRES} is left out: {reason}")
+    kinds = [name for name in (SQLITE, POSTGRES) if setting.wants(name) and not (reason and name == POSTGRES)]
+    for turn in range(setting.rounds):
+        if setting.wants(OURS):
+            yield from setting.attempt("polls", partial(_polled, folder / f"polls-{turn}"))
+        for name in kinds:
+            place = folder / f"{name}-{turn}"
+            # A new database for each round: what the one before left there would be looked at, too.
+            with postgres.running() if name == POSTGRES else contextlib.nullcontext("") as url:
+                yield from setting.attempt(f"{name}: claims", partial(_run, _claims, name, url, place))
+                yield from setting.attempt(f"{name}: nudges", partial(_run, _nudges, name, url, place))
 
 
 def _run(measure: Callable[[Any, Path], Awaitable[Sample]], name: str, url: str, folder: Path) -> list[Sample]:
@@ -131,11 +129,11 @@ async def _nudges(db: Any, folder: Path) -> Sample:
     engine = _engine(ledger, LocalBoard(store), forge, {"shop": project})
     waits = []
     for number in range(NUDGES):
-        await store.new(project, Draft(f"Issue {number}"), "bench")
+        card = await store.new(project, Draft(f"Issue {number}"), "bench")
         while await engine.look(10):
             pass
         began = time.perf_counter()
-        await store.move(project, number + 1, "to-analyse")
+        await store.move(project, card.issue.number, "to-analyse")
         jobs: list[Any] = []
         while not jobs:
             await engine.look(1)
