@@ -36,14 +36,15 @@ def open_database(url: str) -> Any:
     return PostgresDatabase.open(url) if url.startswith("postgresql") else Database.open(Path(url), ballast_bytes=0)
 
 
+def empty(connection: sa.Connection) -> None:
+    """Forget all rows of a ledger."""
+    for table in METADATA.tables.values():
+        connection.execute(sa.delete(table))
+
+
 @pytest_asyncio.fixture
 async def db(url: str) -> AsyncIterator[Any]:
     db = open_database(url)
-
-    def empty(connection: sa.Connection) -> None:
-        for table in METADATA.tables.values():
-            connection.execute(sa.delete(table))
-
     await db.write(empty)
     yield db
     await db.close()
