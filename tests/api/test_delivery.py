@@ -37,6 +37,7 @@ async def begun(pond: Any) -> None:
 CHANGES = [
     ("/api/v1/board/shop", {"title": "x"}),
     ("/api/v1/board/shop/1/move", {"column": "Done"}),
+    ("/api/v1/board/shop/1/labels", {"add": ["x"]}),
     ("/api/v1/board/shop/1/comments", {"text": "x"}),
     ("/api/v1/tasks/SH-1/cancel", None),
     ("/api/v1/tasks/SH-1/retry", None),
@@ -84,6 +85,10 @@ async def test_the_board_from_a_new_issue_to_a_comment(pond: Any):
     assert [(one["key"], one["column"], one["author"]) for one in listed] == [("SH-1", "To Analyse", "admin")]
     assert (await post(pond, "/api/v1/board/shop/1/move", {"column": "done"})).json()["column"] == "Done"
     assert (await pond.get("/api/v1/board/shop?column=To%20Analyse")).json() == []
+    await post(pond, "/api/v1/board/shop/1/labels", {"add": ["hotfix", "after:SH-9"]})
+    labelled = await post(pond, "/api/v1/board/shop/1/labels", {"add": ["big"], "remove": ["HOTFIX"]})
+    assert labelled.json()["labels"] == ["after:SH-9", "big"]
+    assert (await post(pond, "/api/v1/board/shop/1/labels", {})).status == 400
     assert (await post(pond, "/api/v1/board/shop/1/comments", {"text": "hm"})).status == 200
     shown = (await pond.get("/api/v1/board/shop/1")).json()
     assert [(one["author"], one["text"]) for one in shown["comments"]] == [("admin", "hm")]

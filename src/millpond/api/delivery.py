@@ -52,6 +52,13 @@ class Said(BaseModel):
     text: str = Field(min_length=1, max_length=20_000)
 
 
+class Labels(BaseModel):
+    """Labels that an issue gets, and that it loses."""
+
+    add: list[str] = Field(default=[], max_length=50)
+    remove: list[str] = Field(default=[], max_length=50)
+
+
 class Release(BaseModel):
     """How a parked task goes on."""
 
@@ -193,6 +200,11 @@ def _people(api: FastAPI, app: App, changes: Any) -> None:
     async def move(project: str, number: Number, where: Where, by: By) -> Any:
         """Move an issue to a column, by its id or name."""
         return await run(app, "board_move", key=_key(app, project, number), column=where.column, by=by)
+
+    @api.post("/api/v1/board/{project}/{number}/labels", dependencies=[changes])
+    async def label(project: str, number: Number, labels: Labels, by: By) -> Any:
+        """Add labels to an issue, and take some away; a task that has begun keeps what they set."""
+        return await run(app, "board_label", key=_key(app, project, number), by=by, **labels.model_dump())
 
     @api.post("/api/v1/board/{project}/{number}/comments", dependencies=[changes])
     async def comment(project: str, number: Number, said: Said, by: By) -> Any:
