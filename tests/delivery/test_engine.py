@@ -420,6 +420,20 @@ async def test_a_task_goes_on_once_what_it_waits_for_is_done(driven: Driven, pre
     assert [task.phase for task in await driven.tasks()] == [Phase.DONE] * 2
 
 
+async def test_the_end_of_a_task_wakes_those_that_wait_for_it(driven: Driven):
+    issue(driven, "i1", labels=frozenset({"after:sh-2"}))
+    issue(driven, "i2")
+    for name in ("i1", "i2"):
+        await driven.ledger.nudges.add("shop", name, urgent=True)
+    await settle(driven)
+    assert await driven.ledger.nudges.of("shop", "i1") is None  # nobody would look at it before the next poll
+    (other,) = [task for task in await driven.tasks() if task.issue == "i2"]
+    await driven.ledger.cancel(other.id, "ada")
+    await settle(driven)
+    (waiting,) = [task for task in await driven.tasks() if task.issue == "i1"]
+    assert (waiting.phase, waiting.reason) == (Phase.PARKED, "it waits for SH-2, which was cancelled")
+
+
 async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_its_branch_is_there(driven: Driven):
     driven.outside.forge.empty = True
     issue(driven)

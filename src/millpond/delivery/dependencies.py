@@ -22,9 +22,19 @@ class Dependencies:
 
     async def of(self, task: Task) -> tuple[Dependency, ...]:
         """Look up the tasks that one waits for; none once its first job began."""
-        if task.visit > 1 or task.attempts or task.phase is not Phase.READY:
+        if not _may_wait(task):
             return ()
         return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
+
+    async def wake(self, ended: Task) -> None:
+        """Have the tasks that wait for one that has ended looked at now.
+
+        Only sooner: what is lost here, between two transactions, the next poll finds, which looks at every open task.
+        """
+        for project in self._projects.values():
+            for task in await self._ledger.open_tasks(project.name):
+                if _may_wait(task) and ended.key in map(self._written, task.options.after):
+                    await self._ledger.nudges.add(task.project, task.issue)
 
     def _written(self, key: str) -> str:
         """Write a task's key, in which case does not count, as its project does."""
@@ -58,3 +68,8 @@ class Dependencies:
                 found = await self._ledger.by_key(key)
                 ahead += found.options.after if found is not None and found.open else ()
         return False
+
+
+def _may_wait(task: Task) -> bool:
+    """Whether a task has not begun its first job, so that it still waits for others."""
+    return task.visit <= 1 and not task.attempts and task.phase is Phase.READY

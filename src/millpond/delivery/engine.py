@@ -102,7 +102,7 @@ class Engine:
     ) -> None:
         self._ledger, self._around, self._monotonic = ledger, around, monotonic
         self._options = options or EngineOptions()
-        self._after = Dependencies(ledger, around.projects, around.missing).of
+        self._dependencies = Dependencies(ledger, around.projects, around.missing)
         self._troubles = Troubles()
         self._bases = Bases(around.forge, ledger.nudges, around.place, monotonic)
         self._polls = Polls(ledger, around, self._bases, monotonic, self._options.sweep_s)
@@ -226,6 +226,8 @@ class Engine:
             about = issue or Issue(nudge.issue, project.name, 0, "", "", 0.0)
             result = await self._ledger.apply(project, about, known.task, actions, rulings)
             applied = result.task if result.done else None
+            if applied is not None and not applied.open and known.task is not None and known.task.open:
+                await self._dependencies.wake(applied)
             if isinstance(actions[0], Wait) and result.done:
                 return actions[0]
         log.warning("an issue needs many steps; it is looked at again", project=project.name, issue=nudge.issue)
@@ -260,7 +262,7 @@ class Engine:
             grace_s=self._options.grace_s,
             seen_at=nudge.seen_at,
             spend=known.spend,
-            after=await self._after(task) if self._options.dependencies and task is not None else (),
+            after=await self._dependencies.of(task) if self._options.dependencies and task is not None else (),
             lacks_base=await self._lacks_base(project, issue, task, pipeline, anew=nudge.urgent or peek),
             past=await self._past(project, task, pipeline),
             head=next((one.sha for one in observed if one.kind == "head"), ""),
