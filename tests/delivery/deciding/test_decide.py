@@ -528,7 +528,10 @@ def test_of_a_deployment_of_itself_it_alerts_only_and_touches_nothing():
 
 def test_a_commit_of_somebody_else_voids_what_was_judged():
     world = replace(WORLD, head="b" * 40)
-    assert run(TESTING, evidence=TESTED, world=world) == (Push("b" * 40, "review"),)
+    push, told = run(TESTING, evidence=TESTED, world=world)
+    assert push == Push("b" * 40, "review")
+    text = f"SH-1: somebody pushed {'b' * 12} to {TESTING.branch}; review is done again for it."
+    assert told == Tell(text, f"{TESTING.id}:{TESTING.visit}:{'b' * 40}:push")
     after = folded(TESTING, (Push("b" * 40, "review"),), NOW)
     assert (after.phase, after.stage, after.sha, after.visit) == (Phase.READY, "review", "b" * 40, 2)
     assert run(replace(TASK, phase=Phase.GATED), world=world) == (Push("b" * 40),)  # before the review: only noted
@@ -553,7 +556,7 @@ def test_past_a_gate_no_commit_is_taken_in_that_did_not_pass_it(sha: str):
         replace(TASK, stage="merge", sha=sha),
         replace(TASK, stage="merge", sha=sha, attempts=1),
     ):
-        assert run(task, world=world) == (Push("b" * 40, "development"),)
+        assert run(task, world=world)[0] == Push("b" * 40, "development")
 
 
 def test_where_nothing_was_judged_a_commit_is_only_noted():
@@ -566,7 +569,7 @@ def test_where_nothing_was_judged_a_commit_is_only_noted():
 
 def test_a_gate_that_takes_the_word_of_a_job_has_that_job_run_again():
     world = replace(WORLD, pipeline=Pipeline(PLAINLY.stages[1:]), head="b" * 40)
-    assert run(replace(TESTING, shown=""), world=world) == (Push("b" * 40, "testing"),)
+    assert run(replace(TESTING, shown=""), world=world)[0] == Push("b" * 40, "testing")
 
 
 def test_what_is_pushed_once_it_is_merged_changes_nothing():
@@ -919,7 +922,7 @@ def test_behind_an_unseen_push_only_verdicts_that_name_the_commit_count(
 def test_a_verdict_is_answered_where_a_commit_leads_back():
     comments = (Comment("4", NOW, f"/approve {NEXT[:7]}", "ada"),)
     at, world = issue(Key.CODE_REVIEW, comments=comments), replace(WORLD, head=NEXT)
-    (push,) = run(TESTING, at, evidence=TESTED, world=world)
+    push, _ = run(TESTING, at, evidence=TESTED, world=world)
     assert push == Push(NEXT, "review")
     heed, told = run(folded(TESTING, (push,), NOW), at, world=world)
     assert heed == Heed(True, "ada", (NOW, "4"))

@@ -232,7 +232,11 @@ def _pushed(look: Look) -> tuple[Action, ...]:
         return (noted, named(look.issue, task, head) or _asks(look, look.stage, head))
     if task.returns >= MAX_RETURNS:
         return failing.park(look, f"commits of others led back {task.returns} times", Key.NEEDS_INPUT)
-    return (Push(head, again, column=column),)  # what is said in comments is answered by the next step
+    told = Tell(
+        f"{task.key}: somebody pushed {head[:SHORT]} to {task.branch}; {again} is done again for it.",
+        f"{task.id}:{task.visit}:{head}:push",
+    )
+    return (Push(head, again, column=column), told)  # what is said in comments is answered by the next step
 
 
 def _is_merged(look: Look) -> bool:
