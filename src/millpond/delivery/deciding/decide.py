@@ -325,7 +325,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return failing.unpaid(look, over)
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)
-    if usd is not None and usd <= 0:
+    if usd == 0:
         return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active")
     settings = {**stage.settings, **task.options.settings}
     limits = (usd, budget.run_turns, task.options.priority, budget)
