@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -390,6 +391,17 @@ def test_a_signed_body_that_is_no_object_is_a_bad_request(body: bytes):
 )
 def test_comments_are_read_as_text(markup: str, text: str):
     assert plain(markup) == text
+
+
+async def test_no_comment_freezes_its_issue_or_holds_the_event_loop(
+    server: PlaneServer, tracker: Plane, columns: dict[str, str]
+):
+    (issue,) = fill(server, columns, 1)
+    for text in ("see <![ here", "<a " * 70_000, "<!--" * 50_000, "/approve"):
+        server.say(SHOP.tracker_project, issue, text)
+    async with asyncio.timeout(20):
+        (found,) = await tracker.get(SHOP, [issue])
+    assert [one.text[:8] for one in found.comments] == ["see", "<a <a <a", "<!--<!--", "/approve"]
 
 
 def test_what_is_written_reads_the_same():

@@ -12,6 +12,7 @@ What it takes to read it rightly:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -176,7 +177,10 @@ class Plane:
     async def _comments(self, project: Project, wanted: str) -> tuple[Comment, ...]:
         path = f"{_place(project)}/{{noun}}/{segment(wanted)}/comments/"
         pages = await self._all(path, Use.READ, MAX_COMMENT_PAGES, {"order_by": "-created_at"}, whole=False)
-        read = (comment(one, SOURCE) for one in pages.items.values())
+        read = list[Comment | None]()
+        for one in pages.items.values():
+            read.append(comment(one, SOURCE))
+            await asyncio.sleep(0)  # hundreds of long ones are not read in one go on the event loop
         found = sorted((one for one in read if one is not None), key=lambda one: (one.at, one.id))
         theirs = frozenset(one.author for one in found if one.author and not one.ours)
         names = await self._people.named(_place(project), theirs)
