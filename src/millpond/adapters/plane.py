@@ -165,7 +165,7 @@ class Plane:
 
     async def _one(self, project: Project, wanted: str) -> Issue | None:
         answer = await self._item("GET", project, wanted, Use.READ)
-        if answer.status == NOT_FOUND and isinstance(answer.body, dict):  # Plane itself says so, and no proxy
+        if answer.status == NOT_FOUND:
             return None
         _fine(answer, "reading an issue")
         comments = await self._comments(project, wanted)
@@ -241,14 +241,18 @@ class Plane:
         self, method: str, path: str, use: Use, *, query: Mapping[str, str] | None = None, body: Json = None
     ) -> Answer:
         """Ask under the name that this server has for work items; which one it is, the first answers tell."""
-        answer = await self._api.ask(method, path.replace("{noun}", self._noun or NEW), use=use, query=query, body=body)
-        if "{noun}" not in path or self._noun:
+        open_ = "{noun}" in path and not self._noun
+        place = path.replace("{noun}", self._noun or NEW)
+        answer = await self._api.ask(method, place, use=use, query=query, body=body, may_lack=open_)
+        if not open_:
             return answer
         if answer.status != NOT_FOUND:
             self._noun = NEW
             return answer
         older = await self._api.ask(method, path.replace("{noun}", OLD), use=use, query=query, body=body)
-        if older.status != NOT_FOUND:
+        if answer.foreign:  # maybe a proxy's word, from which nothing is learnt for later
+            _fine(older, "reading it under its older name")
+        elif older.status != NOT_FOUND:
             self._noun = OLD
         return older
 
