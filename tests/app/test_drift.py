@@ -1,4 +1,4 @@
-"""`millpond drift`: issues that no listing has, columns that can't be read."""
+"""`millpond drift`: issues that no listing has, columns that can't be read, commits that are lost."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import Any
 import pytest
 from tests.delivering import COLUMNS, FAKED, PROJECT, Outer, until
 
-from millpond.delivery.model import State
+from millpond.delivery.model import Done, Phase, State
 from millpond.delivery.ports import TrackerFailed
 from millpond.testing.tracker import FakeTracker
 
 CONFIG = FAKED + "[delivery]\nworker = false\nreconcile = false\n"
+MERGING = """
+[[projects.shop.pipeline.stages]]
+name = "build"
+step = "command"
+settings = { argv = ["make"] }
+[[projects.shop.pipeline.stages]]
+name = "merge"
+step = "merge"
+"""
+SHA = "a" * 40
 
 
 @pytest.fixture
@@ -83,3 +93,31 @@ async def test_where_columns_can_t_be_read_nothing_is_compared(
     found = await drift(app)
     assert (found["ok"], found["drift"]) == (False, [])
     assert found["failed"] == {"shop": "the columns can't be read"}
+
+
+async def test_a_task_is_done_and_its_commit_is_not_on_the_branch(open_pond: Any, outer: Outer):
+    """As after a push by force, or a restore of the forge from a backup."""
+    app = (await open_pond(CONFIG + MERGING, counterparts=outer)).app
+    await begun(app, outer)
+    of, merged = app.delivering, outer.forge.merged.setdefault("team/shop:main", [])
+
+    async def task() -> Any:
+        (found,) = await of.showing.tasks(project="shop", limit=2)
+        return found
+
+    outer.forge.heads[f"team/shop:{(await task()).branch}"] = SHA
+    for outcome in (Done(SHA), Done()):
+        (job,) = await until(lambda: of.ledger.jobs.claim("w", 60, most=4))
+        merged[:] = [SHA] if job.stage == "merge" else []
+        await of.ledger.jobs.finish(job, outcome)
+
+    async def over() -> bool:
+        return (await task()).phase is Phase.DONE and not await of.ledger.outbox.pending()
+
+    await until(over)
+    assert (await drift(app))["drift"] == []
+    merged.clear()
+    found = await drift(app)
+    (row,) = found["drift"]
+    assert (found["ok"], row["key"], row["between"]) == (False, "SH-1", "forge")
+    assert row["told"] == f"it is done, but its commit {SHA[:12]} is not on main"
