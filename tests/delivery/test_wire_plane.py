@@ -260,6 +260,25 @@ async def test_writes_whose_answers_are_lost_are_made_once(w: Wired):
     assert len(keys) == len(set(keys))
 
 
+async def test_while_only_a_proxy_answers_no_issue_is_gone_and_no_write_is_dropped(w: Wired):
+    """It says 404 to all that is asked, until the server behind it is there again."""
+    issue = w.issue()
+    for words in ("POST ", "PATCH ", f"GET /api/v1/workspaces/test-ws/projects/{SHOP.tracker_project}/"):
+        w.plane.fail(Fails.LOST_PAGE, 1000, words=words)
+        for _ in range(2):
+            await w.round()
+        w.plane.faults.clear()
+        await w.round()
+        (task,) = await w.tasks()
+        assert task.phase is Phase.GATED
+    await w.round()
+    assert w.column(issue) == "Needs Input"
+    assert await w.ledger.outbox.pending() == []
+    keys = [one["external_id"] for one in w.plane.projects[SHOP.tracker_project]["comments"]]
+    assert len(keys) == len(set(keys))
+    assert any(key.endswith(":gate") for key in keys), keys
+
+
 async def test_a_person_takes_an_issue_back_by_any_column_of_that_group(w: Wired):
     issue = w.issue()
     await w.round()
