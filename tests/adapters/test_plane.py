@@ -272,6 +272,13 @@ async def test_a_state_may_be_an_id_or_an_object(server: PlaneServer, tracker: P
     assert found.state == columns["Done"]
 
 
+async def test_the_description_is_read_as_text(server: PlaneServer, tracker: Plane, columns: dict[str, str]):
+    (issue,) = fill(server, columns, 1)
+    server.projects[SHOP.tracker_project]["items"][0]["description_html"] = "<p>1 &lt; 2</p><p>please</p>"
+    (found,) = await tracker.get(SHOP, [issue])
+    assert found.description == "1 < 2\n\nplease"
+
+
 async def test_labels_are_read_by_name_and_asked_for_once(server: PlaneServer, tracker: Plane, columns: dict[str, str]):
     label = server.label(SHOP.tracker_project, "hotfix")
     issue = server.add(SHOP.tracker_project, "x", columns["Approved"], labels=[label])["id"]

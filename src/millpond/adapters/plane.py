@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from millpond.adapters import planehooks
 from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_thread, segment
-from millpond.adapters.planeitems import comment, identifier, issue, label_ids, marked_up, state
+from millpond.adapters.planeitems import comment, described, identifier, issue, label_ids, marked_up, state
 from millpond.adapters.planepeople import People
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
@@ -169,7 +169,8 @@ class Plane:
             return None
         _fine(answer, "reading an issue")
         comments = await self._comments(project, wanted)
-        found = issue(answer.body, project.name, await self._names(project, label_ids(answer.body)), comments)
+        names = await self._names(project, label_ids(answer.body))
+        found = described(issue(answer.body, project.name, names, comments), answer.body)
         if found is None:
             raise TrackerFailed(f"Plane's issue {wanted} can't be read")
         return found

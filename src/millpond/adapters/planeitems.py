@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from millpond.adapters.htmltext import text_of
@@ -39,6 +40,13 @@ def state(value: Json) -> State | None:
     name, group = value.get("name"), value.get("group")
     found = identifier(value)
     return State(found, name[:MAX_TITLE], str(group or "")) if found and isinstance(name, str) else None
+
+
+def described(found: Issue | None, value: Json) -> Issue | None:
+    """Add what people wrote of an issue, which lists do not need: reading HTML takes its time."""
+    if found is None or not isinstance(value, dict):
+        return found
+    return replace(found, description=plain(str(value.get("description_html") or "")))
 
 
 def issue(value: Json, project: str, labels: Mapping[str, str], comments: tuple[Comment, ...] = ()) -> Issue | None:
