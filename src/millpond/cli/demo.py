@@ -172,7 +172,7 @@ class Story:
 
     def _say(self, text: str) -> None:
         self._chapter += 1
-        out.print(f"\n[bold]{self._chapter}.[/bold] ", end="")
+        out.print(f"\n{self._chapter}. ", end="", style="bold")
         out.print(text, markup=False)
 
     def _print(self, text: str) -> None:
