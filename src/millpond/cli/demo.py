@@ -173,21 +173,21 @@ class Story:
     def _say(self, text: str) -> None:
         self._chapter += 1
         out.print(f"\n{self._chapter}. ", end="", style="bold")
-        out.print(text, markup=False)
+        out.print(text)
 
     def _print(self, text: str) -> None:
         for line in text.splitlines():
-            out.print(f"   | {line}", markup=False)
+            out.print(f"   | {line}")
 
     def _run(self, *words: str) -> None:
         """Run a command as a user would, and show it."""
-        out.print(f"   $ millpond {' '.join(words)}", markup=False)
+        out.print(f"   $ millpond {' '.join(words)}")
         where = ["--config", str(self._daemon.config), "--data", str(self._daemon.data)]
         self._print(done([sys.executable, "-m", "millpond", *words, *where]))
 
     def _show_log(self, stage: str) -> None:
         jobs = [job for job in self._ask("task_show", task=KEY)["jobs"] if job["stage"] == stage]
-        out.print(f"   $ millpond task log {KEY} --job {jobs[-1]['id']}", markup=False)
+        out.print(f"   $ millpond task log {KEY} --job {jobs[-1]['id']}")
         self._print(self._ask("task_log", task=KEY, job=jobs[-1]["id"])["text"])
 
     def _log_of(self) -> str:
@@ -201,12 +201,12 @@ class Story:
         if self._index is not None:
             self._index.cut()
         if self._keep:
-            out.print(f"\nKept: {self._folder} (its millpond.toml, data and daemon.log)", markup=False)
+            out.print(f"\nKept: {self._folder} (its millpond.toml, data and daemon.log)")
             return
         if self._docker is not None:
             self._docker.remove()
         shutil.rmtree(self._folder, ignore_errors=True)
-        out.print("Daemon, index and folder are gone again; --keep would have left them to look at.", markup=False)
+        out.print("Daemon, index and folder are gone again; --keep would have left them to look at.")
 
 
 _CONFIG = """\

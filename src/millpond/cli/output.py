@@ -84,14 +84,14 @@ def moment_from_now(at: float) -> str:
 def cut_off(shown: int, limit: int) -> None:
     """Say on standard error that a list may go on behind what is shown."""
     if shown >= limit:
-        err.print(f"the newest {limit} are shown: --limit shows more", markup=False)
+        err.print(f"the newest {limit} are shown: --limit shows more")
 
 
 def fields(values: Mapping[str, object]) -> None:
     """Print names and values, one a line."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        out.print(f"{name:<{width}}  {value}", markup=False)
+        out.print(f"{name:<{width}}  {value}")
 
 
 @contextlib.contextmanager
@@ -108,17 +108,17 @@ def failing(*, json_too: bool = False, listed: bool = False) -> Iterator[None]:
         elif json_too:
             say_json({"ok": False, "error": str(error), "mistakes": [asdict(one) for one in error.mistakes]})
         for problem in error.problems:
-            err.print(problem, markup=False)
+            err.print(problem)
         raise typer.Exit(USAGE) from None
     except MillpondError as error:
         if json_too:
             say_json({"ok": False, "error": str(error)})
-        err.print(f"millpond: {error}", markup=False)
+        err.print(f"millpond: {error}")
         raise typer.Exit(NO) from None
     except OSError as error:
         if json_too:
             say_json({"ok": False, "error": str(error)})
-        err.print(f"millpond: {error}", markup=False)
+        err.print(f"millpond: {error}")
         raise typer.Exit(NO) from None
 
 
@@ -166,7 +166,7 @@ class Bars(Bar):
             line = f"{text}: done" if ended and ": " in text else text
             if self._said.get(name) != line:
                 self._said[name] = line
-                err.print(line, markup=False)
+                err.print(line)
             return
         if self._progress is None:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))

@@ -60,11 +60,11 @@ def show(
     fields({key: value for key, value in times.items() if value != "-"})
     for title, rows in (("images", found["images"]), ("set", found["sets"])):
         for key, value in rows.items():
-            out.print(f"{title}: {key}  {value}", markup=False)
+            out.print(f"{title}: {key}  {value}")
     for host in found["hosts"]:
-        out.print(f"host: {host}  {found['progress'].get(host, 'untouched')}", markup=False)
+        out.print(f"host: {host}  {found['progress'].get(host, 'untouched')}")
     for line in found["details"]:
-        out.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
 
 
 def _time(at: float | None) -> str:
