@@ -26,7 +26,7 @@ BLOCKS = {
 SWITCHES = {
     "reconcile": "reconcile", "reaper": "reaper", "resilience": "resilience", "post_deploy": "post_deploy",
     "merge_verify": "merge_verify", "task_deps": "task_deps", "auto_labels": "auto_labels", "worker": "worker",
-    "outbox": "outbox", "looks": "looks", "upkeep": "upkeep",
+    "outbox": "outbox", "looks": "looks", "upkeep": "upkeep", "metrics": "metrics",
 }  # fmt: skip
 
 
@@ -134,6 +134,24 @@ async def test_upkeep_prunes(open_pond: Any, outer: Outer, monkeypatch: Any, on:
         await asyncio.wait_for(pruned.wait(), 30)
     await asyncio.sleep(0.2)
     assert pruned.is_set() == on
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_waits_is_counted_for_the_metrics(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    monkeypatch.setattr(delivering, "MEASURE_S", 0.05)
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["metrics"])), counterparts=outer)).app
+    await app.started()
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app))
+
+    async def counted() -> bool:
+        return app.metrics.values().get('millpond_delivery_jobs{state="queued"}') == 1
+
+    if on:
+        await until(counted)
+    await asyncio.sleep(0.2)
+    assert await counted() == on
 
 
 @pytest.mark.parametrize("on", [True, False])
