@@ -736,3 +736,26 @@ async def test_a_board_that_could_not_be_read_is_told_the_end_all_the_same(drive
     await driven.age(400)
     await settle(driven)
     assert column(driven) == "done"
+
+
+async def test_no_job_is_started_until_the_circuit_breaker_says_so(driven: Driven):
+    at = await driven.ledger.now() + 600
+    told = [(at, "no job is started for 600 s: no room")]
+
+    async def paused() -> tuple[float, str]:
+        return told[-1]
+
+    driven.engine._around = replace(driven.engine._around, paused=paused)
+    issue(driven)
+    for _ in range(3):  # whoever is told to look looks, and leaves it
+        await driven.ledger.nudges.add("shop", "i1", urgent=True)
+        await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, await driven.ledger.jobs.of(task.id)) == (Phase.READY, [])
+    assert "no job is started for 600 s: no room" in reason(await driven.engine.why(SHOP, "i1"))
+    (waiting,) = await driven.ledger.nudges.all()
+    assert waiting.not_before == pytest.approx(at), "then somebody looks again, though nobody says so"
+    told.append((0.0, ""))
+    await driven.age(600)
+    await settle(driven)
+    assert [job.stage for job in await driven.ledger.jobs.of(task.id)] == ["analysis"]
