@@ -7,7 +7,7 @@ import io
 import pytest
 
 from millpond.cli import output
-from millpond.cli.output import Bar, Bars, Plain, harmless
+from millpond.cli.output import Bar, Bars, Plain, fields, harmless
 
 
 @pytest.fixture
@@ -60,6 +60,11 @@ def test_no_terminal_obeys_what_others_wrote():
     assert {one for one in plain if not (" " <= one <= "~" or one >= "\xa0")} == {"\n", "\t"}
     assert harmless("a\x1b[31m\x7f\x9b\r\nb\rc") == "a\\u001b[31m\\u007f\\u009b\nb\\u000dc"
     assert harmless("ж 鴨 [x] :bug:") == "ж 鴨 [x] :bug:"
+
+
+def test_a_value_of_several_lines_looks_like_no_other_name(capsys: pytest.CaptureFixture[str]):
+    fields({"title": "a\nphase  done", "phase": "parked"})
+    assert capsys.readouterr().out == "title  a\n       phase  done\nphase  parked\n"
 
 
 @pytest.mark.parametrize("kind", [Bar, Bars])

@@ -88,10 +88,11 @@ def cut_off(shown: int, limit: int) -> None:
 
 
 def fields(values: Mapping[str, object]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one a line; what goes on below stands under its value, and looks like no other name."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        out.print(f"{name:<{width}}  {value}")
+        text = str(value).replace("\n", "\n" + " " * (width + 2))
+        out.print(f"{name:<{width}}  {text}")
 
 
 @contextlib.contextmanager
