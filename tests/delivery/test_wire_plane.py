@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.delivery.wired import PLAIN, SHOP, TOYS, Wired, wired
+from tests.delivery.wired import FINE, PLAIN, SHOP, TOYS, Wired, wired
 
-from millpond.delivery.model import Phase
+from millpond.delivery.model import Key, Phase
 from millpond.testing.planeserver import USER, Fails
 
 
@@ -228,12 +228,21 @@ async def test_what_changes_without_a_new_time_stamp_is_found_by_the_slow_sweep(
     assert len(await w.tasks()) == 1
 
 
-async def test_the_system_s_own_waiting_states_are_not_looked_for(w: Wired):
-    for column in ("Analysis", "Code Review", "Needs Input", "Blocked", "Done"):
-        w.issue(column)
-    await w.round()
-    assert await w.tasks() == []
-    assert await w.ledger.nudges.all() == []
+WAITING = ("Analysis", "Code Review", "Needs Input", "Blocked")
+
+
+@pytest.mark.parametrize("named", WAITING)
+async def test_the_system_s_own_waiting_states_are_not_looked_for(db: Any, named: str):
+    """Not even where a default, for a column that the board lacks, is the id of one of them."""
+    defaults = {Key.MONITORING: "a-column-of-nobody"}
+    columns = [one for one in FINE if one[0] not in {"To Analyse", "In Progress"}]
+    async with wired(db, columns, defaults=defaults) as w:
+        defaults[Key.TO_ANALYSE] = w.columns["shop"][named]
+        for column in (*WAITING, "Done"):
+            w.issue(column)
+        await w.round()
+        assert await w.tasks() == []
+        assert await w.ledger.nudges.all() == []
 
 
 async def test_our_own_writes_wake_nothing_up(w: Wired):
