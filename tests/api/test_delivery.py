@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.delivering import LOCAL, pushed
 
-from millpond.delivery.model import Done, Phase, Retry
+from millpond.delivery.model import Done, Phase, Retry, Spent
 from millpond.delivery.runs.wrapper import LOG
 
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
@@ -160,6 +160,35 @@ async def test_a_task_is_listed_shown_and_taken_back(pond: Any):
     assert (await post(pond, "/api/v1/tasks/SH-1/release", {"task_usd": -1})).status == 422
     assert (await post(pond, "/api/v1/tasks/SH-1/verdict", {"approved": True})).status == 409
     assert (await pond.get("/api/v1/tasks/SH-9")).status == 404
+
+
+async def test_what_a_job_may_cost_and_what_it_did(pond: Any):
+    await begun(pond)
+    ledger = pond.app.delivering.ledger
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    (told,) = (await pond.get("/api/v1/tasks/SH-1")).json()["jobs"]
+    assert (told["allowed_usd"], told["spent_usd"]) == (5.0, 0.0)
+    await ledger.jobs.finish(job, Retry(3600.0, "the network was away", Spent(0.75, 3)))
+    shown = (await pond.get("/api/v1/tasks/SH-1")).json()
+    assert (shown["jobs"][0]["spent_usd"], shown["spent_usd"]) == (0.75, 0.75)
+
+
+async def test_nothing_is_advised_where_a_push_makes_void_what_one_would_say(open_pond: Any):
+    stage = '[[pipeline.stages]]\nname = "build"\nstep = "command"\nsettings = { argv = ["true"] }\n'
+    pond = await open_pond(LOCAL + OFF + stage + 'gates = ["human-verdict"]\n')
+    await begun(pond)
+    ledger, engine = pond.app.delivering.ledger, pond.app.delivering.engine
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await ledger.jobs.finish(job, Done(""))
+    while await engine.look(10):
+        pass
+    told = (await pond.get("/api/v1/tasks/SH-1")).json()
+    assert "millpond task approve SH-1" in told["next"]
+    (task,), bare = await ledger.open_tasks("shop"), pond.app.data / "git/shop.git"
+    argv = ["git", "--git-dir", bare, "update-ref", f"refs/heads/{task.branch}", "refs/heads/main"]
+    subprocess.run(argv, check=True)
+    told = (await pond.get("/api/v1/tasks/SH-1")).json()
+    assert ("somebody pushed" in told["waits"], told["next"]) == (True, "")
 
 
 async def test_a_log_that_grows_is_followed_to_its_end(pond: Any):

@@ -69,6 +69,8 @@ def test_an_issue_is_made_begun_shown_and_taken_back(pond: PondProcess):
     assert "next: `millpond task log SH-1 --follow` shows what it does\n" in why
     assert re.search(r"^since +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \(\d+ s ago\)$", why, re.MULTILINE)
     assert re.search(r"^switched off +worker$", why, re.MULTILINE)
+    log = pond.command("task", "log", "SH-1")
+    assert (log.stdout, log.stderr) == ("", "SH-1 has no log yet: `millpond why SH-1` says what it waits for\n")
     assert pond.command("board", "comment", "SH-1", "looks good").stdout == "SH-1: noted\n"
     board = pond.command("board", "show", "SH-1").stdout
     assert "looks good" in board

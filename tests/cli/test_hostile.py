@@ -17,7 +17,7 @@ TASK = {
     "key": "SH-1", "title": BAD, "stage": BAD, "phase": "gated", "reason": BAD, "branch": BAD, "sha": "1a2b3c4",
     "attempts": 1, "sets": BAD, "waits": BAD, "next": BAD, "since": 0.0, "spent_usd": 0.0,
     "gates": [{"gate": "tests-passed", "word": "failed", "reason": BAD}],
-    "jobs": [{"id": 1, "stage": "build", "attempt": 1, "state": "failed", "reason": BAD}],
+    "jobs": [{"id": 1, "stage": "build", "attempt": 1, "state": "failed", "spent_usd": 0.25, "reason": BAD}],
 }  # fmt: skip
 QUEUE = {
     "counts": {}, "max_concurrency": 2, "reaper": {"enabled": True, "last_error": BAD}, "recent": [TASK],

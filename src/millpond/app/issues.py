@@ -116,6 +116,8 @@ async def why_issue(
     begins = "elsewhere and back" in told(actions)
     back = await app.delivering.showing.sent_back(about[1].id) if about[1] is not None and about[1].open else ""
     verdict = told(actions) + (f"; {back}" if back and back not in told(actions) else "")
+    if about[1] is not None and about[1].open and not isinstance(actions[0], Wait):
+        return Why(verdict, "")  # it is about to move on: what a person says now is about what was before
     return Why(verdict, advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
 
 

@@ -48,12 +48,12 @@ class TaskOperations:
         """Show a task with its jobs, gates and what it waits for. Raises `NotFound`."""
         del progress
         found, of = await self._task(task), self._app.delivering
-        why = await self._why(found)
+        why, costs = await self._why(found), await of.showing.costs(found.id)
         return {
             **task_told(found),
             "spent_usd": await of.showing.spent(found.id),
             "gates": await of.showing.gates(found),
-            "jobs": [job_told(job) for job in await of.ledger.jobs.of(found.id)],
+            "jobs": [job_told(job, costs.get(job.id, 0.0)) for job in await of.ledger.jobs.of(found.id)],
             "sets": labels.sets(found.options),
             "waits": why.verdict,
             "next": why.next,

@@ -46,8 +46,8 @@ def task_told(task: Task) -> dict[str, Any]:
     }
 
 
-def job_told(job: Job) -> dict[str, Any]:
-    """Tell a job."""
+def job_told(job: Job, spent_usd: float = 0.0) -> dict[str, Any]:
+    """Tell a job, and what it cost."""
     return {
         "id": job.id,
         "stage": job.stage,
@@ -61,7 +61,8 @@ def job_told(job: Job) -> dict[str, Any]:
         "ended_at": job.ended_at or None,
         "reason": job.reason,
         "stop": job.stop,
-        "usd": job.usd,
+        "allowed_usd": job.usd,
+        "spent_usd": spent_usd,
     }
 
 

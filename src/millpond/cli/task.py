@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.deploy import who
-from millpond.cli.output import cut_off, fields, moment, moment_from_now, out, say_json, table
+from millpond.cli.output import cut_off, err, fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
@@ -50,8 +50,15 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     for one in found["gates"]:
         out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}")
     if found["jobs"]:
-        rows = [(one["id"], one["stage"], one["attempt"], one["state"], one["reason"]) for one in found["jobs"]]
-        table(("JOB", "STAGE", "TRY", "STATE", "WHY"), rows)
+        rows = [
+            (one["id"], one["stage"], one["attempt"], one["state"], _usd(one["spent_usd"]), one["reason"])
+            for one in found["jobs"]
+        ]
+        table(("JOB", "STAGE", "TRY", "STATE", "USD", "WHY"), rows)
+
+
+def _usd(cost: float) -> str:
+    return f"{cost:.2f}" if cost else "-"
 
 
 @app.command("log", epilog="Example: millpond task log SH-12 --follow")
@@ -67,6 +74,8 @@ def log(
     begun = False
     while True:
         found = perform("task_log", config, data, arguments, waits=follow and begun)
+        if found["job"] is None and not begun:
+            err.print(f"{task} has no log yet: `millpond why {task}` says what it waits for")
         begun = True
         sys.stdout.write(found["text"])
         sys.stdout.flush()

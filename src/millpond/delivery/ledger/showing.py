@@ -165,6 +165,12 @@ class Showing:
         query = sa.select(sa.func.coalesce(sa.func.sum(COSTS.c.usd), 0.0)).where(COSTS.c.task == task)
         return await self._books.read(lambda connection: connection.execute(query).scalar_one())
 
+    async def costs(self, task: int) -> dict[int, float]:
+        """Give what each job of a task cost, by its number; US dollars; one that is not there told no cost."""
+        query = sa.select(COSTS.c.job, sa.func.sum(COSTS.c.usd).label("usd")).where(COSTS.c.task == task)
+        rows = await self._books.read(lambda connection: connection.execute(query.group_by(COSTS.c.job)).all())
+        return {row.job: row.usd for row in rows}
+
     async def spent_today(self) -> dict[str, float]:
         """Give what each project has spent today (UTC); US dollars."""
 
