@@ -22,7 +22,7 @@ import structlog
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent, Stopped
 from millpond.delivery.ports import Step
-from millpond.delivery.runs.runfolder import AT_WORST, job_of, name_of
+from millpond.delivery.runs.runfolder import job_of, name_of
 from millpond.delivery.runs.runs import Runs
 
 log = structlog.get_logger(__name__)
@@ -270,11 +270,10 @@ class Worker:
         """Give what a run may have cost when its step could not say it: what was noted at its start."""
         try:
             run = await self._runs.find(name)
-            usd = run.notes().get(AT_WORST) if run is not None else None
+            return Spent(await asyncio.to_thread(run.at_worst)) if run is not None else Spent()
         except Exception as error:
             log.exception("what a run may have cost could not be read", run=name, error=str(error))
             return Spent()
-        return Spent(float(usd)) if isinstance(usd, int | float) and usd > 0 else Spent()
 
     async def _leave(self, job: Job) -> None:
         """Keep a job for the next process."""
