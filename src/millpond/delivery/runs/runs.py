@@ -150,7 +150,7 @@ class Runs:
         await asyncio.to_thread(_tidy, run)
 
     async def prune(self, before: float, most: int = 100) -> int:
-        """Remove at most so many runs that ended before a time (epoch seconds); gives how many."""
+        """Remove at most so many that ended, or were left unbegun, before a time (epoch seconds); gives how many."""
         return await asyncio.to_thread(self._prune, before, most)
 
     def _folder(self, name: str) -> Path:
@@ -229,8 +229,7 @@ class Runs:
     def _prune(self, before: float, most: int) -> int:
         removed = 0
         for run in self._all():
-            told = run.folder / (STATUS if (run.folder / STATUS).exists() else LOCK)  # one that was killed says nothing
-            if removed < most and _changed(told) < before and not run.alive():
+            if removed < most and _ended_at(run) < before and not run.alive():
                 shutil.rmtree(run.folder, ignore_errors=True)
                 removed += 1
         return removed
@@ -279,11 +278,12 @@ def _write(file: Path, data: bytes) -> None:
         out.write(data)
 
 
-def _changed(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return float("inf")
+def _ended_at(run: Run) -> float:
+    """Give when a run ended, at the earliest: one that was killed says nothing, one that never began has no lock."""
+    for file in (run.folder / STATUS, run.folder / LOCK, run.folder):
+        with contextlib.suppress(FileNotFoundError):
+            return file.stat().st_mtime
+    return float("inf")
 
 
 def _end(run: Run) -> None:
