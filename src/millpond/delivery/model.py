@@ -165,7 +165,9 @@ class Spend:
     task_usd: float = 0.0
     day_usd: float = 0.0
     promised_usd: float = 0.0
-    """What jobs of the project that are active may still spend."""
+    """What jobs of the project that are active may still spend, and those that were just lost may have."""
+    owed_usd: float = 0.0
+    """Of it, what jobs of the task that were just lost may have spent: it is not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,8 +257,6 @@ class Worker:
     async def _count(self, name: str) -> None:
         """Count what a run that was given up may have cost. What came of it is refused: its claim is named as none."""
         spent = await self._at_worst(name)
-        if not spent.usd:
-            return
         try:
             job = await self._ledger.jobs.one(job_of(name))
             if job is not None:

@@ -91,9 +91,11 @@ class JobQueue:
 
         def write(connection: Connection) -> bool:
             now = self._books.now(connection)
-            _cost(connection, job, outcome.spent, now)
             change = {**_ended(outcome), "ended_at": now}
-            if not connection.execute(sa.update(JOBS).where(_held(job)).values(**change)).rowcount:
+            held = bool(connection.execute(sa.update(JOBS).where(_held(job)).values(**change)).rowcount)
+            if not held or outcome.spent != Spent():  # that a lost job cost nothing is told, too: its money is free
+                _cost(connection, job, outcome.spent, now)
+            if not held:
                 return False
             if isinstance(outcome, Done | Failed):
                 keep(connection, job, outcome.evidence, now)
@@ -289,8 +291,6 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
 
 def _cost(connection: Connection, job: Job, spent: Spent, now: float) -> None:
     """Count a claim's cost once."""
-    if not spent.usd and not spent.turns:
-        return
     values = {"job": job.id, "fence": job.fence, "task": job.task, "project": job.project}
     insert_new(
         connection, COSTS, {**values, "at": now, "day": int(now // DAY_S), "usd": spent.usd, "turns": spent.turns}
