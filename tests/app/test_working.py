@@ -93,6 +93,21 @@ async def test_a_job_runs_is_pushed_and_brings_what_the_stage_s_gates_want(wired
     assert not [one.name for one in tokens if one.name.startswith("job:")]
 
 
+async def test_the_job_s_token_is_in_no_log_as_clients_send_it_either(wired: Wired):
+    auth = r"""sed 's/.*"auth": "//; s/".*//' "$HOME/.docker/config.json" """
+    task = await wired.queued(
+        f'cat "$HOME/.netrc"; echo "Authorization: Basic $({auth})"; cat "$HOME/.docker/config.json"; echo x > made'
+    )
+    working = wired.working()
+    await working.worker.tick()
+    await working.worker.settled()
+    (run,) = await wired.ledger.runs.of(task.id)
+    text = Path(run.log).read_text()
+    assert "login job password ********\n" in text
+    assert "Authorization: Basic ********\n" in text
+    assert '{"auth": "********"}' in text
+
+
 async def test_an_outage_of_the_forge_is_not_taken_for_gates_that_want_nothing(wired: Wired):
     task = await wired.queued("true")
     (job,) = await wired.ledger.jobs.of(task.id)
