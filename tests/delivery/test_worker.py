@@ -421,6 +421,28 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     assert (await state_of(ledger, lost.task))[0] is JobState.LOST
 
 
+async def test_what_a_lost_job_cost_whose_run_ended_while_nobody_looked_is_counted_once(
+    ledger: Ledger, tmp_path: Path, age: Aging
+):
+    task = await started(ledger, "i1")
+    runs = Runs(tmp_path / "runs")
+    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
+    await first.tick()
+    await until((tmp_path / "began").exists)
+    await first.close()
+    await age(10_000)
+    (lost,) = await ledger.jobs.reap()
+    run = await runs.find(f"job-{lost.id}")
+    assert run
+    (tmp_path / "go").touch()
+    await until(lambda: not run.alive())
+    assert await worker_of(ledger, tmp_path, Played(forever)).take_up() == []
+    assert (await ledger.spend(task)).task_usd == 3.0
+    assert await ledger.jobs.uncounted("n1") == []
+    assert await worker_of(ledger, tmp_path, Played(forever)).take_up() == []
+    assert (await ledger.spend(task)).task_usd == 3.0
+
+
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 async def test_what_a_run_may_have_cost_counts_when_its_step_cannot_say_it(ledger: Ledger, tmp_path: Path, how: str):
     task = await started(ledger, "i1")

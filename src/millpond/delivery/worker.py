@@ -103,7 +103,8 @@ class Worker:
         ended = await self._runs.others([name_of(job.id) for job in jobs])
         if ended:
             log.warning("runs of jobs that were given up are ended", runs=ended)
-        await self._count_all(ended)
+        lost = [name_of(job.id) for job in await self._ledger.jobs.uncounted(self._name)]
+        await self._count_all(sorted({*ended, *lost}))
         self._taken_up = True
         for job in jobs:
             self._begin(job)

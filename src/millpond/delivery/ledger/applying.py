@@ -134,8 +134,7 @@ def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
 
 def _owed(now: float) -> sa.ColumnElement[bool]:
     """Whether a job was lost a short while ago, and what it cost is not counted yet: its run may still be ended."""
-    counted = sa.exists().where(_COST.job == JOBS.c.id, _COST.fence.in_([JOBS.c.fence, -JOBS.c.fence]))
-    return sa.and_(JOBS.c.state == JobState.LOST, JOBS.c.ended_at > now - OWED_S, ~counted)
+    return sa.and_(JOBS.c.state == JobState.LOST, JOBS.c.ended_at > now - OWED_S, ~queue.counted())
 
 
 def _affordable(

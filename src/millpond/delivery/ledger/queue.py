@@ -145,6 +145,16 @@ class JobQueue:
 
         return await self._books.write(Point.RETAKE, write)
 
+    async def uncounted(self, worker: str) -> list[Job]:
+        """Give the jobs of a worker that were lost within a day, and whose cost nobody has counted."""
+
+        def read(connection: Connection) -> list[Job]:
+            lost = sa.and_(_C.state == JobState.LOST, _C.ended_at > self._books.now(connection) - DAY_S)
+            query = sa.select(JOBS).where(lost, _C.worker == worker, ~counted()).order_by(_C.id)
+            return [job_of(row) for row in connection.execute(query)]
+
+        return await self._books.read(read)
+
     async def of(self, task: int, visit: int | None = None) -> list[Job]:
         """Give a task's jobs, the oldest first; with a `visit` only its own, and whatever is active."""
         query = sa.select(JOBS).where(_C.task == task).order_by(_C.id)
@@ -287,6 +297,11 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
             return {"state": str(JobState.ASKED), "reason": question[:MAX_REASON]}
         case Stopped():
             return {"state": str(JobState.CANCELLED), "reason": "stopped"}
+
+
+def counted() -> sa.ColumnElement[bool]:
+    """Whether the cost of a job's last claim is written down, by whoever did the work or by who ended its run."""
+    return sa.exists().where(COSTS.c.job == _C.id, COSTS.c.fence.in_([_C.fence, -_C.fence]))
 
 
 def _cost(connection: Connection, job: Job, spent: Spent, now: float) -> None:
