@@ -194,6 +194,7 @@ TARGETS: tuple[Target, ...] = (
         "delivery", ONE, "requests of a poll", Measure.WORST, 60, cases=("10 projects, 10,000 issues: nothing new",),
     ),
     Target("nudge to job started (ms)", "delivery", "sqlite", "nudge to claimed job", Measure.MEDIAN, 100),
+    Target("board to job started, a whole daemon (ms)", "delivery", ONE, "board to started job", Measure.MEDIAN, 100),
     Target("jobs claimed on SQLite (each s)", "delivery", "sqlite", "claims", Measure.MEDIAN, 1000, at_least=True),
     Target("growth when it is full (MiB)", "entries", ONE, "memory of 25,000 more", Measure.WORST, 16),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 - A poll of 10 projects with 10,000 issues through Plane's API, by the fake server in another process: our processor
   time and the requests, of a poll that lists everything and of one that finds nothing new.
 - From a nudge to a claimed job: engine, ledger, embedded board and local git in one process, without the daemon's own
-  loops (which wake at once).
+  loops; and from the board's API to a started job in a whole daemon (`starting`).
 - Claims of queued jobs, each of a repo of its own, by eight claimers at once, every one a durable transaction.
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bench import machine
+from bench.loads import starting
 from bench.loads.base import Group, Setting
 from bench.model import Sample
 from bench.servers import plane, postgres
@@ -49,6 +50,8 @@ WHO = {f"GIT_{role}_{what}": "bench" for role in ("AUTHOR", "COMMITTER") for wha
 SQLITE, POSTGRES, OURS = "sqlite", "postgresql", "millpond-1"
 PROJECTS, ISSUES, JOBS_QUEUED, CLAIMERS, NUDGES = 10, 1000, 2000, 8, 30
 CPU, REQUESTS, WAIT, CLAIMS = "processor time of a poll", "requests of a poll", "nudge to claimed job", "claims"
+MOVED = "an issue is moved to To Analyse"
+STARTED = "board to started job"
 SWEEP, NOTHING_NEW = "10 projects, 10,000 issues: all listed", "10 projects, 10,000 issues: nothing new"
 
 
@@ -63,6 +66,7 @@ def run(setting: Setting) -> Iterator[Sample]:
     for turn in range(setting.rounds):
         if setting.wants(OURS):
             yield from setting.attempt("polls", partial(_polled, folder / f"polls-{turn}"))
+            yield from setting.attempt("start", partial(_started, folder / f"start-{turn}"))
         for name in kinds:
             place = folder / f"{name}-{turn}"
             # A new database for each round: what the one before left there would be looked at, too.
@@ -89,6 +93,14 @@ async def _opened(url: str, folder: Path) -> AsyncIterator[Any]:
         yield db
     finally:
         await db.close()
+
+
+def _started(folder: Path) -> list[Sample]:
+    """Measure a whole daemon: the median of its issues."""
+    waits = sorted(starting.waits(folder))
+    median = waits[len(waits) // 2]
+    machine.say(f"a whole daemon: {STARTED} {median:.1f} ms (at most {waits[-1]:.1f})")
+    return [Sample(GROUP, MOVED, OURS, STARTED, "ms", median, more_is_better=False)]
 
 
 def _polled(folder: Path) -> list[Sample]:
@@ -140,7 +152,7 @@ async def _nudges(db: Any, folder: Path) -> Sample:
             jobs = await ledger.jobs.claim("bench", 60, most=1_000_000)
         waits.append((time.perf_counter() - began) * 1000)
         await _end_all(db)
-    return Sample(GROUP, "an issue is moved to To Analyse", "", WAIT, "ms", sorted(waits)[len(waits) // 2], False)
+    return Sample(GROUP, MOVED, "", WAIT, "ms", sorted(waits)[len(waits) // 2], False)
 
 
 async def _end_all(db: Any) -> None:

@@ -53,12 +53,16 @@ async def test_what_is_not_taken_is_logged_without_the_secret_and_the_others_are
 
 
 async def test_a_service_that_hangs_holds_nothing_up():
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    callers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with structlog.testing.capture_logs() as logs:
         await AppriseNotifier([f"json://127.0.0.1:{port}/"], timeout_s=0.5).notify("t", "b")
     assert [one["event"] for one in logs] == ["a notification could not be sent in time"]
     server.close()
+    assert callers
+    for writer in callers:
+        writer.close()
 
 
 async def test_nobody_to_tell_is_no_trouble():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from typing import Any
 
 import pytest
 from tests.delivering import LOCAL, pushed
 
-from millpond.delivery.model import Retry
+from millpond.delivery.model import Done, Phase, Retry
 from millpond.delivery.runs.wrapper import LOG
 
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
@@ -39,6 +40,7 @@ CHANGES = [
     ("/api/v1/board/shop/1/move", {"column": "Done"}),
     ("/api/v1/board/shop/1/labels", {"add": ["x"]}),
     ("/api/v1/board/shop/1/comments", {"text": "x"}),
+    ("/api/v1/projects/shop/statuses/" + "a" * 40, {"context": "ci", "state": "success"}),
     ("/api/v1/tasks/SH-1/cancel", None),
     ("/api/v1/tasks/SH-1/retry", None),
     ("/api/v1/tasks/SH-1/park", {"reason": "x"}),
@@ -97,6 +99,32 @@ async def test_the_board_from_a_new_issue_to_a_comment(pond: Any):
     assert (await pond.get("/api/v1/board/nope")).status == 404
     assert (await pond.get("/api/v1/board/shop/99")).status == 404
     assert (await post(pond, "/api/v1/board/shop", {"title": ""})).status == 422
+
+
+async def test_a_status_that_a_ci_reports_opens_the_gate_at_once(open_pond: Any):
+    stage = '[[pipeline.stages]]\nname = "build"\nstep = "command"\nsettings = { argv = ["true"] }\n'
+    pond = await open_pond(LOCAL + OFF + stage + 'gates = ["commit-status"]\n')
+    await begun(pond)
+    ledger, engine = pond.app.delivering.ledger, pond.app.delivering.engine
+    project = pond.app.delivering.project("shop")
+    (head,) = [one for one in await pond.app.delivering.forge.observe(project, "main", []) if one.kind == "head"]
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await ledger.jobs.finish(job, Done(head.sha))
+    while await engine.look(10):
+        pass
+    place = f"/api/v1/projects/shop/statuses/{head.sha}"
+    (task,) = await ledger.open_tasks("shop")
+    assert task.phase is Phase.GATED
+    bare = pond.app.data / "git/shop.git"
+    subprocess.run(["git", "--git-dir", bare, "update-ref", f"refs/heads/{task.branch}", head.sha], check=True)
+    assert (await post(pond, place, {"context": "ci", "state": "green"})).status == 400
+    assert (await post(pond, place.replace(head.sha, "b" * 40), {"context": "ci", "state": "success"})).status == 400
+    assert (await post(pond, place.replace("shop", "nope"), {"context": "ci", "state": "success"})).status == 404
+    told = await post(pond, place, {"context": "ci", "state": "success", "url": "http://ci.test/1"})
+    assert (told.status, told.json()["state"]) == (201, "success")
+    while await engine.look(10):
+        pass
+    assert await ledger.open_tasks("shop") == []
 
 
 async def test_a_task_is_held_and_let_go(pond: Any):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -158,7 +159,7 @@ def test_offline_what_was_never_fetched_is_refused_and_not_called_absent(mill: M
     ran = apt.download("other")
     assert not ran.ok
     assert "502" in ran.output
-    assert "404" not in ran.output
+    assert not re.search(r"\b404\b", ran.output)
 
 
 def test_a_download_that_broke_off_is_resumed(mill: MakeMill, machine):

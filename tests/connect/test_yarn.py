@@ -116,5 +116,5 @@ def test_what_still_leads_past_the_pond_is_told(home):
 def test_the_settings_are_printed(home):
     plan = connect.plan("yarn", POND, {}, home, repository="npm")
     assert (plan.url, plan.text) == (URL, SERVER + HOSTS)
-    assert plan.command == f"YARN_NPM_REGISTRY_SERVER={URL} YARN_UNSAFE_HTTP_WHITELIST=127.0.0.1 yarn install"
+    assert plan.command == f"YARN_NPM_REGISTRY_SERVER={URL} YARN_UNSAFE_HTTP_WHITELIST=127.0.0.1 yarn add"
     assert connect.plan("yarn1", POND, {}, home, repository="npm").text == CLASSIC

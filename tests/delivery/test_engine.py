@@ -17,6 +17,7 @@ from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State, Stopped
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.errors import Conflict
 from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 
@@ -432,6 +433,30 @@ async def test_the_end_of_a_task_wakes_those_that_wait_for_it(driven: Driven):
     await settle(driven)
     (waiting,) = [task for task in await driven.tasks() if task.issue == "i1"]
     assert (waiting.phase, waiting.reason) == (Phase.PARKED, "it waits for SH-2, which was cancelled")
+
+
+async def test_a_person_may_let_a_task_go_that_waits_for_another(driven: Driven):
+    issue(driven, "i1", labels=frozenset({"after:sh-2"}))
+    issue(driven, "i2", "backlog")
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert task.phase is Phase.READY
+    assert (await driven.ledger.release(task.id, "ada")).options.after == ()
+    await settle(driven)
+    assert (await driven.tasks())[0].phase is Phase.WORKING
+    with pytest.raises(Conflict, match="nothing to release"):
+        await driven.ledger.release(task.id, "ada")
+
+
+async def test_a_label_that_names_no_issue_asks_a_person(driven: Driven):
+    issue(driven, "i1", labels=frozenset({"after:1"}))
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, task.reason) == (
+        Phase.PARKED, "it waits for 1, which is no issue's key; one is written as SH-3",
+    )  # fmt: skip
 
 
 async def test_an_issue_of_an_empty_repository_waits_and_goes_on_by_itself_once_its_branch_is_there(driven: Driven):

@@ -57,7 +57,10 @@ def processor_s(pids):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stop_of_an_idle_pond_is_a_small_part_of_the_work_of_its_start(make_pond, upstream, workers):
-    """In processor time, which a busy machine does not stretch as it does seconds."""
+    """In processor time, which a busy machine does not stretch as it does seconds; for each process that is stopped.
+
+    With nothing frozen (`server.daemon.leave`) it was .44 s for one and .37 s for two workers, of 1.1 s.
+    """
     pond = make_pond(configured(upstream, 30), workers=workers)
     with contextlib.ExitStack() as connections:
         for _ in range(8 * workers):  # idle ones, of every worker
@@ -69,7 +72,7 @@ def test_a_stop_of_an_idle_pond_is_a_small_part_of_the_work_of_its_start(make_po
         assert pond.stop() == 0
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     stopping_s = usage.ru_utime - ended.ru_utime + usage.ru_stime - ended.ru_stime - started_s
-    assert stopping_s < started_s / 16
+    assert stopping_s < len(pids) * started_s / 16, (stopping_s, started_s)
 
 
 @pytest.fixture

@@ -59,6 +59,15 @@ class Labels(BaseModel):
     remove: list[str] = Field(default=[], max_length=50)
 
 
+class Reported(BaseModel):
+    """A commit's status, by the name (`context`) of who reports it."""
+
+    context: str = Field(min_length=1, max_length=255)
+    state: str = Field(max_length=20, description="pending, success, failure, error or warning")
+    description: str = Field(default="", max_length=1000)
+    url: str = Field(default="", max_length=1000)
+
+
 class Release(BaseModel):
     """How a parked task goes on."""
 
@@ -89,6 +98,7 @@ def add_delivery(api: FastAPI, app: App, may_read: Any, may_change: Check) -> No
     _orders(api, app, changes)
     _board(api, app, may_read)
     _people(api, app, changes)
+    _forge(api, app, changes)
     _drift(api, app, may_read, changes)
 
 
@@ -210,6 +220,13 @@ def _people(api: FastAPI, app: App, changes: Any) -> None:
     async def comment(project: str, number: Number, said: Said, by: By) -> Any:
         """Comment on an issue; a line ``/approve`` or ``/reject`` is a verdict."""
         return await run(app, "board_comment", key=_key(app, project, number), text=said.text, by=by)
+
+
+def _forge(api: FastAPI, app: App, changes: Any) -> None:
+    @api.post("/api/v1/projects/{project}/statuses/{sha}", status_code=201, dependencies=[changes])
+    async def status(project: str, sha: Annotated[str, Path(max_length=64)], reported: Reported, by: By) -> Any:
+        """Report the status of a commit in the embedded git, as a CI does to a forge; gates look at it at once."""
+        return await run(app, "status_report", project=project, sha=sha, by=by, **reported.model_dump())
 
 
 def _drift(api: FastAPI, app: App, may_read: Any, changes: Any) -> None:

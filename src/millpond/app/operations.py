@@ -17,6 +17,7 @@ from millpond.app.boardops import BoardOperations
 from millpond.app.deployops import DeployOperations
 from millpond.app.driftops import DriftOperations
 from millpond.app.explain import explain
+from millpond.app.forgeops import ForgeOperations
 from millpond.app.hostops import HostOperations
 from millpond.app.issues import explain_issue, find_task
 from millpond.app.jobs import family_of
@@ -44,7 +45,7 @@ class Operations:
         )  # fmt: skip
         own = {name: getattr(self, name) for name in names}
         more = {"prepull": prepull_operation(self._app)}
-        areas = (HostOperations, DeployOperations, BoardOperations, TaskOperations, DriftOperations)
+        areas = (HostOperations, DeployOperations, BoardOperations, ForgeOperations, TaskOperations, DriftOperations)
         for area in areas:
             more |= area(self._app).all()
         return own | more

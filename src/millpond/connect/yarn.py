@@ -44,7 +44,7 @@ class Yarn:
         """Say what to tell it."""
         host = _plain_host(url)
         variables = {"YARN_NPM_REGISTRY_SERVER": url} | ({"YARN_UNSAFE_HTTP_WHITELIST": host} if host else {})
-        command = " ".join([*(f"{name}={value}" for name, value in variables.items()), "yarn install"])
+        command = " ".join([*(f"{name}={value}" for name, value in variables.items()), "yarn add"])
         return Settings(self.name, url, command, variables, machine.home / ".yarnrc.yml", _lines(url, host))
 
     def edit(self, text: str, settings: Settings, machine: Machine) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from millpond.delivery.deciding.looking import Dependency
+from millpond.delivery.deciding.looking import Dependency, unbegun
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Phase, Project, Task
+from millpond.delivery.naming import parse_key
 
 MAX_CHAIN = 200
 Missing: TypeAlias = Callable[[str], Awaitable[bool]]
@@ -22,7 +23,7 @@ class Dependencies:
 
     async def of(self, task: Task) -> tuple[Dependency, ...]:
         """Look up the tasks that one waits for; none once its first job began."""
-        if not _may_wait(task):
+        if not unbegun(task):
             return ()
         return tuple([await self._dependency(self._written(key), task.key) for key in task.options.after])
 
@@ -33,7 +34,7 @@ class Dependencies:
         """
         for project in self._projects.values():
             for task in await self._ledger.open_tasks(project.name):
-                if _may_wait(task) and ended.key in map(self._written, task.options.after):
+                if unbegun(task) and ended.key in map(self._written, task.options.after):
                     await self._ledger.nudges.add(task.project, task.issue)
 
     def _written(self, key: str) -> str:
@@ -43,6 +44,8 @@ class Dependencies:
         return f"{known.get(prefix.casefold(), prefix)}{hyphen}{number}"
 
     async def _dependency(self, key: str, own: str) -> Dependency:
+        if parse_key(key) is None:
+            return Dependency(key, hopeless=True, why="is no issue's key; one is written as SH-3")
         found = await self._ledger.by_key(key)
         if found is None and await self._missing(key):
             return Dependency(key, hopeless=True, why="does not exist")
@@ -68,8 +71,3 @@ class Dependencies:
                 found = await self._ledger.by_key(key)
                 ahead += found.options.after if found is not None and found.open else ()
         return False
-
-
-def _may_wait(task: Task) -> bool:
-    """Whether a task has not begun its first job, so that it still waits for others."""
-    return task.visit <= 1 and not task.attempts and task.phase is Phase.READY

@@ -7,6 +7,7 @@ looks again, so that an old view of the board never meets a new state of the tas
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -109,10 +110,19 @@ class Engine:
 
     async def look(self, limit: int = 1) -> int:
         """Take nudges that are due and look at their issues; gives how many there were."""
-        taken = await self._ledger.nudges.take(self._options.lease_s, limit)
-        for one in taken:
-            await self._look(one)
+        taking = asyncio.ensure_future(self._ledger.nudges.take(self._options.lease_s, limit))
+        try:
+            taken = await asyncio.shield(taking)
+            for one in taken:
+                await self._look(one)
+        except asyncio.CancelledError:  # a reload, or a stop: who comes next need not wait for the end of the lease
+            await asyncio.shield(self._give_back(taking))
+            raise
         return len(taken)
+
+    async def _give_back(self, taking: Awaitable[Sequence[Nudge]]) -> None:
+        for one in await taking:
+            await self._ledger.nudges.give_back(one)
 
     async def poll(self, *, dry_run: bool = False) -> list[Found]:
         """Ask the tracker what has changed in each project; see `polling`."""
@@ -140,6 +150,9 @@ class Engine:
                 await outbox.drop(item, str(error))
             else:
                 await outbox.retry(item, str(error), error.after_s)
+        except asyncio.CancelledError:
+            await asyncio.shield(outbox.retry(item, "it was broken off"))
+            raise
         except Exception as error:  # one write's trouble is not the others'
             log.exception("a write could not be sent", project=item.project, issue=item.issue, error=str(error))
             await outbox.retry(item, f"{type(error).__name__}: {error}")
@@ -181,7 +194,8 @@ class Engine:
             return
         if self._troubles.over(project.name, nudge.issue):
             log.info("issues can be looked at again", project=project.name, issue=nudge.issue)
-        await self._ledger.nudges.done(nudge, until=await self._until(project, nudge, wait))
+        until = await self._until(project, nudge, wait)
+        await self._ledger.nudges.done(nudge, until=until, keep_urgent=wait.for_base)
 
     async def _unknown(self, nudge: Nudge) -> None:
         """Look at an issue whose project was taken out of the configuration, perhaps for a moment.

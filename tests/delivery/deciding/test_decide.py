@@ -289,6 +289,13 @@ def test_outcomes_are_taken_in():
     assert isinstance(working(JobState.CANCELLED)[0], ParkTask)
 
 
+def test_a_program_that_is_not_there_is_no_reason_to_do_another_stage_again():
+    tested = replace(TESTING, phase=Phase.WORKING, attempts=1, visit=1)
+    assert isinstance(run(tested, jobs=(job(JobState.FAILED, reason="red"),))[0], SendBack)
+    gone = "it could not be started: nosuch: No such file or directory"
+    assert run(tested, jobs=(job(JobState.FAILED, reason=gone),))[0] == ParkTask(gone, Key.NEEDS_INPUT, 7)
+
+
 def later(count: int, ago_s: float = 600.0, **more: object) -> tuple[Action, ...]:
     """Decide about a stage whose last job's time had not come, as that of so many before had not."""
     ends: dict[str, object] = {"started_at": NOW - ago_s, "reason": "not ready", "after_s": 10.0, **more}

@@ -14,6 +14,8 @@ BUDGET = "the task's budget is spent"
 RUN = "the run's budget is spent"
 TODAY = "budget for today is spent"
 """How reasons say that money is spent: the task's own, a run's (`steps.agent`), the day's (`gates.overspent`)."""
+UNSTARTED = "it could not be started"
+"""How a reason says that a job's program is not there (`steps.running`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ def next_step(at: Standing) -> str:
 def spent(reason: str) -> bool:
     """Whether a task is parked for money, so that nothing is to be answered."""
     return any(words in reason for words in (BUDGET, RUN, TODAY))
+
+
+def unstarted(reason: str) -> bool:
+    """Whether a job failed for want of its program, which no stage that is done again would bring."""
+    return reason.startswith(UNSTARTED)
 
 
 def refused(project: str, file: str, branch: str) -> str:

@@ -38,7 +38,7 @@ from millpond.delivery.deciding.actions import (
 from millpond.delivery.deciding.ending import SHORT, ending
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.hearing import named, unheard
-from millpond.delivery.deciding.looking import Look, World, grace_left, rest
+from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun
 from millpond.delivery.judging import gated, unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
@@ -177,6 +177,8 @@ def _ended(look: Look) -> tuple[Action, ...]:
         case JobState.SUCCEEDED:
             done = Succeed(job.id, job.sha or look.task.sha, look.issue.mark)
             return (done, _asks(look, stage, done.sha)) if stage and _human(stage) else (done,)
+        case JobState.FAILED if advice.unstarted(job.reason):
+            return failing.park(look, job.reason, Key.NEEDS_INPUT, job.id)
         case JobState.FAILED:
             return failing.failed(look, job.reason or "it failed", job.id)
         case JobState.ASKED:
@@ -325,7 +327,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
         return failing.unpaid(look, over)
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)
-    if usd is not None and usd <= 0:
+    if usd == 0:
         return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active or just lost")
     settings = {**stage.settings, **task.options.settings}
     limits = (usd, budget.run_turns, task.options.priority, budget)
@@ -354,7 +356,7 @@ def _unseen(look: Look, stage: Stage) -> tuple[Action, ...]:
 def _depends(look: Look) -> tuple[Action, ...]:
     """Hold a task that waits for others, before its first job; a person who releases it lets it go."""
     task = look.task
-    if task.visit > 1 or task.attempts:
+    if not unbegun(task):
         return ()
     waiting = [one for one in look.world.after if not one.done]
     if hopeless := next((one for one in waiting if one.hopeless), None):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from millpond.delivery.deciding.spending import LEAST_USD
 from millpond.delivery.model import Budget, Evidence, Json, Spend, Task
 from millpond.delivery.pipeline import GateRule, Stage
 
@@ -274,8 +275,8 @@ def _rule(case: Case, name: str) -> Ruling:
 def overspent(task: Task, budget: Budget, spend: Spend) -> str:
     """Say which budget is spent; empty: none is."""
     limit = task.options.task_usd if task.options.task_usd is not None else budget.task_usd
-    if limit is not None and spend.task_usd >= limit:
+    if limit is not None and spend.task_usd >= limit - LEAST_USD:
         return f"the task's budget is spent ({spend.task_usd:.2f} of {limit:.2f} USD)"
-    if budget.day_usd is not None and spend.day_usd >= budget.day_usd:
+    if budget.day_usd is not None and spend.day_usd >= budget.day_usd - LEAST_USD:
         return f"the project's budget for today is spent ({spend.day_usd:.2f} of {budget.day_usd:.2f} USD)"
     return ""

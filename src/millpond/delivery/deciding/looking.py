@@ -166,3 +166,8 @@ def left_elsewhere(actions: tuple[Action, ...], look: Look | None) -> bool:
     key = wanted(look)
     state = look.world.board.writable(key) if key is not None else None
     return state is not None and state == look.task.shown and look.issue.state != state
+
+
+def unbegun(task: Task) -> bool:
+    """Whether a task's first job has not been queued, so that it may still wait for other tasks."""
+    return task.phase is Phase.READY and task.visit <= 1 and not task.attempts

@@ -10,7 +10,8 @@ from millpond.delivery.pipeline import Stage
 
 COSTLY = frozenset({"agent"})
 """The steps that cost money. Another one does where its stage has a `run_usd` of its own."""
-ROUNDING_USD = 1e-6
+LEAST_USD = 1e-6
+"""Less is nothing: what sums of fractions leave over would begin a run that may spend none."""
 
 
 def costs(stage: Stage) -> bool:
@@ -31,16 +32,17 @@ def budget_of(task: Task, stage: Stage, budget: Budget) -> Budget:
 
 
 def grant(budget: Budget, spend: Spend) -> float | None:
-    """Give a job's allowance in US dollars; None: there is no limit; 0 or less: nothing is left at present."""
+    """Give a job's allowance in US dollars; None: there is no limit; 0: nothing is left at present."""
     left = [
         budget.run_usd,
         None if budget.task_usd is None else budget.task_usd - spend.task_usd - spend.owed_usd,
         None if budget.day_usd is None else budget.day_usd - spend.day_usd - spend.promised_usd,
     ]
-    return min((one for one in left if one is not None), default=None)
+    least = min((one for one in left if one is not None), default=None)
+    return least if least is None or least > LEAST_USD else 0.0
 
 
 def holds(usd: float | None, budget: Budget, spend: Spend) -> bool:
     """Whether an allowance that was granted some time ago is still there."""
     left = grant(budget, spend)
-    return left is None or (usd is not None and usd <= left + ROUNDING_USD)
+    return left is None or (usd is not None and usd <= left + LEAST_USD)

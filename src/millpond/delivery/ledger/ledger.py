@@ -16,6 +16,7 @@ from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Rel
 from millpond.delivery.deciding.failing import stop
 from millpond.delivery.deciding.folding import by_command, verdict
 from millpond.delivery.deciding.gates import HUMAN, Ruling, Word
+from millpond.delivery.deciding.looking import unbegun
 from millpond.delivery.definition import MAX_USD
 from millpond.delivery.ledger import applying
 from millpond.delivery.ledger.applying import Applied, carry_out, locked_task
@@ -118,12 +119,16 @@ class Ledger:
     # what people order
 
     async def release(self, task: int, by: str, *, task_usd: float | None = None) -> Task:
-        """Let a parked task go on, perhaps with another budget. Raises `NotFound`, `Conflict`, `BadRequest`."""
+        """Let a parked task go on, perhaps with another budget, or one that waits for others wait no more.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`.
+        """
         if task_usd is not None and not 0 < task_usd <= MAX_USD:
             raise BadRequest(f"a budget is more than 0 and at most {MAX_USD:.0f} USD")
 
         def change(connection: Connection, now: float, found: Task) -> Task:
-            if found.phase is not Phase.PARKED:
+            waits = unbegun(found) and bool(found.options.after)
+            if found.phase is not Phase.PARKED and not waits:
                 raise Conflict(f"{found.key} is {found.phase}, not parked; there is nothing to release")
             if task_usd is not None:
                 spent = applying.spend(connection, now, found.project, found.id).task_usd
@@ -131,6 +136,9 @@ class Ledger:
                     text = f"{found.key} has spent {spent:.2f} USD already, so that {task_usd:.2f} would be no budget"
                     raise BadRequest(f"{text}: write --usd with what all of it may cost, more than {spent:.2f}")
                 found = _put(connection, replace(found, options=replace(found.options, task_usd=task_usd)))
+            if waits:
+                free = replace(found, options=replace(found.options, after=()), version=found.version + 1)
+                return _put(connection, free)
             return carry_out(connection, now, found, [Release()])
 
         return await self._by_person(Point.RELEASE, task, by, "release-ordered", change)

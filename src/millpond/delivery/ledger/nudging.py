@@ -62,8 +62,11 @@ class Nudges:
 
         return await self._books.write(Point.TAKE_NUDGES, write)
 
-    async def done(self, taken: Nudge, *, until: float | None = None) -> bool:
-        """End a look; `until`: when to look again. False: somebody else has the nudge by now."""
+    async def done(self, taken: Nudge, *, until: float | None = None, keep_urgent: bool = False) -> bool:
+        """End a look; `until`: when to look again. False: somebody else has the nudge by now.
+
+        `keep_urgent`: what somebody told is still to be done then, and no grace period begins for it.
+        """
 
         def write(connection: Connection) -> bool:
             row = connection.execute(_mine(taken)).one_or_none()
@@ -74,10 +77,20 @@ class Nudges:
             elif until is None:
                 connection.execute(sa.delete(NUDGES).where(_row(taken.project, taken.issue)))
             else:
-                _free(connection, taken, {"not_before": until, "urgent": False, "attempts": 0})
+                urgent = {} if keep_urgent else {"urgent": False}
+                _free(connection, taken, {"not_before": until, "attempts": 0, **urgent})
             return True
 
         return await self._books.write(Point.END_NUDGE, write)
+
+    async def give_back(self, taken: Nudge) -> None:
+        """Leave a look to others, that was broken off: whoever comes next may take it at once."""
+
+        def write(connection: Connection) -> None:
+            if connection.execute(_mine(taken)).one_or_none() is not None:
+                _free(connection, taken, {})
+
+        await self._books.write(Point.END_NUDGE, write)
 
     async def failed(self, taken: Nudge, after_s: float | None = None) -> bool:
         """Look again later, since this look failed; `after_s`: no sooner than that."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from millpond.delivery.deciding.advice import UNSTARTED
 from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
 from millpond.delivery.runs.runfolder import Ended, How, Run
 from millpond.delivery.runs.runs import Heard, Limits, Spec
@@ -200,7 +201,7 @@ def trouble(ended: Ended, limits: Limits) -> str:
         case How.STALLED:
             return f"it said nothing for {limits.stall_s:.0f} s, and was ended"
         case How.NOT_STARTED:
-            return f"it could not be started: {ended.detail}"
+            return f"{UNSTARTED}: {ended.detail}; see that it is in the daemon's PATH, or name another in the stage"
         case How.STOPPED:
             return "it was stopped"
     return ""
