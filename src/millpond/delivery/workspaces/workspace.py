@@ -198,10 +198,9 @@ class Workspaces:
         return removed
 
     async def _swept(self, project: Project, key: str) -> bool:
-        if not await asyncio.to_thread(self._old, project, key):
-            return False
-        await self.remove(project, key)
-        return True
+        if old := await asyncio.to_thread(self._old, project, key):
+            await self.remove(project, key)
+        return old
 
     async def _collected(self, project: Project) -> bool:
         """Free what no workspace of a copy needs any more."""
