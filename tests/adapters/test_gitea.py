@@ -245,7 +245,7 @@ async def test_a_repository_that_is_not_to_be_seen_is_not_a_branch_that_is_not_t
     assert await forge.observe(SHOP, "feature/none", []) == []
 
 
-@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE])
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE])
 @pytest.mark.parametrize("words", ["/branches/", "/status", "/compare/", "/contents/"])
 async def test_an_outage_is_no_evidence(server: GiteaServer, forge: Gitea, how: Fails, words: str):
     server.push(SHOP.repo, BRANCH, file="x")
@@ -253,6 +253,27 @@ async def test_an_outage_is_no_evidence(server: GiteaServer, forge: Gitea, how: 
     with pytest.raises(ForgeFailed) as caught:
         await forge.observe(SHOP, BRANCH, ["file"])
     assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("words", ["/branches/", "/pulls", "/merge", "/compare/", ""])
+async def test_a_proxy_s_404_ends_no_merge(server: GiteaServer, forge: Gitea, words: str):
+    sha = server.push(SHOP.repo, BRANCH, file="x")
+    change = await forge.open_change(SHOP, BRANCH, "x")
+    for ask in (lambda: forge.open_change(SHOP, BRANCH, "x"), lambda: forge.merge(SHOP, change.number, sha)):
+        server.fail(Fails.LOST_PAGE, 1, words=words)
+        try:
+            await ask()
+        except ForgeFailed as failed:
+            assert not failed.permanent  # noqa: PT017 - not each of them asks for all of it
+        server.faults.clear()
+    assert await forge.merge(SHOP, change.number, sha) is Merge.MERGED
+
+
+async def test_a_server_that_can_not_compare_is_told_of(server: GiteaServer, forge: Gitea):
+    server.push(SHOP.repo, BRANCH, file="x")
+    server.fail(Fails.LOST_PAGE, 1, words="/compare/")
+    with pytest.raises(ForgeFailed, match=r"version 1\.22 can"):
+        await forge.observe(SHOP, BRANCH, [])
 
 
 async def test_a_server_that_hangs_is_left_in_time(server: GiteaServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -152,12 +153,13 @@ async def test_one_item_that_cannot_be_read_holds_up_no_other(
     assert (listing.unread, listing.complete) == (set(), False)
 
 
-@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE])
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE])
 @pytest.mark.parametrize("words", ["/work-items/?", "cursor="])
 async def test_an_outage_on_any_page_is_never_no_work(
     server: PlaneServer, tracker: Plane, columns: dict[str, str], how: Fails, words: str
 ):
     fill(server, columns, 150)
+    await tracker.changed(SHOP, frozenset(), 0.0)  # from here on it is known what this server calls them
     server.fail(how, 5, words=words)
     with pytest.raises(TrackerFailed) as caught:
         await tracker.changed(SHOP, frozenset({columns["Approved"]}), 0.0)
@@ -225,12 +227,40 @@ async def test_an_older_server_has_issues(server: PlaneServer):
         await tracker.close()
 
 
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_proxy_s_404_teaches_no_name(older: bool):
+    async with PlaneServer(older=older) as server:
+        columns = server.project(SHOP.tracker_project, COLUMNS)
+        tracker = tracker_of(server)
+        (issue,) = fill(server, columns, 1)
+        server.fail(Fails.LOST_PAGE, words="/work-items/")
+        assert len(await tracker.get(SHOP, [issue])) == 1  # under its older name, which every server has
+        server.requests.clear()
+        assert len(await tracker.get(SHOP, [issue])) == 1
+        names = {"issues" if "/issues/" in line else "work-items" for line in server.requests}
+        assert names == {"issues" if older else "work-items"}
+        await tracker.close()
+
+
+async def test_a_server_so_old_that_its_own_404_is_a_page_is_read_all_the_same(columns: dict[str, str]):
+    async with PlaneServer(older=True) as older:
+        columns = older.project(SHOP.tracker_project, COLUMNS)
+        tracker = tracker_of(older)
+        (issue,) = fill(older, columns, 1)
+        older.fail(Fails.LOST_PAGE, 1000, words="/work-items/")
+        assert len(await tracker.get(SHOP, [issue])) == 1
+        with pytest.raises(TrackerFailed, match="404"):
+            await tracker.get(SHOP, ["gone"])  # that the second 404 is Plane's own, says nothing of the first name
+        await tracker.close()
+
+
 async def test_an_issue_is_gone_only_if_plane_says_so(server: PlaneServer, tracker: Plane, columns: dict[str, str]):
     (issue,) = fill(server, columns, 1)
     assert len(await tracker.get(SHOP, [issue])) == 1
-    server.fail(Fails.PAGE, words=issue)
-    with pytest.raises(TrackerFailed):
-        await tracker.get(SHOP, [issue])
+    for how in (Fails.PAGE, Fails.LOST_PAGE):
+        server.fail(how, words=issue)
+        with pytest.raises(TrackerFailed):
+            await tracker.get(SHOP, [issue])
     server.projects[SHOP.tracker_project]["items"].clear()
     assert await tracker.get(SHOP, [issue]) == []
 
@@ -240,6 +270,13 @@ async def test_a_state_may_be_an_id_or_an_object(server: PlaneServer, tracker: P
     server.projects[SHOP.tracker_project]["items"][0]["state"] = {"id": columns["Done"], "name": "Done"}
     (found,) = await tracker.get(SHOP, [issue])
     assert found.state == columns["Done"]
+
+
+async def test_the_description_is_read_as_text(server: PlaneServer, tracker: Plane, columns: dict[str, str]):
+    (issue,) = fill(server, columns, 1)
+    server.projects[SHOP.tracker_project]["items"][0]["description_html"] = "<p>1 &lt; 2</p><p>please</p>"
+    (found,) = await tracker.get(SHOP, [issue])
+    assert found.description == "1 < 2\n\nplease"
 
 
 async def test_labels_are_read_by_name_and_asked_for_once(server: PlaneServer, tracker: Plane, columns: dict[str, str]):
@@ -269,6 +306,23 @@ async def test_an_issue_that_is_gone_takes_no_write(server: PlaneServer, tracker
         with pytest.raises(TrackerFailed) as caught:
             await write
         assert caught.value.permanent
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_no_write_is_dropped_for_a_proxy_s_404(
+    server: PlaneServer, tracker: Plane, columns: dict[str, str], known: bool
+):
+    (issue,) = fill(server, columns, 1)
+    if known:
+        await tracker.get(SHOP, [issue])
+    writes = (lambda: tracker.comment(SHOP, issue, "x", "k"), lambda: tracker.move(SHOP, issue, columns["Done"]))
+    for write in writes:
+        server.fail(Fails.LOST_PAGE, 2)
+        with pytest.raises(TrackerFailed) as caught:
+            await write()
+        assert not caught.value.permanent
+        server.faults.clear()
+        await write()
 
 
 async def test_an_answer_has_a_limit(server: PlaneServer, columns: dict[str, str]):
@@ -390,6 +444,17 @@ def test_a_signed_body_that_is_no_object_is_a_bad_request(body: bytes):
 )
 def test_comments_are_read_as_text(markup: str, text: str):
     assert plain(markup) == text
+
+
+async def test_no_comment_freezes_its_issue_or_holds_the_event_loop(
+    server: PlaneServer, tracker: Plane, columns: dict[str, str]
+):
+    (issue,) = fill(server, columns, 1)
+    for text in ("see <![ here", "<a " * 70_000, "<!--" * 50_000, "/approve"):
+        server.say(SHOP.tracker_project, issue, text)
+    async with asyncio.timeout(20):
+        (found,) = await tracker.get(SHOP, [issue])
+    assert [one.text[:8] for one in found.comments] == ["see", "<a <a <a", "<!--<!--", "/approve"]
 
 
 def test_what_is_written_reads_the_same():

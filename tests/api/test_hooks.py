@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from tests.delivering import FAKED, PROJECT, REPOSITORY, SECRET, SHOP, Outer
 
+from millpond.app.hooking import nudge
+from millpond.delivery.model import Hint
+
 OFF = "[delivery]\nlooks = false\nreconcile = false\nworker = false\n"
 
 
@@ -45,6 +48,21 @@ async def test_a_genuine_one_is_a_nudge_before_it_is_answered(pond: Any):
     assert await nudged(pond) == [("shop", "i1", True)]
     assert pond.app.metrics.values()['millpond_delivery_nudges_total{source="webhook"}'] == 1
     assert pond.app.metrics.values()['millpond_delivery_webhooks_total{sender="plane",status="202"}'] == 1
+
+
+async def test_a_push_has_the_tasks_of_its_branch_looked_at_and_one_to_the_base_all(pond: Any, outer: Outer):
+    of = pond.app.delivering
+    for issue in ("i1", "i2"):
+        outer.tracker.put(PROJECT, issue, state="to-analyse")
+        await of.ledger.nudges.add("shop", issue, urgent=True)
+        while await of.engine.look(10):
+            pass
+    branches = {task.issue: task.branch for task in await of.ledger.open_tasks("shop")}
+    for branch, told in ((branches["i1"], ["i1"]), ("feature/another", []), ("main", ["i1", "i2"])):
+        assert await nudge(pond.app, Hint(repo="Team/Shop", branch=branch)) == len(told)
+        assert sorted(issue for _, issue, urgent in await nudged(pond) if urgent) == told
+        while await of.engine.look(10):
+            pass
 
 
 async def test_the_same_one_five_times_is_one_nudge(pond: Any):

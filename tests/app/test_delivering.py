@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from tests.delivering import FAKED, LOCAL, PROJECT, REPOSITORY, Outer, pushed, until
+from tests.hosts.conftest import FakeNotifier
 
 from millpond.app import delivering, numbers
+from millpond.app.working import Working
 from millpond.delivery.breaker import Ended
 from millpond.delivery.budget import _USE
-from millpond.delivery.model import JobState, Park
+from millpond.delivery.model import Done, Failed, JobState, Park
 from millpond.delivery.rates import Use
 from millpond.errors import BadRequest, Conflict, NotFound
 from millpond.testing.forge import FakeForge
@@ -26,7 +28,7 @@ BLOCKS = {
 SWITCHES = {
     "reconcile": "reconcile", "reaper": "reaper", "resilience": "resilience", "post_deploy": "post_deploy",
     "merge_verify": "merge_verify", "task_deps": "task_deps", "auto_labels": "auto_labels", "worker": "worker",
-    "outbox": "outbox", "looks": "looks", "upkeep": "upkeep",
+    "outbox": "outbox", "looks": "looks", "upkeep": "upkeep", "metrics": "metrics",
 }  # fmt: skip
 
 
@@ -120,20 +122,43 @@ async def lost(jobs: Any, job: int) -> bool:
 
 
 @pytest.mark.parametrize("on", [True, False])
-async def test_upkeep_prunes(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
-    pruned = asyncio.Event()
+async def test_upkeep_prunes_rows_and_sweeps_folders(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    pruned, swept = asyncio.Event(), asyncio.Event()
 
-    async def noted(*_: object) -> int:
+    async def prunes(*_: object) -> int:
         pruned.set()
         return 0
 
-    monkeypatch.setattr(delivering, "prune", noted)
+    async def sweeps(_: Working) -> dict[str, int]:
+        swept.set()
+        return {}
+
+    monkeypatch.setattr(delivering, "prune", prunes)
+    monkeypatch.setattr(Working, "sweep", sweeps)
     app = (await open_pond(FAKED + off("worker", *([] if on else ["upkeep"])), counterparts=outer)).app
     await app.started()
     if on:
-        await asyncio.wait_for(pruned.wait(), 30)
+        await asyncio.wait_for(asyncio.gather(pruned.wait(), swept.wait()), 30)
     await asyncio.sleep(0.2)
-    assert pruned.is_set() == on
+    assert (pruned.is_set(), swept.is_set()) == (on, on)
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_what_waits_is_counted_for_the_metrics(open_pond: Any, outer: Outer, monkeypatch: Any, on: bool):
+    monkeypatch.setattr(delivering, "MEASURE_S", 0.05)
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    app = (await open_pond(FAKED + off("worker", *([] if on else ["metrics"])), counterparts=outer)).app
+    await app.started()
+    await app.delivering.ledger.nudges.add("shop", "i1", urgent=True)
+    await until(lambda: active(app))
+
+    async def counted() -> bool:
+        return app.metrics.values().get('millpond_delivery_jobs{state="queued"}') == 1
+
+    if on:
+        await until(counted)
+    await asyncio.sleep(0.2)
+    assert await counted() == on
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -146,6 +171,29 @@ async def test_a_task_waits_for_those_that_its_labels_name(open_pond: Any, outer
         await until(lambda: active(app))
     await asyncio.sleep(0.3)
     assert bool(await active(app)) != on
+
+
+async def test_an_alert_of_its_own_deployment_reaches_the_operators(open_pond: Any, outer: Outer):
+    notifier = FakeNotifier()
+    stages = "".join(
+        f'[[projects.shop.pipeline.stages]]\nname = "{step}"\nstep = "{step}"\n' for step in ("deploy", "monitor")
+    )
+    app = (await open_pond(FAKED + stages + off("worker"), counterparts=outer, notifier=notifier)).app
+    of = app.delivering
+    of.projects["shop"] = replace(of.projects["shop"], app="millpond", own=True)
+    await app.started()
+    outer.tracker.put(PROJECT, "i1", state="to-analyse")
+    await of.ledger.nudges.add("shop", "i1", urgent=True)
+    for outcome in (Done("1a2b3c4".ljust(40, "0")), Failed("web: exited")):
+        (job,) = await until(lambda: of.ledger.jobs.claim("w", 60, most=1))
+        await of.ledger.jobs.finish(job, outcome)
+
+    async def told() -> Any:
+        return notifier.sent
+
+    ((title, text),) = await until(told)
+    assert title == "Millpond delivery"
+    assert text.startswith("SH-1: web: exited. This Millpond was deployed by itself")
 
 
 @pytest.mark.parametrize("on", [True, False])

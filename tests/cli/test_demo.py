@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -49,6 +52,45 @@ def test_it_takes_an_issue_to_done_through_an_outage_and_leaves_nothing(tmp_path
     assert "DEMO-1  Done" in text
     assert "| phase     done" in text
     assert "gone again" in text
+    assert list(tmp_path.glob("millpond-demo-*")) == []
+    assert mentioning(str(tmp_path)) == []
+
+
+BUILDS = "Its pipeline begins at once"
+
+
+def ended_by(tmp_path: Path, number: signal.Signals, at: str) -> tuple[int, str]:
+    """Begin a demo, send it a signal once it has said something; give how it ended and what it said."""
+    here = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    argv = [sys.executable, "-u", "-m", "millpond", "demo", "--no-docker"]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+        env={**here, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    said, until = b"", time.monotonic() + 100
+    try:
+        while at.encode() not in said:
+            assert select.select([process.stdout], [], [], max(until - time.monotonic(), 0))[0], said.decode()
+            part = os.read(process.stdout.fileno(), 65536)
+            assert part, said.decode()
+            said += part
+        process.send_signal(number)
+        more, _ = process.communicate(timeout=150)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, (said + more).decode()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [(signal.SIGTERM, "A package index"), (signal.SIGTERM, BUILDS), (signal.SIGHUP, "waits for a person")],
+)
+def test_a_signal_ends_it_and_it_leaves_nothing_all_the_same(tmp_path: Path, number: signal.Signals, at: str):
+    code, said = ended_by(tmp_path, number, at)
+    assert (code, "gone again" in said) == (128 + number, True), said
     assert list(tmp_path.glob("millpond-demo-*")) == []
     assert mentioning(str(tmp_path)) == []
 

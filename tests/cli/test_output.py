@@ -1,14 +1,13 @@
-"""How commands speak of several things that they work on at once."""
+"""How commands speak: of several things that they work on at once, and of what others wrote."""
 
 from __future__ import annotations
 
 import io
 
 import pytest
-from rich.console import Console
 
 from millpond.cli import output
-from millpond.cli.output import Bars
+from millpond.cli.output import Bar, Bars, Plain, fields, harmless
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def said(monkeypatch: pytest.MonkeyPatch):
 
     def use(*, terminal: bool) -> io.StringIO:
         written = io.StringIO()
-        monkeypatch.setattr(output, "err", Console(file=written, force_terminal=terminal, width=100, highlight=False))
+        monkeypatch.setattr(output, "err", Plain(file=written, force_terminal=terminal, width=100))
         return written
 
     return use
@@ -53,3 +52,24 @@ def test_on_a_terminal_each_host_has_a_bar_in_bytes(said):
     assert [task.description for task in bars._progress.tasks] == ["web1: db:7", "web2: nginx:1"]
     bars.close()
     assert "MiB" in written.getvalue()
+
+
+def test_no_terminal_obeys_what_others_wrote():
+    every = "".join(map(chr, range(0x100)))
+    plain = harmless(every)
+    assert {one for one in plain if not (" " <= one <= "~" or one >= "\xa0")} == {"\n", "\t"}
+    assert harmless("a\x1b[31m\x7f\x9b\r\nb\rc") == "a\\u001b[31m\\u007f\\u009b\nb\\u000dc"
+    assert harmless("ж 鴨 [x] :bug:") == "ж 鴨 [x] :bug:"
+
+
+def test_a_value_of_several_lines_looks_like_no_other_name(capsys: pytest.CaptureFixture[str]):
+    fields({"title": "a\nphase  done", "phase": "parked"})
+    assert capsys.readouterr().out == "title  a\n       phase  done\nphase  parked\n"
+
+
+@pytest.mark.parametrize("kind", [Bar, Bars])
+def test_a_bar_shows_names_as_they_are(said, kind: type[Bar]):
+    written, bar = said(terminal=True), kind()
+    bar("a [/v2/] \x1b]0;owned\x07", 1, 2)
+    bar.close()
+    assert "a [/v2/] \\u001b]0;owned\\u0007" in written.getvalue()

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from millpond.delivery.definition import MAX_BYTES, read
 from millpond.delivery.model import Budget, Key
 from millpond.delivery.pipeline import Backoff, GateRule, Label, OnFail, Then
+from millpond.delivery.steps.presets import PRESETS
+from millpond.delivery.steps.prompts import PROMPTS
+from millpond.delivery.stepsettings import CHOICES
 from millpond.errors import ConfigError
 
 WHOLE = """
@@ -237,3 +240,40 @@ def test_whatever_is_written_is_a_pipeline_or_a_mistake(text: str):
     except ConfigError:
         return
     assert found.stages
+
+
+AGENT = """
+[[stages]]
+name = "build"
+step = "agent"
+settings = {settings}
+"""
+
+
+@pytest.mark.parametrize(("settings", "wrong"), [
+    ('{ preset = "comand" }', 'stages[0].settings.preset: "comand" is not known; did you mean "command"?'),
+    ('{ preset = "command" }', "stages[0].settings.argv: a command needs a list of words"),
+    ('{ preset = "command", argv = [] }', "stages[0].settings.argv: a command needs a list of words"),
+    ('{ prompt = "developmnt" }', 'stages[0].settings.prompt: "developmnt" is not known; did you mean "development"?'),
+])  # fmt: skip
+def test_what_no_agent_could_begin_with_is_refused(settings: str, wrong: str):
+    with pytest.raises(ConfigError) as told:
+        read(AGENT.replace("{settings}", settings), "p.toml")
+    assert len(told.value.problems) == 1
+    assert wrong in str(told.value)
+
+
+def test_a_setting_that_a_gate_has_is_meant_where_one_is_misspelt():
+    text = AGENT.replace("{settings}", "{}") + 'gates = [{ gate = "commit-status", context = ["ci"] }]\n'
+    with pytest.raises(ConfigError, match='did you mean "contexts"'):
+        read(text, "p.toml")
+
+
+def test_one_word_in_the_place_of_a_list_is_one_mistake():
+    with pytest.raises(ConfigError) as told:
+        read('[[stages]]\nname = "a"\nstep = "command"\nsettings = { argv = "make test" }\n', "p.toml")
+    assert len(told.value.problems) == 1
+
+
+def test_the_words_of_settings_are_those_that_the_steps_know():
+    assert {name: set(words) for name, words in CHOICES.items()} == {"preset": set(PRESETS), "prompt": set(PROMPTS)}

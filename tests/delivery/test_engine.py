@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 from tests.delivery.driven import SHOP, Driven, Outside
 
+from millpond.delivery.budget import _USE
 from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
@@ -17,6 +18,7 @@ from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State, Stopped
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.delivery.rates import Use
 from millpond.errors import Conflict
 from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
@@ -761,3 +763,59 @@ async def test_a_board_that_could_not_be_read_is_told_the_end_all_the_same(drive
     await driven.age(400)
     await settle(driven)
     assert column(driven) == "done"
+
+
+async def test_no_job_is_started_until_the_circuit_breaker_says_so(driven: Driven):
+    at = await driven.ledger.now() + 600
+    told = [(at, "no job is started for 600 s: no room")]
+
+    async def paused() -> tuple[float, str]:
+        return told[-1]
+
+    driven.engine._around = replace(driven.engine._around, paused=paused)
+    issue(driven)
+    for _ in range(3):  # whoever is told to look looks, and leaves it
+        await driven.ledger.nudges.add("shop", "i1", urgent=True)
+        await settle(driven)
+    (task,) = await driven.tasks()
+    assert (task.phase, await driven.ledger.jobs.of(task.id)) == (Phase.READY, [])
+    assert "no job is started for 600 s: no room" in reason(await driven.engine.why(SHOP, "i1"))
+    (waiting,) = await driven.ledger.nudges.all()
+    assert waiting.not_before == pytest.approx(at), "then somebody looks again, though nobody says so"
+    told.append((0.0, ""))
+    await driven.age(600)
+    await settle(driven)
+    assert [job.stage for job in await driven.ledger.jobs.of(task.id)] == ["analysis"]
+
+
+async def test_the_tracker_is_asked_as_what_it_is_asked_for(driven: Driven, monkeypatch: pytest.MonkeyPatch):
+    """By that the rate budget knows who goes first."""
+    uses = list[tuple[str, Use | None]]()
+
+    def noting(name: str) -> None:
+        real = getattr(FakeTracker, name)
+
+        async def noted(self: FakeTracker, *about: Any) -> Any:
+            uses.append((name, _USE.get()))
+            return await real(self, *about)
+
+        monkeypatch.setattr(FakeTracker, name, noted)
+
+    for name in ("get", "move", "comment"):
+        noting(name)
+    issue(driven)
+    await driven.engine.poll()
+    await driven.engine.look(1)
+    assert uses == [("get", Use.READ)], "nobody waits for what a poll found"
+    uses.clear()
+    await driven.ledger.nudges.add("shop", "i1", urgent=True)
+    await driven.engine.look(1)
+    assert set(uses) == {("get", Use.URGENT)}
+    uses.clear()
+    (job,) = await driven.ledger.jobs.claim("w0", 60, most=4)
+    await driven.ledger.jobs.finish(job, Park("which one?"))
+    while await driven.engine.look(1):
+        pass
+    uses.clear()
+    await driven.engine.send(10)
+    assert set(uses) == {("get", Use.WRITE), ("move", Use.WRITE), ("comment", Use.WRITE)}

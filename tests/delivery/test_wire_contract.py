@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from tests.delivery.wired import FINE, PIPELINE, PLAIN, SHOP, TOYS, Wired, wired
 
-from millpond.delivery.model import JobState, Key, Phase
+from millpond.adapters.plane import Plane
+from millpond.delivery.model import Input, Issue, JobState, Key, Nudge, Phase, Project
 from millpond.delivery.pipeline import GateRule, Label, Pipeline, Stage
 from millpond.testing.planeserver import Fails
 
@@ -36,6 +39,12 @@ def writes(w: Wired) -> list[str]:
 async def look(w: Wired) -> None:
     """Look at all that is due, and send, but work on nothing."""
     while await w.engine.look(10) or await w.engine.send(10):
+        pass
+
+
+async def only_look(w: Wired) -> None:
+    """Look at all that is due, and send nothing."""
+    while await w.engine.look(10):
         pass
 
 
@@ -109,15 +118,23 @@ async def test_through_the_alias_nothing_is_resumed(db: Any):
         assert (await w.tasks())[0].visit == 2, "a person's command resumes it"
 
 
-async def test_eight_who_look_at_once_begin_one_task(w: Wired):
-    w.issue()
-    await w.hear(w.deliveries())
-    for _ in range(8):  # each is told anew, amid the others' looks
-        await w.hear(w.deliveries())
-        await w.ledger.nudges.add(SHOP.name, "another", urgent=True)
-    await asyncio.gather(*(w.engine.look(10) for _ in range(8)))
-    await w.settle()
-    assert [task.key for task in await w.tasks()] == ["SH-1"]
+async def test_eight_who_look_at_once_begin_one_task(w: Wired, monkeypatch: pytest.MonkeyPatch):
+    """As if no lease of the nudge kept them from each other: each has seen an issue without a task before one acts."""
+    real, all_have_seen, looks = Plane.get, asyncio.Barrier(8), count()
+
+    async def get(self: Plane, project: Project, ids: Sequence[str]) -> Sequence[Issue]:
+        found = await real(self, project, ids)
+        if next(looks) < all_have_seen.parties:
+            await all_have_seen.wait()
+        return found
+
+    monkeypatch.setattr(Plane, "get", get)
+    nudge = Nudge(SHOP.name, w.issue(), urgent=True)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(w.engine._go_on(SHOP, nudge) for _ in range(8)))
+    (task,) = await w.tasks()
+    (job,) = await w.ledger.jobs.of(task.id)
+    assert (task.key, job.stage, job.state) == ("SH-1", "build", JobState.QUEUED)
 
 
 async def test_two_issues_of_a_repo_have_one_running_job(w: Wired):
@@ -218,14 +235,25 @@ async def test_the_next_gate_is_armed_by_having_seen_the_board_elsewhere(db: Any
 
 
 async def test_the_next_gate_is_armed_by_our_own_confirmed_write(db: Any):
+    """A person moves it back to Approved before anybody has seen where we had put it."""
     async with wired(db, pipeline=TWICE) as w:
         issue = w.issue()
         await w.round()
-        for _ in range(2):
-            assert w.column(issue) == "Needs Input"
-            w.place(issue, "Approved")
-            await w.hear(w.deliveries())
-            await w.settle()
+        w.place(issue, "Approved")
+        await w.hear(w.deliveries())
+        await only_look(w)
+        (job,) = await w.ledger.jobs.claim("w", 60, most=4)
+        await w.ledger.jobs.finish(job, await w._step(job))
+        await only_look(w)
+        (task,) = await w.tasks()
+        assert (task.stage, task.phase, task.used) == ("look", Phase.GATED, Input.VERDICT)
+        assert w.column(issue) == "Approved", "what stands there was used, and nothing is written yet"
+        while await w.engine.send(10):
+            pass
+        assert w.column(issue) == "Needs Input"
+        w.place(issue, "Approved")
+        await w.hear(w.deliveries())
+        await w.settle()
         assert (await w.tasks())[0].phase is Phase.DONE
         assert w.moves(issue)[-1] == "Done"
 

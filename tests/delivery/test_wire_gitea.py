@@ -131,7 +131,7 @@ async def test_try_again_later_is_tried_again(w: Wired):
     assert ((await w.tasks())[0].phase, merges(w)) == (Phase.DONE, 1)
 
 
-@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE])
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE])
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_forge_that_fails_merges_once_in_the_end(w: Wired, how: Fails, lost: bool):
     issue = await gated(w)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.delivery.wired import PLAIN, SHOP, TOYS, Wired, wired
+from tests.delivery.wired import FINE, PLAIN, SHOP, TOYS, Wired, wired
 
-from millpond.delivery.model import Phase
+from millpond.delivery.model import Key, Phase
 from millpond.testing.planeserver import USER, Fails
 
 
@@ -116,7 +116,7 @@ async def test_people_are_called_by_their_names(w: Wired):
     assert "Approved by Ada &lt;b&gt;Example&lt;/b&gt;." in await closing(w, named=True)
 
 
-@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.HANG])
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE, Fails.HANG])
 async def test_people_whose_names_can_not_be_had_are_called_by_their_ids(w: Wired, how: Fails):
     w.plane.fail(how, times=1000, words="/members/")
     assert f"Approved by {USER}." in await closing(w, named=False)
@@ -173,9 +173,10 @@ async def test_a_board_that_was_never_read_starts_and_writes_nothing(w: Wired):
     assert not [line for line in w.plane.requests if line.startswith(("PATCH", "POST"))]
 
 
-@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE])
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.TOO_MANY, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE])
 async def test_an_outage_of_listings_does_nothing_and_raises_nothing(w: Wired, how: Fails):
     w.issue()
+    await w.tracker.changed(SHOP, frozenset(), 0.0)  # from here on it is known what this server calls them
     w.plane.fail(how, 2, words="/work-items/?")
     await w.engine.poll()
     await w.settle()
@@ -227,12 +228,21 @@ async def test_what_changes_without_a_new_time_stamp_is_found_by_the_slow_sweep(
     assert len(await w.tasks()) == 1
 
 
-async def test_the_system_s_own_waiting_states_are_not_looked_for(w: Wired):
-    for column in ("Analysis", "Code Review", "Needs Input", "Blocked", "Done"):
-        w.issue(column)
-    await w.round()
-    assert await w.tasks() == []
-    assert await w.ledger.nudges.all() == []
+WAITING = ("Analysis", "Code Review", "Needs Input", "Blocked")
+
+
+@pytest.mark.parametrize("named", WAITING)
+async def test_the_system_s_own_waiting_states_are_not_looked_for(db: Any, named: str):
+    """Not even where a default, for a column that the board lacks, is the id of one of them."""
+    defaults = {Key.MONITORING: "a-column-of-nobody"}
+    columns = [one for one in FINE if one[0] not in {"To Analyse", "In Progress"}]
+    async with wired(db, columns, defaults=defaults) as w:
+        defaults[Key.TO_ANALYSE] = w.columns["shop"][named]
+        for column in (*WAITING, "Done"):
+            w.issue(column)
+        await w.round()
+        assert await w.tasks() == []
+        assert await w.ledger.nudges.all() == []
 
 
 async def test_our_own_writes_wake_nothing_up(w: Wired):
@@ -257,6 +267,25 @@ async def test_writes_whose_answers_are_lost_are_made_once(w: Wired):
     keys = [one["external_id"] for one in comments]
     assert keys
     assert len(keys) == len(set(keys))
+
+
+async def test_while_only_a_proxy_answers_no_issue_is_gone_and_no_write_is_dropped(w: Wired):
+    """It says 404 to all that is asked, until the server behind it is there again."""
+    issue = w.issue()
+    for words in ("POST ", "PATCH ", f"GET /api/v1/workspaces/test-ws/projects/{SHOP.tracker_project}/"):
+        w.plane.fail(Fails.LOST_PAGE, 1000, words=words)
+        for _ in range(2):
+            await w.round()
+        w.plane.faults.clear()
+        await w.round()
+        (task,) = await w.tasks()
+        assert task.phase is Phase.GATED
+    await w.round()
+    assert w.column(issue) == "Needs Input"
+    assert await w.ledger.outbox.pending() == []
+    keys = [one["external_id"] for one in w.plane.projects[SHOP.tracker_project]["comments"]]
+    assert len(keys) == len(set(keys))
+    assert any(key.endswith(":gate") for key in keys), keys
 
 
 async def test_a_person_takes_an_issue_back_by_any_column_of_that_group(w: Wired):

@@ -310,7 +310,7 @@ class World:
         """Let tracker and forge fail now and then."""
         while True:
             server = self.rng.choice((self.plane, self.gitea))
-            how = self.rng.choice([Fails.TOO_MANY, Fails.ERROR, Fails.DROP, Fails.PAGE, Fails.HANG])
+            how = self.rng.choice([Fails.TOO_MANY, Fails.ERROR, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE, Fails.HANG])
             lost = how is not Fails.TOO_MANY and self.rng.random() < 0.5
             server.fail(how, self.rng.randint(1, 2), words=self._words(server), lost=lost, after="0")
             server.faults[:] = [one for one in server.faults if one.times > 0]

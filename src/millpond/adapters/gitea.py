@@ -11,13 +11,12 @@ What it takes to read them rightly:
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from millpond.adapters import giteahooks
+from millpond.adapters.giteacontents import read_contents
 from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_thread, segment
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
@@ -25,7 +24,7 @@ from millpond.delivery.frontmatter import fields
 from millpond.delivery.model import Evidence, Hint, Json, Project
 from millpond.delivery.ports import Change, ForgeFailed, Merge
 from millpond.delivery.rates import Use
-from millpond.delivery.workspaces.gitargs import check_branch, check_path, check_repo, check_sha
+from millpond.delivery.workspaces.gitargs import check_branch, check_repo, check_sha
 
 PER_PAGE = 50
 SMALL_PAGE = 10
@@ -226,7 +225,7 @@ class Gitea:
         """Whether the commit `old` is in the history of `new` (a commit or a branch)."""
         path = f"compare/{_segments(new)}...{segment(old)}"
         query = {"verification": "false", "files": "false"}
-        answer = await self._ask("GET", project, path, Use.READ, query=query, may_cut=True)
+        answer = await self._ask("GET", project, path, Use.READ, query=query, may_cut=True, may_lack=True)
         if answer.cut:  # so many commits are missing
             return False
         if answer.status == NOT_FOUND:
@@ -239,23 +238,15 @@ class Gitea:
 
     async def _file(self, project: Project, sha: str, path: str) -> list[tuple[str, dict[str, Json]]]:
         """Tell whether a file is in a commit, and what its front matter says."""
-        absent: list[tuple[str, dict[str, Json]]] = [("file", {"path": path, "present": False})]
         try:
-            check_path(path)
+            found = await read_contents(self._api, checked(check_repo, project.repo), sha, path, MAX_FILE)
         except ValueError:
-            return absent
-        place = f"contents/{_segments(path)}"
-        answer = await self._ask("GET", project, place, Use.READ, query={"ref": sha}, may_cut=True)
-        if answer.status == NOT_FOUND:
-            return absent
-        present: list[tuple[str, dict[str, Json]]] = [("file", {"path": path, "present": True})]
-        if answer.cut:
-            return present
-        body = _fine(answer, "reading a file")
-        if not isinstance(body, dict) or body.get("type") != "file":  # a folder is a list, a link has its own type
-            return absent
-        words = fields(_text(body))
-        return [*present, ("front-matter", {"path": path, "fields": cast("Json", words)})] if words else present
+            found = None
+        told: list[tuple[str, dict[str, Json]]] = [("file", {"path": path, "present": found is not None})]
+        if found is not None and found.raw is not None:
+            words = fields(found.raw.decode("utf-8", "replace"))
+            told += [("front-matter", {"path": path, "fields": cast("Json", words)})] if words else []
+        return told
 
     async def _pull(self, project: Project, branch: str) -> _Pull | None:
         """Find the pull request of a branch: the open one, else some earlier one.
@@ -309,10 +300,11 @@ class Gitea:
         query: Mapping[str, str] | None = None,
         body: Json = None,
         may_cut: bool = False,
+        may_lack: bool = False,
     ) -> Answer:
         repo = checked(check_repo, project.repo)
         place = f"{repo}/{path}" if path else repo
-        return await self._api.ask(method, place, use=use, query=query, body=body, may_cut=may_cut)
+        return await self._api.ask(method, place, use=use, query=query, body=body, may_cut=may_cut, may_lack=may_lack)
 
 
 def _key(project: Project, pull: _Pull) -> tuple[str, int, str, str]:
@@ -346,17 +338,6 @@ def _segments(path: str) -> str:
 
 def _object(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, dict) else {}
-
-
-def _text(file: Mapping[str, Json]) -> str:
-    """Read a file's beginning; nothing where it is too large or no text."""
-    content, size = file.get("content"), file.get("size")
-    if not isinstance(content, str) or not isinstance(size, int) or size > MAX_FILE:
-        return ""
-    try:
-        return base64.b64decode(content).decode("utf-8", "replace")
-    except binascii.Error:
-        return ""
 
 
 def checked(check: Callable[[str], str], value: str) -> str:

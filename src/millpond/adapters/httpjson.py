@@ -4,7 +4,8 @@ Invariants:
 - The token goes to the configured address and nowhere else: redirects are not followed.
 - An answer has a limit in bytes and in time; above 64 KiB it is parsed elsewhere (`Large`), never on the event loop.
 - What is no usable answer is raised; what is one (also 404, 409, ...) is a value. A body that should be JSON and is not
-  (a login page, a proxy's error) is no answer, whatever its status is.
+  (a login page, a proxy's error) is no answer, whatever its status is: a proxy says 404, too, while the server behind
+  it starts, and that says nothing of what was asked for.
 - Nothing is tried again here: who asks does, with what the failure says of when.
 """
 
@@ -34,6 +35,7 @@ INLINE_BYTES = 64 << 10
 MAX_BYTES = 8 << 20
 MAX_SAID = 200
 MAX_DIGITS = 9
+NOT_FOUND = 404
 UNAUTHORISED_S = 60.0
 """How soon a key that was refused is tried again: it may be mended without a restart."""
 Large = Callable[[bytes], Awaitable[Json]]
@@ -81,6 +83,11 @@ class Answer:
         return self.status // 100 == 2  # noqa: PLR2004 - the class of a status
 
     @property
+    def foreign(self) -> bool:
+        """Whether it says no (4xx) without the object or list in which an API says so: who said it is not known."""
+        return self.status // 100 == 4 and not isinstance(self.body, dict | list)  # noqa: PLR2004
+
+    @property
     def said(self) -> str:
         """What it says, cut short, for people."""
         body = self.body
@@ -118,20 +125,26 @@ class JsonApi:
         query: Mapping[str, str] | None = None,
         body: Json = None,
         may_cut: bool = False,
+        may_lack: bool = False,
     ) -> Answer:
         """Send one request and give its answer; `path` is quoted already (`segment`). Raises the port's fault.
 
-        An answer above the limit is a fault, unless it `may_cut`: then it has no body.
+        An answer above the limit is a fault, unless it `may_cut`: then it has no body. So is a 404 that is no JSON,
+        unless the server `may_lack` this address: then it has no body either, and anybody may have said it.
         """
         await self._turn(use)
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                return await self._send(method, path, query or {}, body, may_cut=may_cut)
+                answer = await self._send(method, path, query or {}, body, may_cut=may_cut)
         except TimeoutError as error:
             raise self._fault(f"{self._what} did not answer within {self.options.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             _, why = failures.named(error, connect_s=self.options.timeout_s, read_s=self.options.timeout_s)
             raise self._fault(f"{self._what} can't be reached: {why}") from error
+        if answer.foreign and not (may_lack and answer.status == NOT_FOUND):
+            text = f"{self._what} answered {answer.status} with no JSON, as a proxy does, or a server that is no API"
+            raise self._fault(text)
+        return answer
 
     async def close(self) -> None:
         """Close every connection."""
@@ -165,7 +178,7 @@ class JsonApi:
             if reply.status // 100 == 5:  # noqa: PLR2004 - the class of a status
                 raise self._fault(f"{self._what} answered {reply.status}", after_s=self._after(reply))
             raw = await self._read(reply)
-            if raw is None and may_cut:
+            if raw is None and may_cut and reply.status // 100 == 2:  # noqa: PLR2004 - the class of a status
                 return Answer(reply.status, None, reply.headers, cut=True)
             if raw is None:
                 raise self._fault(f"{self._what} answered with more than {self.options.max_bytes} bytes")
@@ -223,7 +236,7 @@ class JsonApi:
         try:
             return cast("Json", json.loads(raw)) if len(raw) <= INLINE_BYTES else await self._large(raw)
         except (ValueError, RecursionError) as error:
-            if reply.status // 100 == 4:  # noqa: PLR2004 - a page that says no is one, too
+            if reply.status // 100 == 4:  # noqa: PLR2004 - a page that says no: see `Answer.foreign`
                 return None
             raise self._fault(f"{self._what} answered with something that is no JSON ({reply.status})") from error
 

@@ -12,12 +12,13 @@ What it takes to read it rightly:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from millpond.adapters import planehooks
 from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_thread, segment
-from millpond.adapters.planeitems import comment, identifier, issue, label_ids, marked_up, state
+from millpond.adapters.planeitems import comment, described, identifier, issue, label_ids, marked_up, state
 from millpond.adapters.planepeople import People
 from millpond.clock import Clock
 from millpond.delivery.budget import RateBudget
@@ -164,11 +165,12 @@ class Plane:
 
     async def _one(self, project: Project, wanted: str) -> Issue | None:
         answer = await self._item("GET", project, wanted, Use.READ)
-        if answer.status == NOT_FOUND and isinstance(answer.body, dict):  # Plane itself says so, and no proxy
+        if answer.status == NOT_FOUND:
             return None
         _fine(answer, "reading an issue")
         comments = await self._comments(project, wanted)
-        found = issue(answer.body, project.name, await self._names(project, label_ids(answer.body)), comments)
+        names = await self._names(project, label_ids(answer.body))
+        found = described(issue(answer.body, project.name, names, comments), answer.body)
         if found is None:
             raise TrackerFailed(f"Plane's issue {wanted} can't be read")
         return found
@@ -176,7 +178,10 @@ class Plane:
     async def _comments(self, project: Project, wanted: str) -> tuple[Comment, ...]:
         path = f"{_place(project)}/{{noun}}/{segment(wanted)}/comments/"
         pages = await self._all(path, Use.READ, MAX_COMMENT_PAGES, {"order_by": "-created_at"}, whole=False)
-        read = (comment(one, SOURCE) for one in pages.items.values())
+        read = list[Comment | None]()
+        for one in pages.items.values():
+            read.append(comment(one, SOURCE))
+            await asyncio.sleep(0)  # hundreds of long ones are not read in one go on the event loop
         found = sorted((one for one in read if one is not None), key=lambda one: (one.at, one.id))
         theirs = frozenset(one.author for one in found if one.author and not one.ours)
         names = await self._people.named(_place(project), theirs)
@@ -237,14 +242,18 @@ class Plane:
         self, method: str, path: str, use: Use, *, query: Mapping[str, str] | None = None, body: Json = None
     ) -> Answer:
         """Ask under the name that this server has for work items; which one it is, the first answers tell."""
-        answer = await self._api.ask(method, path.replace("{noun}", self._noun or NEW), use=use, query=query, body=body)
-        if "{noun}" not in path or self._noun:
+        open_ = "{noun}" in path and not self._noun
+        place = path.replace("{noun}", self._noun or NEW)
+        answer = await self._api.ask(method, place, use=use, query=query, body=body, may_lack=open_)
+        if not open_:
             return answer
         if answer.status != NOT_FOUND:
             self._noun = NEW
             return answer
         older = await self._api.ask(method, path.replace("{noun}", OLD), use=use, query=query, body=body)
-        if older.status != NOT_FOUND:
+        if answer.foreign:  # maybe a proxy's word, from which nothing is learnt for later
+            _fine(older, "reading it under its older name")
+        elif older.status != NOT_FOUND:
             self._noun = OLD
         return older
 

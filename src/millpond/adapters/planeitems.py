@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from html.parser import HTMLParser
 
+from millpond.adapters.htmltext import text_of
 from millpond.delivery.model import Comment, Issue, Json, State
 
 MAX_TITLE, MAX_TEXT, MAX_LABELS = 255, 20_000, 100
-MAX_HTML = 200_000
-BLOCKS = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "tr"})
-HIDDEN = frozenset({"script", "style"})
-_LINES = re.compile(r"\n{3,}")
+MAX_HTML = 50_000
+"""It is read on the event loop: some milliseconds for the worst of it."""
 
 
 def when(value: Json) -> float | None:
@@ -42,6 +40,13 @@ def state(value: Json) -> State | None:
     name, group = value.get("name"), value.get("group")
     found = identifier(value)
     return State(found, name[:MAX_TITLE], str(group or "")) if found and isinstance(name, str) else None
+
+
+def described(found: Issue | None, value: Json) -> Issue | None:
+    """Add what people wrote of an issue, which lists do not need: reading HTML takes its time."""
+    if found is None or not isinstance(value, dict):
+        return found
+    return replace(found, description=plain(str(value.get("description_html") or "")))
 
 
 def issue(value: Json, project: str, labels: Mapping[str, str], comments: tuple[Comment, ...] = ()) -> Issue | None:
@@ -90,40 +95,9 @@ def marked_up(text: str) -> str:
 
 def plain(markup: str) -> str:
     """Read a comment's HTML as plain text: a line for each block."""
-    reader = _Text()
-    reader.feed(markup[:MAX_HTML])
-    reader.close()
-    lines = (line.strip() for line in "".join(reader.pieces).split("\n"))
-    return _LINES.sub("\n\n", "\n".join(lines)).strip()[:MAX_TEXT]
+    return text_of(markup[:MAX_HTML])[:MAX_TEXT]
 
 
 def _label(value: Json) -> str:
     name = value.get("name") if isinstance(value, dict) else None
     return name if isinstance(name, str) else ""
-
-
-class _Text(HTMLParser):
-    """Collects text, with a line's end around each block."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Begin a block."""
-        del attrs
-        self._hidden += tag in HIDDEN
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        """End one."""
-        self._hidden -= tag in HIDDEN and self._hidden > 0
-        if tag in BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        """Keep what is shown; within a block, line ends are blanks."""
-        if not self._hidden:
-            self.pieces.append(data.replace("\n", " "))

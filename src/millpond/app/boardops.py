@@ -9,7 +9,7 @@ from millpond.app.application import App
 from millpond.app.operating import Operation, Progress
 from millpond.app.telling import card_row, card_told
 from millpond.delivery.board.store import BoardStore, Draft, Filter
-from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.gates import awaits_person
 from millpond.delivery.deciding.hearing import answer
 from millpond.delivery.model import Phase, Project
 from millpond.delivery.naming import parse_key
@@ -110,8 +110,8 @@ class BoardOperations:
         task = await of.ledger.last_task(project.name, issue)
         if task is None or task.phase is not Phase.GATED:
             return answer(text, task, awaited=False)
-        gates = await of.showing.gates(task)  # none: they were not looked at yet
-        awaited = not gates or any(one["gate"] == HUMAN and one["word"] == Word.WAITING for one in gates)
+        gates = await of.showing.gates(task)
+        awaited = awaits_person(((one["gate"], one["word"]) for one in gates), unseen=True)
         return answer(text, task, awaited=awaited)
 
     def _told(self, card: Any) -> dict[str, Any]:

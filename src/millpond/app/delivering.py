@@ -165,7 +165,7 @@ class Delivering:
         self.parts.part("reconcile", enabled=on and options.reconcile, **_nothing_found())
         self.parts.part("reaper", enabled=on and options.reaper, reaped=0)
         self.parts.part("upkeep", enabled=on and options.upkeep, removed=0)
-        self.parts.part("metrics", enabled=on)
+        self.parts.part("metrics", enabled=on and options.metrics)
         self.parts.part("worker", enabled=on and options.worker, working=[], done=0)
 
     @property

@@ -114,15 +114,19 @@ class DriftOperations:
 
     async def _project(self, project: Project, progress: Progress) -> AsyncIterator[Row]:
         of = self._app.delivering
+        columns = await of.tracker.states(project)  # read now: what is remembered lacks new ones, or all of them
         board = await of.states.board(project)
-        listing = await of.tracker.changed(project, frozenset(board.groups), 0.0)
+        listing = await of.tracker.changed(project, frozenset(column.id for column in columns), 0.0)
         tasks = {task.issue: task for task in reversed(await of.showing.tasks(project=project.name, limit=MOST))}
         issues = {issue.id: issue for issue in listing.issues}
-        wanted = [issue for issue in issues.values() if board.starts(issue.state) or issue.id in tasks]
         there = issues.keys() | listing.unread
-        gone = [task for task in tasks.values() if task.open and listing.complete and task.issue not in there]
-        for task in gone:
-            yield _row(project, task, None, "board", "the board has no such issue any more")
+        missed = [task for task in tasks.values() if task.open and listing.complete and task.issue not in there]
+        # Not to be listed is not to be gone: it may stand in a column made since, or have moved past our pages.
+        issues |= {one.id: one for one in await of.tracker.get(project, [task.issue for task in missed])}
+        wanted = [issue for issue in issues.values() if board.starts(issue.state) or issue.id in tasks]
+        for task in missed:
+            if task.issue not in issues:
+                yield _row(project, task, None, "board", "the board has no such issue any more")
         for index in range(0, min(len(wanted), MOST), AT_ONCE):
             progress(f"comparing {project.name}", index, len(wanted))
             some = wanted[index : min(index + AT_ONCE, MOST)]

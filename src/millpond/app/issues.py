@@ -14,7 +14,7 @@ from millpond.delivery.budget import used_for
 from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
-from millpond.delivery.deciding.gates import HUMAN, Word
+from millpond.delivery.deciding.gates import awaits_person
 from millpond.delivery.deciding.prospects import told
 from millpond.delivery.definition import FILE
 from millpond.delivery.model import JobState, Key, Phase, Project, Task
@@ -130,7 +130,7 @@ async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -
     asks = question = False
     if task is not None and task.phase is Phase.GATED:
         gates = await of.showing.gates(task)
-        asks = any(one["gate"] == HUMAN and one["word"] == Word.WAITING for one in gates)
+        asks = awaits_person(((one["gate"], one["word"]) for one in gates), unseen=False)
     if task is not None and task.phase is Phase.PARKED:
         jobs = await of.ledger.jobs.of(task.id)
         question = bool(jobs) and jobs[-1].state is JobState.ASKED

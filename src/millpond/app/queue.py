@@ -35,6 +35,7 @@ async def queue(app: App) -> dict[str, Any]:
         "outbox": of.outbox,
         "looks": of.looks,
         "upkeep": of.upkeep,
+        "metrics": of.metrics,
         "disk_monitor": app.hosting.disk_monitor,
         "build_cache_prune": app.hosting.build_cache_prune,
     }

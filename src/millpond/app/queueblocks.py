@@ -99,6 +99,10 @@ class Blocks:
         """Tell what was forgotten."""
         return {**await self._of.parts.status("upkeep"), "keep_days": self._options.keep_days}
 
+    async def metrics(self) -> Told:
+        """Tell of the counting for the metrics."""
+        return await self._of.parts.status("metrics")
+
     async def recent(self) -> list[dict[str, Any]]:
         """List the tasks that changed last."""
         return [task_row(task) for task in await self._of.showing.recent(RECENT)]

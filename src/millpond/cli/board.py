@@ -66,9 +66,9 @@ def show(key: Key, config: ConfigOption = None, data: DataOption = None, json: J
         "labels": " ".join(found["labels"]) or "-", "made by": found["author"] or "-",
     })  # fmt: skip
     if found["description"]:
-        out.print(f"\n{found['description']}", markup=False)
+        out.print(f"\n{found['description']}")
     for one in found["comments"]:
-        out.print(f"\n{moment(one['at'])} {one['author'] or 'somebody'}:\n{one['text']}", markup=False)
+        out.print(f"\n{moment(one['at'])} {one['author'] or 'somebody'}:\n{one['text']}")
 
 
 @app.command("move", epilog="Example: millpond board move SH-12 Approved")
@@ -117,4 +117,4 @@ def _told(found: Mapping[str, Any], *, json: bool, text: str) -> None:
     if json:
         say_json(found)
     else:
-        out.print(text, markup=False)
+        out.print(text)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import secrets
 import shlex
 import shutil
 import sys
@@ -20,11 +21,14 @@ from typing import Annotated, Any
 import typer
 
 from millpond.cli.demoworld import PACKAGE, Daemon, DemoFailed, Docker, Index, done, engine_socket, sample_repo
+from millpond.cli.ending import Ending
 from millpond.cli.output import Bar, failing, out
 from millpond.cli.session import SOCKET
 from millpond.server import control
 
 LIMIT_S = 180.0
+CALL_OFF_S = 30.0
+"""How long it is waited for a job that is called off: its processes have 10 s to end by themselves."""
 LOOK_S = 0.1
 KEY = "DEMO-1"
 TITLE = "Greet whoever comes by"
@@ -35,22 +39,23 @@ def demo(
     docker: Annotated[bool, typer.Option(help="Deploy, if there is a Docker Engine here.")] = True,
 ) -> None:
     """Take an issue to production on this machine, with an outage on the way; leaves nothing behind."""
-    folder = Path(tempfile.mkdtemp(prefix="millpond-demo-"))
-    folder.chmod(0o700)
-    story = Story(folder, keep=keep, docker=docker)
-    try:
-        with failing():
-            story.tell()
-    finally:
-        story.end()
+    folder = Path(tempfile.gettempdir(), f"millpond-demo-{secrets.token_hex(8)}")
+    ending = Ending()
+    story = Story(folder, ending, keep=keep, docker=docker)  # makes nothing yet
+    with ending:
+        try:
+            with failing(), ending.heeding():
+                story.tell()
+        finally:
+            story.end()
 
 
 class Story:
     """One demo."""
 
-    def __init__(self, folder: Path, *, keep: bool, docker: bool) -> None:
+    def __init__(self, folder: Path, ending: Ending, *, keep: bool, docker: bool) -> None:
         self._folder, self._keep = folder, keep
-        self._daemon, self._began, self._chapter = Daemon(folder), time.monotonic(), 0
+        self._daemon, self._began, self._chapter = Daemon(folder, ending), time.monotonic(), 0
         self._why_not = Docker.missing() if docker else "--no-docker"
         self._docker = None if self._why_not else Docker()
         self._index: Index | None = None
@@ -66,6 +71,7 @@ class Story:
         self._say(f"That took {time.monotonic() - self._began:.0f} s.")
 
     def _set_up(self) -> None:
+        self._folder.mkdir(0o700)
         index = self._index = Index(self._folder / "index")
         self._say(f"A package index of our own, at {index.url}, with one package: {PACKAGE}.")
         if self._docker is not None:
@@ -172,22 +178,22 @@ class Story:
 
     def _say(self, text: str) -> None:
         self._chapter += 1
-        out.print(f"\n[bold]{self._chapter}.[/bold] ", end="")
-        out.print(text, markup=False)
+        out.print(f"\n{self._chapter}. ", end="", style="bold")
+        out.print(text)
 
     def _print(self, text: str) -> None:
         for line in text.splitlines():
-            out.print(f"   | {line}", markup=False)
+            out.print(f"   | {line}")
 
     def _run(self, *words: str) -> None:
         """Run a command as a user would, and show it."""
-        out.print(f"   $ millpond {' '.join(words)}", markup=False)
+        out.print(f"   $ millpond {' '.join(words)}")
         where = ["--config", str(self._daemon.config), "--data", str(self._daemon.data)]
         self._print(done([sys.executable, "-m", "millpond", *words, *where]))
 
     def _show_log(self, stage: str) -> None:
         jobs = [job for job in self._ask("task_show", task=KEY)["jobs"] if job["stage"] == stage]
-        out.print(f"   $ millpond task log {KEY} --job {jobs[-1]['id']}", markup=False)
+        out.print(f"   $ millpond task log {KEY} --job {jobs[-1]['id']}")
         self._print(self._ask("task_log", task=KEY, job=jobs[-1]["id"])["text"])
 
     def _log_of(self) -> str:
@@ -196,17 +202,32 @@ class Story:
         return ""
 
     def end(self) -> None:
-        """Take everything away again."""
+        """Take everything away again, however far it came."""
+        self._call_off()
         self._daemon.stop()
         if self._index is not None:
             self._index.cut()
-        if self._keep:
-            out.print(f"\nKept: {self._folder} (its millpond.toml, data and daemon.log)", markup=False)
-            return
-        if self._docker is not None:
-            self._docker.remove()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        out.print("Daemon, index and folder are gone again; --keep would have left them to look at.", markup=False)
+        said = f"\nKept: {self._folder} (its millpond.toml, data and daemon.log)"
+        if not self._keep:
+            if self._docker is not None:
+                self._docker.remove()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            said = "Daemon, index and folder are gone again; --keep would have left them to look at."
+        with contextlib.suppress(OSError):  # the terminal may be gone, too
+            out.print(said)
+
+    def _call_off(self) -> None:
+        """End a job that is at work: a run goes on without the daemon."""
+        with contextlib.suppress(Exception):  # there is no daemon, or it does not answer: it is stopped all the same
+            if self._working():
+                self._ask("task_cancel", task=KEY, by="ada")
+            until = time.monotonic() + CALL_OFF_S
+            while self._working() and time.monotonic() < until:
+                time.sleep(LOOK_S)
+
+    def _working(self) -> bool:
+        jobs = self._ask("task_show", task=KEY)["jobs"]
+        return any(job["state"] in {"queued", "running"} for job in jobs)
 
 
 _CONFIG = """\

@@ -25,6 +25,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from millpond.cli.ending import Ending
 from millpond.errors import MillpondError
 
 PACKAGE, VERSION = "pondweed", "1.0"
@@ -222,7 +223,8 @@ class Docker:
 class Daemon:
     """A daemon of its own on a free port; ends with the demo."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ending: Ending) -> None:
+        self._ending = ending
         self.config, self.data, self.log = folder / "millpond.toml", folder / "data", folder / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -231,7 +233,7 @@ class Daemon:
         argv = [sys.executable, "-m", "millpond", "serve", "--port", "0"]
         argv += ["--config", str(self.config), "--data", str(self.data)]
         null = subprocess.DEVNULL
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self._ending.heeding(False):  # none is there that nobody knows of
             self._process = subprocess.Popen(argv, stdin=null, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - ourselves
         until = time.monotonic() + START_S
         while time.monotonic() < until and self._process.poll() is None:

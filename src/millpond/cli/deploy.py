@@ -65,7 +65,7 @@ def call_off(name: App, config: ConfigOption = None, data: DataOption = None, js
     if json:
         say_json(found)
     else:
-        out.print(f"{name}: what was under way is broken off", markup=False)
+        out.print(f"{name}: what was under way is broken off")
 
 
 def _pairs(sets: list[str] | tuple[str, ...]) -> dict[str, str]:
@@ -102,9 +102,9 @@ def _show(found: Mapping[str, Any], *, json: bool) -> None:
 def _show_plan(found: Mapping[str, Any]) -> None:
     running = f"release {found['running']} runs" if found["running"] else "nothing of it runs yet"
     back = f", {found['restores']} would be brought back" if "restores" in found else ""
-    out.print(f"{found['app']} on {', '.join(found['hosts'])}: {running}{back}; nothing was changed", markup=False)
+    out.print(f"{found['app']} on {', '.join(found['hosts'])}: {running}{back}; nothing was changed")
     for line in found["changes"] or ("what would be brought out is what runs",):
-        out.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
     _show_left(found)
 
 
@@ -113,19 +113,19 @@ def _show_release(found: Mapping[str, Any]) -> None:
     what = f"{one['app']} {one['number']}"
     if found["ok"]:
         restores = f", as release {one['restores']} was" if one["restores"] is not None else ""
-        out.print(f"{what} is active on {', '.join(one['hosts'])}{restores}", markup=False)
+        out.print(f"{what} is active on {', '.join(one['hosts'])}{restores}")
         for service, image in sorted(one["images"].items()):
-            out.print(f"  {service}  {image}", markup=False)
+            out.print(f"  {service}  {image}")
         for line in found["details"]:
-            out.print(f"  note: {line}", markup=False)
+            out.print(f"  note: {line}")
     else:
-        out.print(f"{what} {one['state']}: {one['error']}", markup=False)
+        out.print(f"{what} {one['state']}: {one['error']}")
         for line in found["details"]:
-            out.print(f"  {line}", markup=False)
+            out.print(f"  {line}")
         back = found["rollback"]
         bring = f"; `millpond rollback {one['app']}` brings back release {back}" if back is not None else ""
         changed = "" if one["began_ts"] is not None else "; no host was changed"
-        out.print(f"next: mend it and deploy again{bring}{changed}", markup=False)
+        out.print(f"next: mend it and deploy again{bring}{changed}")
     _show_left(found)
 
 

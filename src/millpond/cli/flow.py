@@ -18,19 +18,19 @@ def queue(config: ConfigOption = None, data: DataOption = None, json: JsonOption
         say_json(found)
         return
     counts = found["counts"]
-    out.print(f"jobs: {_counted(counts)}; at most {found['max_concurrency']} at a time", markup=False)
-    out.print(f"tasks: {_counted(counts.get('tasks', {}))}", markup=False)
-    out.print(f"waiting: {counts.get('nudges', 0)} looks, {counts.get('outbox', 0)} writes to the board", markup=False)
+    out.print(f"jobs: {_counted(counts)}; at most {found['max_concurrency']} at a time")
+    out.print(f"tasks: {_counted(counts.get('tasks', {}))}")
+    out.print(f"waiting: {counts.get('nudges', 0)} looks, {counts.get('outbox', 0)} writes to the board")
     for name, block in found.items():
         if isinstance(block, dict) and name != "counts":
             state = "on " if block.get("enabled") else "off"
             problem = block.get("reason") or block.get("last_error")
-            out.print(f"{state}  {name}{f': {problem}' if problem else ''}", markup=False)
+            out.print(f"{state}  {name}{f': {problem}' if problem else ''}")
     told = found["reconcile"]
     for project, error in (told.get("failed") or {}).items():
-        out.print(f"the board of {project} could not be asked: {error}", markup=False)
+        out.print(f"the board of {project} could not be asked: {error}")
     for project, error in (told.get("pipelines_refused") or {}).items():
-        out.print(f"the pipeline of {project} is refused, and its issues wait:\n{error}", markup=False)
+        out.print(f"the pipeline of {project} is refused, and its issues wait:\n{error}")
     rows = [(one["key"], one["stage"], one["phase"], one["title"]) for one in found["recent"]]
     if rows:
         table(("TASK", "STAGE", "PHASE", "TITLE"), rows)
@@ -51,7 +51,7 @@ def reconcile(
         if rows:
             table(("PROJECT", "ISSUE", "WOULD"), rows)
         _failed(found)
-        out.print(f"{found['found']} issues {'would be' if dry_run else 'are to be'} looked at", markup=False)
+        out.print(f"{found['found']} issues {'would be' if dry_run else 'are to be'} looked at")
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -71,7 +71,7 @@ def drift(
         if rows:
             table(("ISSUE", "PROJECT", "WHERE", "WHAT"), rows)
         _failed(found)
-        out.print(_differences(len(rows), len(found["failed"]), mend=mend), markup=False)
+        out.print(_differences(len(rows), len(found["failed"]), mend=mend))
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -86,7 +86,7 @@ def _differences(rows: int, failed: int, *, mend: bool) -> str:
 
 def _failed(found: Mapping[str, Any]) -> None:
     for project, error in found["failed"].items():
-        out.print(f"{project}: {error}", markup=False)
+        out.print(f"{project}: {error}")
 
 
 def _counted(counts: Mapping[str, Any]) -> str:

@@ -43,9 +43,9 @@ def check(
         say_json(found)
     else:
         for one in found["checks"]:
-            out.print(f"{'ok  ' if one['ok'] else 'FAIL'}  {one['what']}: {one['told']}", markup=False)
+            out.print(f"{'ok  ' if one['ok'] else 'FAIL'}  {one['what']}: {one['told']}")
             if one["advice"]:
-                out.print(f"      {one['advice']}", markup=False)
+                out.print(f"      {one['advice']}")
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -64,7 +64,7 @@ def prune(
         say_json(found)
     else:
         for row in found["hosts"]:
-            out.print(f"{row['host']}: {_would_prune(row) if dry_run else _pruned(row)}", markup=False)
+            out.print(f"{row['host']}: {_would_prune(row) if dry_run else _pruned(row)}")
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -105,22 +105,22 @@ def disk(
 
 def _show_disk(row: Mapping[str, Any], *, dry_run: bool) -> None:
     if "bytes_percent" not in row:
-        out.print(f"{row['name']}: {row['error']}", markup=False)
+        out.print(f"{row['name']}: {row['error']}")
         return
     free = f"{size(row['free_bytes'])} free"
     out.print(f"{row['name']}: {_percent(row['bytes_percent'])} used, {free}, inodes {_percent(row['inodes_percent'])}")
     if row["error"]:
-        out.print(f"  {row['error']}", markup=False)
+        out.print(f"  {row['error']}")
     if dry_run:
         out.print(f"  {'room is needed' if row['needed'] else 'no room is needed'}; what could go:")
         for would in row["rungs"]:
             most = "unknown" if would["bytes"] is None else f"at most {size(would['bytes'])}"
-            out.print(f"  - {would['rung']}: {most}: {', '.join(would['what']) or 'nothing'}", markup=False)
+            out.print(f"  - {would['rung']}: {most}: {', '.join(would['what']) or 'nothing'}")
         return
     if row["note"]:
-        out.print(f"  {row['note']}", markup=False)
+        out.print(f"  {row['note']}")
     for step in row["steps"] or ():
-        out.print(f"  - {step['rung']}: {step['what']}", markup=False)
+        out.print(f"  - {step['rung']}: {step['what']}")
 
 
 def _percent(value: float | None) -> str:

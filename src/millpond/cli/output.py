@@ -1,4 +1,7 @@
-"""How commands speak: plain words and tables for people, JSON for machines, progress on a terminal only."""
+"""How commands speak: plain words and tables for people, JSON for machines, progress on a terminal only.
+
+Much of what is said others wrote: titles, comments, the last words of a job or a host. It is shown as they wrote it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,34 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from millpond.delivery.spans import span
 from millpond.errors import ConfigError, MillpondError
 
 NO, USAGE = 1, 2
 _PIPED_WIDTH = 4096  # a pipe has no columns: a record is a line
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def harmless(text: str) -> str:
+    """Write control characters (C0 but newline and tab, DEL, C1) as JSON would: a terminal obeys none of them."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+class Plain(Console):
+    """A console to which every text, a table's cells included, is plain: no markup, no emoji, nothing to obey."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of what is printed; all of it comes through here."""
+        return super().render_str(harmless(text), **options)
+
+
+out = Plain(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+err = Plain(stderr=True)
 
 
 def say_json(value: Any) -> None:
@@ -61,14 +84,15 @@ def moment_from_now(at: float) -> str:
 def cut_off(shown: int, limit: int) -> None:
     """Say on standard error that a list may go on behind what is shown."""
     if shown >= limit:
-        err.print(f"the newest {limit} are shown: --limit shows more", markup=False)
+        err.print(f"the newest {limit} are shown: --limit shows more")
 
 
 def fields(values: Mapping[str, object]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one a line; what goes on below stands under its value, and looks like no other name."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        out.print(f"{name:<{width}}  {value}", markup=False)
+        text = str(value).replace("\n", "\n" + " " * (width + 2))
+        out.print(f"{name:<{width}}  {text}")
 
 
 @contextlib.contextmanager
@@ -85,17 +109,17 @@ def failing(*, json_too: bool = False, listed: bool = False) -> Iterator[None]:
         elif json_too:
             say_json({"ok": False, "error": str(error), "mistakes": [asdict(one) for one in error.mistakes]})
         for problem in error.problems:
-            err.print(problem, markup=False)
+            err.print(problem)
         raise typer.Exit(USAGE) from None
     except MillpondError as error:
         if json_too:
             say_json({"ok": False, "error": str(error)})
-        err.print(f"millpond: {error}", markup=False)
+        err.print(f"millpond: {error}")
         raise typer.Exit(NO) from None
     except OSError as error:
         if json_too:
             say_json({"ok": False, "error": str(error)})
-        err.print(f"millpond: {error}", markup=False)
+        err.print(f"millpond: {error}")
         raise typer.Exit(NO) from None
 
 
@@ -111,12 +135,12 @@ class Bar:
         if not err.is_terminal:
             return
         if self._progress is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._progress = Progress(*columns, console=err, transient=True)
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+            self._progress = Progress(*columns, TimeElapsedColumn(), console=err, transient=True)
             self._progress.start()
-            self._task = self._progress.add_task(text, total=total)
+            self._task = self._progress.add_task("", total=total)
         if self._task is not None:
-            self._progress.update(self._task, description=text, completed=done, total=total)
+            self._progress.update(self._task, description=harmless(text), completed=done, total=total)
 
     def close(self) -> None:
         """Take it away."""
@@ -143,15 +167,15 @@ class Bars(Bar):
             line = f"{text}: done" if ended and ": " in text else text
             if self._said.get(name) != line:
                 self._said[name] = line
-                err.print(line, markup=False)
+                err.print(line)
             return
         if self._progress is None:
             columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(binary_units=True))
             self._progress = Progress(*columns, TimeElapsedColumn(), console=err, transient=True)
             self._progress.start()
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(text, total=total)
-        self._progress.update(self._tasks[name], description=text, completed=done, total=total)
+            self._tasks[name] = self._progress.add_task("", total=total)
+        self._progress.update(self._tasks[name], description=harmless(text), completed=done, total=total)
 
 
 def size(count: float) -> str:

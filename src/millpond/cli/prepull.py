@@ -50,6 +50,6 @@ def _show(found: dict[str, Any]) -> None:
     table(("HOST", "DESIRED", "ACTIVE", "PRESENT" if found["dry_run"] else "SUCCEEDED", "FAILED", "ERROR"), rows)
     for name, host in found["hosts"].items():
         if host["error"]:
-            out.print(f"{BEFORE}: host {name}: {host['error']}", markup=False)
+            out.print(f"{BEFORE}: host {name}: {host['error']}")
         for one in host["failures"]:
-            out.print(f"{BEFORE}: image {one['image']}, host {name}: {one['kind']}: {one['text']}", markup=False)
+            out.print(f"{BEFORE}: image {one['image']}, host {name}: {one['kind']}: {one['text']}")

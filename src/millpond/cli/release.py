@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from millpond.cli.output import fields, out, say_json, table
+from millpond.cli.output import fields, harmless, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 
 app = typer.Typer(no_args_is_help=True, help="Look at the releases of apps.")
@@ -51,7 +51,7 @@ def show(
         say_json(found)
         return
     if document:
-        typer.echo(jsonlib.dumps(found["document"], indent=1, sort_keys=True, ensure_ascii=False))
+        typer.echo(harmless(jsonlib.dumps(found["document"], indent=1, sort_keys=True, ensure_ascii=False)))
         return
     plain = ("app", "number", "state", "kind", "by", "sha", "restores", "error")
     words = {"sha": "commit"}
@@ -60,11 +60,11 @@ def show(
     fields({key: value for key, value in times.items() if value != "-"})
     for title, rows in (("images", found["images"]), ("set", found["sets"])):
         for key, value in rows.items():
-            out.print(f"{title}: {key}  {value}", markup=False)
+            out.print(f"{title}: {key}  {value}")
     for host in found["hosts"]:
-        out.print(f"host: {host}  {found['progress'].get(host, 'untouched')}", markup=False)
+        out.print(f"host: {host}  {found['progress'].get(host, 'untouched')}")
     for line in found["details"]:
-        out.print(f"  {line}", markup=False)
+        out.print(f"  {line}")
 
 
 def _time(at: float | None) -> str:

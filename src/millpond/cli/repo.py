@@ -25,7 +25,7 @@ def list_(config: ConfigOption = None, data: DataOption = None, json: JsonOption
     ]
     table(("NAME", "PACKAGE", "TYPE", "ENTRIES", "SIZE", "UPSTREAM", "FOUND IN"), rows)
     for skipped in found["skipped"]:
-        out.print(f"not adopted: {skipped}", markup=False)
+        out.print(f"not adopted: {skipped}")
 
 
 @app.command(epilog="Example: millpond repo show pypi --prefix simple/")

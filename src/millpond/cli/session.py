@@ -96,7 +96,7 @@ async def _waited(
             return await control.call(folder / SOCKET, operation, arguments, bar)
         except (FileNotFoundError, NotADirectoryError, ConnectionError):
             if not told:
-                err.print(f"no daemon runs on {folder}: waiting for one (Ctrl-C ends this)", markup=False)
+                err.print(f"no daemon runs on {folder}: waiting for one (Ctrl-C ends this)")
             told = True
             await asyncio.sleep(WAIT_S)
 
@@ -131,7 +131,7 @@ async def _perform(
         finally:
             await app.close()
         if operation in GOES_ON or (operation == "why" and "issue" in found["facts"]):
-            err.print(f"no daemon runs on {data_folder}: it goes on with `millpond serve`", markup=False)
+            err.print(f"no daemon runs on {data_folder}: it goes on with `millpond serve`")
         return found
     finally:
         lock.release()

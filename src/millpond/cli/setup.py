@@ -59,7 +59,7 @@ def init(
     with failing():
         told = initialise(config, data, look_again=adopt, force=force)
     for line in told:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def check(config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
@@ -73,7 +73,7 @@ def check(config: ConfigOption = None, data: DataOption = None, json: JsonOption
         say_json([{"what": r.what, "ok": r.ok, "told": r.told} for r in results])
     else:
         for result in results:
-            out.print(f"{'ok  ' if result.ok else 'FAIL'}  {result.what}: {result.told}", markup=False)
+            out.print(f"{'ok  ' if result.ok else 'FAIL'}  {result.what}: {result.told}")
     if not all(result.ok for result in results):
         raise typer.Exit(NO)
 
@@ -90,10 +90,10 @@ def connect(
     from millpond.app.connecting import all_taken_back, connected, taken_back
 
     if tool is not None and tool not in (*TOOLS, *YARNS, *LISTS, *ENGINES):
-        err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}", markup=False)
+        err.print(f"millpond: no settings are known for {tool!r}; there are: {CLIENTS}")
         raise typer.Exit(USAGE)
     if write and undo:
-        err.print("millpond: --write and --undo are opposites: give one of them", markup=False)
+        err.print("millpond: --write and --undo are opposites: give one of them")
         raise typer.Exit(USAGE)
     with failing():
         if undo:
@@ -103,4 +103,4 @@ def connect(
             where = source(config, server_data=str(data) if data else None, **running)
             told = connected(where, TOOLS if tool is None else (tool,), url, write=write)
         for line in told:
-            out.print(line, markup=False)
+            out.print(line)

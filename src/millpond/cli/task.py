@@ -48,7 +48,7 @@ def show(task: Task, config: ConfigOption = None, data: DataOption = None, json:
     told = {WORDS.get(name, name): found[name] or "-" for name in names}
     fields({**told, "since": moment_from_now(found["since"]), "spent": f"{found['spent_usd']:.2f} USD"})
     for one in found["gates"]:
-        out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}", markup=False)
+        out.print(f"gate {one['gate']}: {one['word']}: {one['reason']}")
     if found["jobs"]:
         rows = [(one["id"], one["stage"], one["attempt"], one["state"], one["reason"]) for one in found["jobs"]]
         table(("JOB", "STAGE", "TRY", "STATE", "WHY"), rows)
@@ -156,4 +156,4 @@ def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[An
     if json:
         say_json(found)
     else:
-        out.print(f"{found['key']} {text}", markup=False)
+        out.print(f"{found['key']} {text}")

@@ -26,7 +26,7 @@ def create(
     if json:
         say_json(found)
     else:
-        out.print(found["token"], markup=False)
+        out.print(found["token"])
 
 
 @app.command("ls", epilog="Example: millpond token ls --json")
@@ -48,4 +48,4 @@ def revoke(
 ) -> None:
     """Revoke a token; it is refused from now on, by every worker."""
     perform("token_revoke", config, data, {"name": name})
-    out.print(f"revoked {name}", markup=False)
+    out.print(f"revoked {name}")

@@ -41,7 +41,7 @@ def fsck(
     else:
         fields({key: value for key, value in found.items() if key != "problems"})
         for problem in found["problems"]:
-            out.print(f"- {problem}", markup=False)
+            out.print(f"- {problem}")
     if not found["ok"]:
         raise typer.Exit(NO)
 
@@ -57,9 +57,9 @@ def why(
     if json:
         say_json(found)
         return
-    out.print(found["verdict"], markup=False)
+    out.print(found["verdict"])
     if found.get("next"):
-        out.print(f"next: {found['next']}", markup=False)
+        out.print(f"next: {found['next']}")
     fields({WORDS.get(name, name): _shown(name, value) for name, value in found["facts"].items()})
 
 

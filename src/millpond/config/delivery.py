@@ -61,6 +61,7 @@ class DeliveryConfig(Table):
     auto_labels: bool = about(default=True, description="An issue's labels set options of its task.")
     task_deps: bool = about(default=True, description="A task waits for those that it depends on.")
     upkeep: bool = about(default=True, description="Remove what is older than keep_days.")
+    metrics: bool = about(default=True, description="Count for the metrics what waits, runs and was spent.")
     environment: Mapping[str, f.Secret] = Field(
         default_factory=dict, description="Variables that stages may pass to what they run, such as an agent's key."
     )

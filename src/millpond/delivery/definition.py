@@ -153,8 +153,7 @@ def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Sta
 
 def _settings(table: Table, step: str) -> Mapping[str, Json]:
     settings = table.settings("settings")
-    argv = settings.get("argv")
-    if step == "command" and (not isinstance(argv, list) or not argv or not all(isinstance(w, str) for w in argv)):
+    if (step == "command" or settings.get("preset") == "command") and settings.get("argv") in (None, []):
         table.wrong("settings.argv", "a command needs a list of words", 'write such as ["make", "test"]')
     takes = stepsettings.TAKES.get(step)
     if settings and takes is not None:
@@ -169,7 +168,8 @@ def _gates(table: Table, step: str) -> tuple[GateRule, ...]:
             {"gate": value} if isinstance(value, str) else value, f"{table.at('gates')}[{index}]", table.notes
         )
         name = inner.choice("gate", GATES, "", required=True)
-        settings = {key: inner.json(inner.raw(key), inner.at(key)) for key in SETTINGS.get(name, ()) if key in inner}
+        given = {key: inner.raw(key) for key in SETTINGS.get(name, ())}  # asked for, so that it is meant where misspelt
+        settings = {key: inner.json(value, inner.at(key)) for key, value in given.items() if value is not None}
         for key in REQUIRED.get(name, ()):
             if not isinstance(settings.get(key), str) or not settings[key]:
                 inner.wrong(key, f"the gate {name} needs it")

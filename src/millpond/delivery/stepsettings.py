@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from millpond.delivery.reading import Table
@@ -51,6 +51,11 @@ TAKES: Mapping[str, Mapping[str, Kind]] = {
     },
 }
 """By step; a name means the same wherever it is taken."""
+CHOICES: Mapping[str, Collection[str]] = {
+    "preset": ("claude", "codex", "command"),
+    "prompt": ("analysis", "development", "review"),
+}
+"""The words that a text is one of: those of `steps.presets` and `steps.prompts`."""
 ANY: Mapping[str, Kind] = {name: kind for takes in TAKES.values() for name, kind in takes.items()}
 """What at least one step takes: a label's settings go to each of them."""
 
@@ -67,7 +72,7 @@ def check(table: Table, takes: Mapping[str, Kind]) -> None:
             case Kind.FLAG:
                 table.flag(name)
             case Kind.TEXT if isinstance(value, str):
-                continue
+                table.choice(name, CHOICES.get(name, (value,)), "")
             case Kind.TABLE if isinstance(value, Mapping):
                 continue
             case Kind.WORDS if isinstance(value, list) and all(isinstance(word, str) for word in value):

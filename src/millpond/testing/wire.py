@@ -31,6 +31,8 @@ class Fails(StrEnum):
     DROP = "drop"
     PAGE = "page"
     """A 200 with a login page, as a proxy in between gives."""
+    LOST_PAGE = "404"
+    """A 404 with a page, as a proxy in between gives while the server behind it starts."""
 
 
 @dataclass(slots=True)
@@ -178,6 +180,8 @@ class WireServer:
                 return web.Response(status=500, text="<h1>Server Error (500)</h1>", content_type="text/html")
             case Fails.PAGE:
                 return web.Response(text="<html>Log in first</html>", content_type="text/html")
+            case Fails.LOST_PAGE:
+                return web.Response(status=404, text="404 page not found\n")
             case Fails.HANG:
                 await asyncio.sleep(HANG_S)
         if request.transport is not None:

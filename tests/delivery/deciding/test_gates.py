@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millpond.delivery.deciding.gates import GATES, REQUIRED, SETTINGS, Word, judge, overspent
+from millpond.delivery.deciding.gates import GATES, HUMAN, REQUIRED, SETTINGS, Word, awaits_person, judge, overspent
 from millpond.delivery.model import Budget, Evidence, Json, Options, Spend, Task
 from millpond.delivery.pipeline import GateRule, Stage
 
@@ -155,6 +155,23 @@ def test_budgets_of_the_task_its_label_and_the_day():
     assert not overspent(raised, budget, Spend(15.0, 15.0))
     assert not overspent(TASK, Budget(task_usd=None, day_usd=None), Spend(1e9, 1e9))
     assert overspent(replace(TASK, options=Options(task_usd=0.0)), budget, Spend())
+
+
+@pytest.mark.parametrize(
+    ("said", "awaited"),
+    [
+        ([("tests-passed", "failed"), (HUMAN, "waiting")], True),
+        ([(HUMAN, "passed"), ("commit-status", "waiting")], False),
+        ([(HUMAN, "failed")], False),
+    ],
+)
+def test_a_person_is_awaited_by_the_gate_of_that_name_while_it_waits(said: list[tuple[str, str]], awaited: bool):
+    assert [awaits_person(said, unseen=unseen) for unseen in (True, False)] == [awaited, awaited]
+
+
+@pytest.mark.parametrize("unseen", [True, False])
+def test_before_any_gate_was_looked_at_whoever_asks_says_what_is_taken_for_true(unseen: bool):
+    assert awaits_person([], unseen=unseen) is unseen
 
 
 @settings(deadline=None)

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+LOST = "stream disconnected before completion"
+
 
 def say(**event: object) -> None:
     sys.stdout.write(json.dumps(event) + "\n")
@@ -111,7 +113,13 @@ def main(mode: str) -> None:  # noqa: C901, PLR0912 - a case for each
             say(type="turn.started")
             sys.exit(1)
         case "codex-fails":
-            codex("turn.failed", error={"message": "stream disconnected: connection reset"})
+            codex("turn.failed", error={"message": f"{LOST}: error sending request for url (https://api.example/v1)"})
+        case "codex-reconnects":
+            say(type="error", message=f"Reconnecting... 1/5 ({LOST}: error sending request)")
+            codex()
+        case "codex-gives-up":
+            say(type="error", message=f"Reconnecting... 5/5 ({LOST}: error sending request)")
+            sys.exit(1)
         case "plain":
             sys.stdout.write("worked\n")
         case "plain-asks":

@@ -158,10 +158,17 @@ async def test_codex_that_ends_without_a_result(given: Given, mode: str, text: s
     assert given.head() == ""
 
 
-async def test_codex_that_lost_its_connection_is_tried_again(given: Given):
-    outcome = await run(given, agent_job("codex-fails", "codex"))
+@pytest.mark.parametrize("mode", ["codex-fails", "codex-gives-up"])
+async def test_codex_that_lost_its_connection_is_tried_again(given: Given, mode: str):
+    outcome = await run(given, agent_job(mode, "codex"))
     assert isinstance(outcome, Retry)
-    assert "connection reset" in outcome.reason
+    assert "stream disconnected" in outcome.reason
+
+
+async def test_codex_that_found_its_connection_again_is_done(given: Given):
+    outcome = await run(given, agent_job("codex-reconnects", "codex"))
+    assert isinstance(outcome, Done)
+    assert outcome.sha == given.head()
 
 
 async def test_any_command_may_be_one(given: Given):

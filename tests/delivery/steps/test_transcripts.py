@@ -45,6 +45,33 @@ def test_only_the_last_words_ask():
     assert heard.question == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("stream disconnected before completion: error sending request for url (https://api.example/v1)", True),
+        ("Error while reading the server response: error decoding response body", True),
+        ("We're currently experiencing high demand, which may cause temporary errors.", True),
+        ("exceeded retry limit, last status: 429 Too Many Requests", True),
+        ("getaddrinfo EAI_AGAIN api.example", True),
+        ("write EPIPE: broken pipe", True),
+        ("unexpected status 400 Bad Request: the model is not known", False),
+        ("Codex ran out of room in the model's context window.", False),
+    ],
+)
+def test_which_errors_may_pass(text: str, passes: bool):
+    heard = Transcript()
+    heard.hear(line(type="turn.failed", error={"message": text}))
+    assert (heard.error, heard.ended, heard.passes) == (text, True, passes)
+
+
+def test_an_error_before_the_turn_was_completed_was_got_over():
+    heard = Transcript()
+    heard.hear(line(type="error", message="Reconnecting... 1/5 (stream disconnected before completion)"))
+    assert heard.error
+    heard.hear(line(type="turn.completed", usage={}))
+    assert (heard.ended, heard.error) == (True, "")
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

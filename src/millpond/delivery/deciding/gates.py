@@ -272,6 +272,12 @@ def _rule(case: Case, name: str) -> Ruling:
     return gate(case) if gate is not None else _waiting(f'there is no gate "{name}"')
 
 
+def awaits_person(said: Iterable[tuple[str, str]], *, unseen: bool) -> bool:
+    """Whether a person's verdict is awaited, by what gates said: name and word. `unseen`: the answer without any."""
+    told = list(said)
+    return any(name == HUMAN and word == Word.WAITING for name, word in told) if told else unseen
+
+
 def overspent(task: Task, budget: Budget, spend: Spend) -> str:
     """Say which budget is spent; empty: none is."""
     limit = task.options.task_usd if task.options.task_usd is not None else budget.task_usd

@@ -8,7 +8,7 @@ from functools import cached_property
 from millpond.delivery.board.board import Board
 from millpond.delivery.deciding import gates
 from millpond.delivery.deciding.actions import Acknowledge, Action, Show, Wait
-from millpond.delivery.deciding.gates import HUMAN, Ruling, Word
+from millpond.delivery.deciding.gates import Ruling
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Project, Spend, Task
 from millpond.delivery.pipeline import GateRule, Pipeline, Stage
 
@@ -96,7 +96,7 @@ class Look:
     @property
     def waits_for_person(self) -> bool:
         """Whether a person's verdict is awaited."""
-        return any(rule.name == HUMAN and ruling.word is Word.WAITING for rule, ruling in self.rulings)
+        return gates.awaits_person(((rule.name, ruling.word) for rule, ruling in self.rulings), unseen=False)
 
     @property
     def elsewhere(self) -> bool:

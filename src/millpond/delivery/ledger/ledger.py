@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
 from millpond.delivery.deciding.failing import stop
 from millpond.delivery.deciding.folding import by_command, verdict
-from millpond.delivery.deciding.gates import HUMAN, Ruling, Word
+from millpond.delivery.deciding.gates import Ruling, awaits_person
 from millpond.delivery.deciding.looking import unbegun
 from millpond.delivery.definition import MAX_USD
 from millpond.delivery.ledger import applying
@@ -283,7 +283,7 @@ def _awaits_person(connection: Connection, task: Task) -> bool:
     """
     mine = sa.and_(GATES.c.task == task.id, GATES.c.visit == task.visit)
     told = connection.execute(sa.select(GATES.c.gate, GATES.c.word).where(mine)).all()
-    return not told or any(row.gate.partition(":")[2] == HUMAN and row.word == Word.WAITING for row in told)
+    return awaits_person(((row.gate.partition(":")[2], row.word) for row in told), unseen=True)
 
 
 def _rulings(connection: Connection, task: Task, rulings: Collection[tuple[GateRule, Ruling]], now: float) -> None:

@@ -42,6 +42,8 @@ from millpond.delivery.steps.running import (
 from millpond.delivery.steps.transcripts import Prices, Transcript, question_in
 
 LATER_S = 300.0
+USUAL = "development"
+"""The prompt of a stage that names none, and has no name of one."""
 """How long to wait after an error of the agent's service that may pass."""
 MAX_COMMENTS = 50
 MAX_COMMENT = 4000
@@ -109,11 +111,11 @@ class AgentStep:
         )
 
     def _prompt(self, work: Work, issue: Issue) -> str:
-        name = work.text("prompt", work.job.stage)
-        template = self._options.prompts.get(name) or PROMPTS.get(name)
+        templates = {**PROMPTS, **self._options.prompts}
+        name = work.text("prompt", work.job.stage if work.job.stage in templates else USUAL)
+        template = templates.get(name)
         if template is None:
-            known = ", ".join(sorted({*PROMPTS, *self._options.prompts}))
-            raise StepFailed(f'there is no prompt "{name}"; known: {known}')
+            raise StepFailed(f'there is no prompt "{name}"; known: {", ".join(sorted(templates))}')
         theirs = [one for one in issue.comments if not one.ours][-MAX_COMMENTS:]
         comments = "\n\n".join(
             f"{one.name or one.author or 'somebody'} wrote: {one.text[:MAX_COMMENT]}" for one in theirs

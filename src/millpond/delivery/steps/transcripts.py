@@ -19,7 +19,9 @@ MAX_TEXT = 20_000
 _QUESTION = re.compile(r"^[ \t>*#]*QUESTION:[ \t*]*([^\s*][^\n]*)", re.MULTILINE)
 _PASSING = re.compile(
     r"rate.?limit|overloaded|too many requests|\b429\b|\b5(?:00|02|03|04|29)\b|time.?d? ?out|connection|network"
-    r"|temporar|usage limit|quota",
+    r"|temporar|usage limit|quota|high demand"
+    r"|disconnected|sending request|reading the server response|broken pipe"
+    r"|\bE(?:CONN|PIPE|HOST|NET|AI_AGAIN|TIMEDOUT)",
     re.IGNORECASE,
 )
 _WORKING = frozenset({"agent_message", "command_execution", "file_change", "mcp_tool_call", "web_search"})
@@ -48,7 +50,7 @@ class Transcript:
     """What it said last."""
     ended: bool = False
     error: str = ""
-    """Why it ended without success; empty: it did not."""
+    """Why it ended without success, or what went wrong last; empty: nothing, or it got over it."""
     over: str = ""
     """Which budget of the run was spent, in its own words; empty: none."""
     usd: float | None = None
@@ -77,7 +79,8 @@ class Transcript:
             case "result":
                 self._result(event)
             case "turn.completed":
-                self.ended, self.usd = True, self._priced(_object(event.get("usage")))
+                # Codex tells of a connection that it found again ("Reconnecting... 1/5") as an error, too.
+                self.ended, self.error, self.usd = True, "", self._priced(_object(event.get("usage")))
             case "turn.failed" | "error":
                 self._failed(event)
         return self._reason()

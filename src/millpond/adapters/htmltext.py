@@ -1,0 +1,98 @@
+"""HTML as plain text, read in one pass. Pure; never raises, and never looks at a character again and again.
+
+What others write is read here, on the event loop. The parser of the standard library takes minutes for some 200 KB,
+and raises for others. Here a text is gone through from left to right, and what is nowhere ahead (a ``>``, a ``-->``) is
+not looked for again. What turns out to be no markup is text, so that nobody hides words behind a tag that never ends.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+BLOCKS = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "tr"})
+HIDDEN = frozenset({"script", "style"})
+_TAG = re.compile(r"</?([a-zA-Z][^\s/>]{0,63})")
+_END = re.compile(r">|=\s*([\"'])")
+"""A tag's end, or the beginning of a value in which a ``>`` ends nothing."""
+_HIDDEN_END = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in HIDDEN}
+_REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[a-zA-Z][a-zA-Z0-9]{1,31});?")
+"""What may be a character by its number or its name, at a length that ``html.unescape`` takes without a fault."""
+_LINES = re.compile(r"\n{3,}")
+
+
+def text_of(markup: str) -> str:
+    """Give the text, with a line's end around each block; within a block, line ends are blanks."""
+    lines = (line.strip() for line in "".join(_Reader(markup).read()).split("\n"))
+    return _LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+class _Reader:
+    """One pass over a text; `_at` only grows."""
+
+    def __init__(self, markup: str) -> None:
+        self._markup, self._at = markup, 0
+        self._absent: set[str] = set()
+        """What is nowhere ahead."""
+
+    def read(self) -> list[str]:
+        """Give the pieces of the text."""
+        pieces, markup = list[str](), self._markup
+        while (begin := markup.find("<", self._at)) >= 0:
+            if begin > self._at:
+                pieces.append(_shown(markup[self._at : begin]))
+            self._at = begin
+            pieces.append(self._marked())
+        pieces.append(_shown(markup[self._at :]))
+        return pieces
+
+    def _marked(self) -> str:
+        """Go past what begins with ``<``; gives what it stands for."""
+        markup, begin = self._markup, self._at
+        tag = _TAG.match(markup, begin)
+        if tag is not None:
+            return self._tag(tag)
+        end = -1
+        if markup.startswith("<!--", begin):
+            end = self._find("-->", begin + 4)
+            end = end + 3 if end >= 0 else -1
+        elif markup.startswith(("<!", "<?", "</"), begin):
+            end = self._find(">", begin) + 1 or -1
+        self._at = end if end >= 0 else begin + 1
+        return "" if end >= 0 else "<"
+
+    def _tag(self, tag: re.Match[str]) -> str:
+        """Go past a tag, and past what it hides; gives a line's end for a block."""
+        markup, name = self._markup, tag[1].lower()
+        end = self._tag_end(tag.end())
+        if end < 0:  # nothing ahead ends a tag, so what is left is none
+            rest, self._at = markup[tag.start() :], len(markup)
+            return _shown(rest)
+        self._at = end
+        if name in HIDDEN and not markup.startswith("</", tag.start()) and markup[end - 2] != "/":
+            hidden = _HIDDEN_END[name].search(markup, end)
+            self._at = hidden.end() if hidden is not None else len(markup)
+        return "\n" if name in BLOCKS else ""
+
+    def _tag_end(self, at: int) -> int:
+        """Find the place behind a tag's ``>``; -1: it has none."""
+        while (found := _END.search(self._markup, at)) is not None:
+            if found[1] is None:
+                return found.end()
+            closed = self._find(found[1], found.end())
+            at = closed + 1 if closed >= 0 else found.end()
+        return -1
+
+    def _find(self, what: str, start: int) -> int:
+        """Find the next of something; -1: there is none ahead."""
+        if what in self._absent:
+            return -1
+        found = self._markup.find(what, start)
+        if found < 0:
+            self._absent.add(what)
+        return found
+
+
+def _shown(data: str) -> str:
+    read = _REFERENCE.sub(lambda one: html.unescape(one[0]), data) if "&" in data else data
+    return read.replace("\n", " ")
