@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from pathlib import Path
@@ -34,7 +35,8 @@ WORK = work_of(job_of(7))
 async def test_clients_are_pointed_at_the_pond_and_the_token_is_in_files_of_the_home_alone(open_pond, tmp_path: Path):
     pond = await open_pond(CONFIG)
     given = await JobPonds(pond.app).open(WORK, tmp_path)
-    (secret,) = given.secrets
+    secret, basic = given.secrets
+    assert base64.b64decode(basic).decode() == f"job:{secret}"
     assert given.variables["PIP_INDEX_URL"] == "http://127.0.0.1:18080/pypi/simple/"
     assert given.variables["UV_DEFAULT_INDEX"] == f"http://job:{secret}@127.0.0.1:18080/pypi/simple/"
     assert given.variables["npm_config_registry"] == "http://127.0.0.1:18080/npm/"
@@ -51,13 +53,13 @@ async def test_clients_are_pointed_at_the_pond_and_the_token_is_in_files_of_the_
 async def test_it_may_read_and_no_more_and_only_while_the_job_lasts(open_pond, tmp_path: Path):
     pond = await open_pond(CONFIG)
     ponds = JobPonds(pond.app)
-    (secret,) = (await ponds.open(WORK, tmp_path)).secrets
+    secret, _ = (await ponds.open(WORK, tmp_path)).secrets
     bearer = {"authorization": f"Bearer {secret}"}
     assert (await pond.get("/things/x", **bearer)).status == 404
     assert (await pond.client.put("/api/v1/remote/things/x", b"x", **bearer)).status == 403
     pond.clock.advance(WORK.job.timeout_s + 3601)
     assert (await pond.get("/things/x", **bearer)).status == 401
-    (secret,) = (await ponds.open(WORK, tmp_path)).secrets
+    secret, _ = (await ponds.open(WORK, tmp_path)).secrets
     await ponds.close(WORK)
     await ponds.close(WORK)
     assert (await pond.get("/things/x", authorization=f"Bearer {secret}")).status == 401
@@ -66,7 +68,7 @@ async def test_it_may_read_and_no_more_and_only_while_the_job_lasts(open_pond, t
 async def test_what_a_job_draws_is_on_record_as_its_task_s(open_pond, tmp_path: Path):
     pond = await open_pond(CONFIG)
     await pond.client.put("/api/v1/remote/things/a", b"a", **pond.admin)
-    (secret,) = (await JobPonds(pond.app).open(WORK, tmp_path)).secrets
+    secret, _ = (await JobPonds(pond.app).open(WORK, tmp_path)).secrets
     assert (await pond.get("/things/a", authorization=f"Bearer {secret}")).status == 200
     await pond.get("/things/a", **pond.admin)
     usage = pond.app.operations["usage"]

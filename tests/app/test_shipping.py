@@ -135,7 +135,7 @@ async def test_a_witness_of_artifacts_looks_for_each_that_was_drawn(open_pond, t
     witness = AppWitness(pond.app)
     assert (await witness.artifacts(work(), SHA)).facts["present"] is False
     await pond.client.put("/api/v1/remote/things/a", b"a", **pond.admin)
-    (secret,) = (await JobPonds(pond.app).open(work(), tmp_path)).secrets
+    secret, _ = (await JobPonds(pond.app).open(work(), tmp_path)).secrets
     await pond.get("/things/a", authorization=f"Bearer {secret}")
     told = await witness.artifacts(work(), SHA)
     assert (told.facts["present"], told.facts["count"], told.sha) == (True, 1, SHA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from millpond.delivery.pipeline import GateRule, Pipeline, Stage
 from millpond.delivery.ports import ForgeFailed
 from millpond.delivery.steps import STEPS
 from millpond.delivery.worker import WorkerOptions
-from millpond.delivery.workspaces.workspace import Remote, WorkspaceOptions
+from millpond.delivery.workspaces.workspace import Remote, WorkspaceFailed, WorkspaceOptions
 from millpond.testing.forge import FakeForge
 from millpond.testing.tracker import FakeTracker
 
@@ -92,6 +93,21 @@ async def test_a_job_runs_is_pushed_and_brings_what_the_stage_s_gates_want(wired
     assert not [one.name for one in tokens if one.name.startswith("job:")]
 
 
+async def test_the_job_s_token_is_in_no_log_as_clients_send_it_either(wired: Wired):
+    auth = r"""sed 's/.*"auth": "//; s/".*//' "$HOME/.docker/config.json" """
+    task = await wired.queued(
+        f'cat "$HOME/.netrc"; echo "Authorization: Basic $({auth})"; cat "$HOME/.docker/config.json"; echo x > made'
+    )
+    working = wired.working()
+    await working.worker.tick()
+    await working.worker.settled()
+    (run,) = await wired.ledger.runs.of(task.id)
+    text = Path(run.log).read_text()
+    assert "login job password ********\n" in text
+    assert "Authorization: Basic ********\n" in text
+    assert '{"auth": "********"}' in text
+
+
 async def test_an_outage_of_the_forge_is_not_taken_for_gates_that_want_nothing(wired: Wired):
     task = await wired.queued("true")
     (job,) = await wired.ledger.jobs.of(task.id)
@@ -120,6 +136,23 @@ async def test_what_a_task_that_ended_left_is_swept(wired: Wired, tmp_path: Path
     issue = Issue("i1", "shop", 1, "a thing", "x", 0.0)
     await wired.ledger.apply(wired.project, issue, found, [CancelTask("by me")])
     assert (await working.sweep())["workspaces"] == 1
+
+
+async def test_old_runs_are_removed_though_workspaces_cannot_be_swept(wired: Wired, monkeypatch: pytest.MonkeyPatch):
+    await wired.queued("true")
+    working = wired.working()
+    await working.worker.tick()
+    await working.worker.settled()
+    (folder,) = (wired.app.data / "runs").iterdir()  # type: ignore[attr-defined]
+    os.utime(folder / "status.json", (1.0, 1.0))
+
+    async def broken(*_: object) -> None:
+        raise WorkspaceFailed("another one works on this repository's copy for too long")
+
+    monkeypatch.setattr(working.workspaces, "sweep", broken)
+    with pytest.raises(WorkspaceFailed):
+        await working.sweep()
+    assert not folder.exists()
 
 
 async def test_a_stop_of_the_daemon_leaves_the_run_and_its_token_for_the_next_one(wired: Wired, tmp_path: Path):

@@ -60,7 +60,7 @@ class Aging:
 
     COLUMNS: ClassVar = {
         "delivery_tasks": ("not_before", "since"),
-        "delivery_jobs": ("lease_until", "heartbeat_at", "started_at"),
+        "delivery_jobs": ("lease_until", "heartbeat_at", "started_at", "ended_at"),
         "delivery_nudges": ("lease_until", "not_before", "seen_at"),
         "delivery_outbox": ("lease_until", "not_before"),
     }

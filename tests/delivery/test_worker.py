@@ -293,6 +293,84 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_outcome(
     assert (await state_of(ledger, task.id))[0] is JobState.SUCCEEDED
 
 
+class Full:
+    """A ledger's disk that is full, until there is room again."""
+
+    def __init__(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room, self.tries, self._real = False, 0, ledger.jobs.finish
+        monkeypatch.setattr(ledger.jobs, "finish", self.finish)
+
+    async def finish(self, job: Job, outcome: Outcome) -> bool:
+        self.tries += 1
+        if not self.room:
+            raise OSError("no space left")
+        return await self._real(job, outcome)
+
+
+async def test_a_ledger_that_cannot_be_written_for_longer_than_a_lease_costs_no_money(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging
+):
+    task = await started(ledger, "i1")
+    disk = Full(ledger, monkeypatch)
+    options = replace(QUICK, lease_s=0.2)
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done(spent=Spent(1.5))), options=options)
+    await worker.tick()
+    await asyncio.sleep(1)
+    await age(100)
+    assert await ledger.jobs.reap()
+    assert worker.working
+    disk.room = True
+    await until(lambda: not worker.working)
+    assert (await state_of(ledger, task.id))[0] is JobState.LOST
+    assert (await ledger.spend(task)).task_usd == 1.5
+    assert disk.tries < 10, "the pauses grow"
+
+
+async def test_a_ledger_that_cannot_be_written_holds_up_no_stop(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await started(ledger, "i1")
+    disk = Full(ledger, monkeypatch)
+    worker = worker_of(ledger, tmp_path, Played(lambda _: Done()))
+    await worker.tick()
+    await until(lambda: disk.tries)
+    async with asyncio.timeout(5):
+        await worker.close()
+    assert not worker.working
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["soon", "after a while"])
+async def test_the_cost_of_a_run_that_was_given_up_is_counted_once_the_ledger_can_be_written(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging, slow: bool
+):
+    task = await started(ledger, "i1")
+    runs = Runs(tmp_path / "runs")
+    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
+    await first.tick()
+    await until((tmp_path / "began").exists)
+    await first.close()
+    await age(10_000)
+    await ledger.jobs.reap()
+    disk = Full(ledger, monkeypatch)
+    monkeypatch.setattr("millpond.delivery.worker.COUNT_S", 0.05 if slow else 60)
+    again = Runs(tmp_path / "runs")
+    second = make_worker(ledger, again, SlowStep(again, tmp_path))
+    second.options = replace(second.options, lease_s=1.0)
+    taking = asyncio.create_task(second.take_up())
+    await until(lambda: disk.tries)
+    await asyncio.sleep(0.2)
+    assert taking.done() == slow
+    disk.room = True
+    await taking
+
+    async def counted() -> bool:
+        return (await ledger.spend(task)).task_usd == 3.0
+
+    assert slow or await counted(), "nothing is claimed before"
+    await until(counted)
+    await second.close()
+
+
 async def test_killed_with_9_and_started_again_the_same_run_is_taken_up(ledger: Ledger, url: str, tmp_path: Path):
     task = await started(ledger, "i1")
     argv = [sys.executable, "-m", "tests.delivery.worked", url, str(tmp_path)]
@@ -341,6 +419,28 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     assert task
     assert (await ledger.spend(task)).task_usd == 3.0  # nobody heard what it cost
     assert (await state_of(ledger, lost.task))[0] is JobState.LOST
+
+
+async def test_what_a_lost_job_cost_whose_run_ended_while_nobody_looked_is_counted_once(
+    ledger: Ledger, tmp_path: Path, age: Aging
+):
+    task = await started(ledger, "i1")
+    runs = Runs(tmp_path / "runs")
+    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
+    await first.tick()
+    await until((tmp_path / "began").exists)
+    await first.close()
+    await age(10_000)
+    (lost,) = await ledger.jobs.reap()
+    run = await runs.find(f"job-{lost.id}")
+    assert run
+    (tmp_path / "go").touch()
+    await until(lambda: not run.alive())
+    assert await worker_of(ledger, tmp_path, Played(forever)).take_up() == []
+    assert (await ledger.spend(task)).task_usd == 3.0
+    assert await ledger.jobs.uncounted("n1") == []
+    assert await worker_of(ledger, tmp_path, Played(forever)).take_up() == []
+    assert (await ledger.spend(task)).task_usd == 3.0
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])

@@ -73,8 +73,9 @@ def point(url: str, named: Mapping[str, str], secret: str, home: Path) -> PondAc
             variables |= _with_token(told, secret) if tool == "uv" else told
     if "npm" in named:
         variables["npm_config_userconfig"] = str(home / ".npmrc")
-    _write(_files(url, variables, secret, home))
-    return PondAccess(variables, [secret])
+    basic = base64.b64encode(f"{USER}:{secret}".encode()).decode()  # as it stands in files, and is sent: a secret, too
+    _write(_files(url, variables, secret, basic, home))
+    return PondAccess(variables, [secret, basic])
 
 
 def _with_token(variables: Mapping[str, str], secret: str) -> dict[str, str]:
@@ -86,10 +87,9 @@ def _with_token(variables: Mapping[str, str], secret: str) -> dict[str, str]:
     return made
 
 
-def _files(url: str, variables: Mapping[str, str], secret: str, home: Path) -> dict[Path, str]:
+def _files(url: str, variables: Mapping[str, str], secret: str, basic: str, home: Path) -> dict[Path, str]:
     """Write what clients read, by file."""
     parts = urlsplit(url)
-    basic = base64.b64encode(f"{USER}:{secret}".encode()).decode()
     files = {
         home / ".netrc": f"machine {parts.hostname} login {USER} password {secret}\n",
         home / ".docker/config.json": json.dumps({"auths": {parts.netloc: {"auth": basic}}}),

@@ -90,11 +90,11 @@ class Working:
 
     async def sweep(self) -> dict[str, int]:
         """Remove workspaces whose task has ended, and runs that ended long ago; gives how many."""
+        pruned = await self.runs.prune(time.time() - self.means.keep_runs_s)  # first: it depends on nothing else
         keep: list[tuple[str, str]] = []
         for project in self.means.projects.values():
             keep += [(project.name, task.key) for task in await self.means.ledger.open_tasks(project.name)]
         removed = await self.workspaces.sweep(list(self.means.projects.values()), keep)
-        pruned = await self.runs.prune(time.time() - self.means.keep_runs_s)
         return {"workspaces": len(removed), "runs": pruned}
 
 

@@ -160,12 +160,12 @@ NO_BUDGET = Budget(None, None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What was spent so far, by the task and by its project today."""
+    """What the task and today its project have spent, and what jobs may have that are active or were just lost."""
 
     task_usd: float = 0.0
     day_usd: float = 0.0
-    promised_usd: float = 0.0
-    """What jobs of the project that are active may still spend."""
+    promised_usd: float = 0.0  # to all such jobs of the project
+    owed_usd: float = 0.0  # by the task's lost ones
 
 
 @dataclass(frozen=True, slots=True)

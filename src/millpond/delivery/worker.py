@@ -3,6 +3,8 @@
 - A job is kept by heartbeats. One that is not ours any more (the fencing token is old, or no heartbeat could be written
   for as long as the lease) ends its work; nothing is said of it, and what it would say is refused.
 - A job that was asked to stop is stopped: its step is cancelled, which ends what it started.
+- What came of a job, and what it cost, is written down as soon as the ledger can be written, however long that takes; a
+  job that was given up meanwhile is tried again, but its cost counts.
 - When the daemon stops, or is killed, detached runs go on. Leaving in good order, the worker takes a long lease
   (`leave_s`) on each job, so that nobody gives it up meanwhile; after a kill the ordinary lease must do. The next
   process of the same worker takes its jobs up again, under new fencing tokens, and steps find their runs. What was
@@ -16,16 +18,22 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import structlog
 
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent, Stopped
 from millpond.delivery.ports import Step
-from millpond.delivery.runs.runfolder import AT_WORST, job_of, name_of
+from millpond.delivery.runs.runfolder import job_of, name_of
 from millpond.delivery.runs.runs import Runs
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
+MAX_PAUSE_S = 60.0
+"""Between two tries to write to a ledger that can't be written; the first ones follow sooner."""
+COUNT_S = 10.0
+"""How long nothing is claimed because the cost of runs that were given up can't be written down."""
 Witnesses = Callable[[Job, Done], Awaitable[Sequence[Evidence]]]
 """Brings the evidence that a stage's gates want of a job that is done, and that its step has not."""
 
@@ -65,6 +73,7 @@ class Worker:
         self.options = options or WorkerOptions()
         self._witnesses = witnesses
         self._active: dict[int, asyncio.Task[None]] = {}
+        self._counting: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._taken_up = False
         self._claiming: asyncio.Future[int] | None = None
@@ -94,8 +103,8 @@ class Worker:
         ended = await self._runs.others([name_of(job.id) for job in jobs])
         if ended:
             log.warning("runs of jobs that were given up are ended", runs=ended)
-        for name in ended:
-            await self._count(name)
+        lost = [name_of(job.id) for job in await self._ledger.jobs.uncounted(self._name)]
+        await self._count_all(sorted({*ended, *lost}))
         self._taken_up = True
         for job in jobs:
             self._begin(job)
@@ -145,9 +154,10 @@ class Worker:
         self.wake()
         if self._claiming is not None:
             await asyncio.gather(self._claiming, return_exceptions=True)
-        for task in self._active.values():
+        at_work = [*self._active.values(), *self._counting]
+        for task in at_work:
             task.cancel()
-        await asyncio.gather(*self._active.values(), return_exceptions=True)
+        await asyncio.gather(*at_work, return_exceptions=True)
 
     async def settled(self) -> None:
         """Wait until nothing is worked on."""
@@ -238,43 +248,51 @@ class Worker:
                 return outcome
 
     async def _finish(self, job: Job, outcome: Outcome) -> None:
-        """Write down what came of it, as long as the lease may hold."""
-        until = asyncio.get_running_loop().time() + self.options.lease_s
-        while True:
-            try:
-                kept = await self._ledger.jobs.finish(job, outcome)
-            except Exception as error:
-                log.exception("a job's outcome could not be written down", job=job.id, error=str(error))
-                if asyncio.get_running_loop().time() >= until:
-                    return
-                await asyncio.sleep(min(1.0, self.options.lease_s / 10))
-                continue
-            self.done += 1
-            if not kept:
-                log.warning("what came of a job is refused: it was given up before", job=job.id)
-            return
+        """Write down what came of it."""
+        kept = await self._written(job.id, lambda: self._ledger.jobs.finish(job, outcome))
+        self.done += 1
+        if not kept:
+            log.warning("what came of a job is refused: it was given up before", job=job.id)
 
     async def _count(self, name: str) -> None:
         """Count what a run that was given up may have cost. What came of it is refused: its claim is named as none."""
-        spent = await self._at_worst(name)
-        if not spent.usd:
-            return
-        try:
-            job = await self._ledger.jobs.one(job_of(name))
+        number, spent = job_of(name), await self._at_worst(name)
+
+        async def write() -> None:
+            job = await self._ledger.jobs.one(number)
             if job is not None:
                 await self._ledger.jobs.finish(replace(job, fence=-job.fence), Stopped(spent))
-        except Exception as error:
-            log.exception("the cost of a run that was given up could not be counted", run=name, error=str(error))
+
+        await self._written(number, write)
+
+    async def _count_all(self, names: Sequence[str]) -> None:
+        """Count several, before anything is claimed; what can't be written for long goes on beside the claims."""
+        counting = {asyncio.create_task(self._count(name), name=f"cost of {name}") for name in names}
+        for task in counting:
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
+        if counting:
+            await asyncio.wait(counting, timeout=COUNT_S)
+
+    async def _written(self, job: int, write: Callable[[], Awaitable[T]]) -> T:
+        """Write to the ledger, again and again where that fails; `close` cancels it."""
+        pause_s = min(1.0, self.options.lease_s / 10)
+        while True:
+            try:
+                return await write()
+            except Exception as error:
+                log.exception("what came of a job could not be written down", job=job, error=str(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def _at_worst(self, name: str) -> Spent:
         """Give what a run may have cost when its step could not say it: what was noted at its start."""
         try:
             run = await self._runs.find(name)
-            usd = run.notes().get(AT_WORST) if run is not None else None
+            return Spent(await asyncio.to_thread(run.at_worst)) if run is not None else Spent()
         except Exception as error:
             log.exception("what a run may have cost could not be read", run=name, error=str(error))
             return Spent()
-        return Spent(float(usd)) if isinstance(usd, int | float) and usd > 0 else Spent()
 
     async def _leave(self, job: Job) -> None:
         """Keep a job for the next process."""

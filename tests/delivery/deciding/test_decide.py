@@ -203,6 +203,13 @@ def test_what_is_promised_to_other_jobs_is_not_given_twice():
     assert "promised" in reason(run(shown(Key.IN_PROGRESS), world=replace(WORLD, spend=Spend(0.0, 90.0, 10.0))))
 
 
+def test_what_a_lost_job_of_the_task_may_have_spent_is_not_given_to_its_next_one():
+    (start,) = run(shown(Key.IN_PROGRESS), world=replace(WORLD, spend=Spend(10.0, 10.0, 12.0, 12.0)))
+    assert isinstance(start, StartJob)
+    assert start.usd == 3.0
+    assert "just lost" in reason(run(shown(Key.IN_PROGRESS), world=replace(WORLD, spend=Spend(10.0, 10.0, 15.0, 15.0))))
+
+
 def test_a_spent_budget_parks_and_only_a_person_releases():
     over = replace(WORLD, spend=Spend(25.0, 25.0))
     parked, told = run(TASK, world=over)

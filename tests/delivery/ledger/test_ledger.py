@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from tests.delivery.conftest import open_database
+from tests.delivery.conftest import Aging, open_database
 
 from millpond.delivery.deciding.actions import (
     Alert,
@@ -25,14 +25,30 @@ from millpond.delivery.deciding.actions import (
     StartJob,
     Succeed,
     Tell,
+    TryAgain,
     UseVerdict,
     Wait,
 )
 from millpond.delivery.deciding.gates import Ruling, Word
+from millpond.delivery.ledger.applying import OWED_S
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.ledger.tables import GATES, JOBS, TASKS
-from millpond.delivery.model import Budget, Done, Input, Issue, JobState, Key, Options, Phase, Project, Spent, Task
+from millpond.delivery.model import (
+    Budget,
+    Done,
+    Input,
+    Issue,
+    JobState,
+    Key,
+    Options,
+    Phase,
+    Project,
+    Spend,
+    Spent,
+    Stopped,
+    Task,
+)
 from millpond.delivery.pipeline import GateRule
 from millpond.errors import BadRequest, Conflict, NotFound
 
@@ -322,6 +338,53 @@ async def test_spending_counts_the_task_the_day_and_what_is_promised(ledger: Led
     assert await ledger.spend(task) == replace(await ledger.spend(other), task_usd=1.25)
     assert (await ledger.spend(other)).day_usd == 1.25
     assert (await ledger.spend(task)).promised_usd == 0
+
+
+@pytest.mark.parametrize("told", [Spent(1.25, 7), Spent()], ids=["its cost", "that it cost nothing"])
+@pytest.mark.parametrize("by", ["its worker", "who ended its run"])
+async def test_what_a_lost_job_may_have_spent_is_promised_until_it_is_counted(
+    ledger: Ledger, age: Aging, told: Spent, by: str
+):
+    task = await do(ledger, await begun(ledger), JOB)
+    other = await begun(ledger, replace(ISSUE, id="i2", number=13), SHOP)
+    foreign = await begun(ledger, replace(ISSUE, id="i3", number=14), replace(SHOP, name="till"))
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await age(61)
+    assert await ledger.jobs.reap()
+    assert await ledger.spend(task) == Spend(0.0, 0.0, 2.5, 2.5)
+    assert await ledger.spend(other) == Spend(0.0, 0.0, 2.5, 0.0)
+    assert await ledger.spend(foreign) == Spend()
+    claim = job if by == "its worker" else replace(job, fence=-job.fence)
+    assert not await ledger.jobs.finish(claim, Stopped(told))
+    assert await ledger.spend(task) == Spend(told.usd, told.usd)
+
+
+async def test_who_never_says_what_a_lost_job_cost_is_not_waited_for_for_ever(ledger: Ledger, age: Aging):
+    task = await do(ledger, await begun(ledger), JOB)
+    await ledger.jobs.claim("w", 60, most=9)
+    await age(61)
+    await ledger.jobs.reap()
+    await age(OWED_S + 1)
+    assert await ledger.spend(task) == Spend()
+
+
+async def test_the_money_of_a_lost_job_is_not_granted_again(ledger: Ledger, age: Aging):
+    task, other = await begun(ledger), await begun(ledger, replace(ISSUE, id="i2", number=13))
+    dear = replace(JOB, usd=10.0, budget=Budget(10.0, 15.0, 15.0))
+    task = await do(ledger, task, dear)
+    await ledger.jobs.claim("w", 60, most=9)
+    await age(61)
+    await ledger.jobs.reap()
+    assert not (await ledger.apply(SHOP, replace(ISSUE, id=other.issue), other, [dear])).done
+    again = await do(ledger, await again_of(ledger, task), TryAgain(1, 0.0, "it was lost"))
+    assert not (await ledger.apply(SHOP, ISSUE, again, [replace(dear, budget=Budget(10.0, 15.0, None))])).done
+    assert (await ledger.apply(SHOP, ISSUE, again, [replace(dear, usd=5.0)])).done
+
+
+async def again_of(ledger: Ledger, task: Task) -> Task:
+    found = await ledger.task(task.id)
+    assert found
+    return found
 
 
 async def test_looks_at_once_are_not_granted_the_same_money(ledger: Ledger):

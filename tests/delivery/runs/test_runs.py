@@ -240,6 +240,13 @@ async def test_old_runs_are_removed_a_few_at_a_time(runs: Runs, tmp_path: Path):
     assert await runs.prune(time.time() + 60) == 1
 
 
+async def test_what_was_prepared_and_left_is_removed_when_it_is_old(runs: Runs, tmp_path: Path):
+    await runs.prepared("r1")
+    assert await runs.prune(time.time() - 60) == 0
+    assert await runs.prune(time.time() + 60) == 1
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "-x", "x" * 101])
 async def test_a_name_leads_nowhere_else(runs: Runs, tmp_path: Path, name: str):
     with pytest.raises(ValueError, match="no name"):

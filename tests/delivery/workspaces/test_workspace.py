@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from millpond.delivery.model import Project
+from millpond.delivery.workspaces import workspace
+from millpond.delivery.workspaces.folders import delete
 from millpond.delivery.workspaces.workspace import BranchMoved, Remote, WorkspaceFailed, WorkspaceOptions, Workspaces
 
 pytestmark = pytest.mark.process
@@ -234,6 +237,46 @@ async def test_found_again_as_it_was_made_and_swept_when_its_task_has_ended(spac
     assert await spaces.sweep([SHOP], [("shop", "SH-1")]) == ["SH-2"]
     assert made.path.exists()
     assert stat.S_IMODE((tmp_path / "ws").stat().st_mode) == 0o700
+
+
+async def test_one_that_cannot_be_removed_is_told_of_once_and_holds_up_no_other(
+    spaces: Workspaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    till = Project("till", "p2", "team/till", "TI")
+    for project, key in ((SHOP, "SH-1"), (SHOP, "SH-2"), (till, "TI-1")):
+        await spaces.prepare(project, key, f"feature/{key}")
+
+    def closed(path: Path) -> None:
+        if path.name == "SH-1":
+            raise PermissionError(13, "Permission denied", str(path))
+        delete(path)
+
+    monkeypatch.setattr(workspace, "delete", closed)
+    with capture_logs() as logged:
+        assert await spaces.sweep([SHOP, till], []) == ["SH-2", "TI-1"]
+        assert await spaces.sweep([SHOP, till], []) == []
+    (told,) = [one for one in logged if "swept" in one["event"]]
+    assert told["workspace"] == "shop SH-1"
+    assert "Permission denied" in told["error"]
+    monkeypatch.undo()
+    assert await spaces.sweep([SHOP, till], []) == ["SH-1"]
+
+
+async def test_a_copy_is_cleaned_where_something_of_it_was_removed_and_only_there(
+    spaces: Workspaces, monkeypatch: pytest.MonkeyPatch
+):
+    till = Project("till", "p2", "team/till", "TI")
+    await spaces.prepare(SHOP, "SH-1", BRANCH)
+    await spaces.prepare(till, "TI-1", "feature/TI-1")
+    collected: list[str] = []
+
+    async def collect(project: Project) -> bool:
+        collected.append(project.name)
+        raise WorkspaceFailed("the disk is full")
+
+    monkeypatch.setattr(spaces, "_collected", collect)
+    assert await spaces.sweep([SHOP, till], [("till", "TI-1")]) == ["SH-1"]
+    assert collected == ["shop"]
 
 
 async def test_a_workspace_that_was_just_made_is_not_swept(tmp_path: Path, forge: Path):

@@ -328,7 +328,7 @@ def _ready(look: Look) -> tuple[Action, ...]:
     budget = spending.budget_of(task, stage, world.pipeline.budget)
     usd = spending.grant(budget, world.spend)
     if usd == 0:
-        return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active")
+        return rest(look, f"{stage.name}: what is left of the budget is promised to jobs that are active or just lost")
     settings = {**stage.settings, **task.options.settings}
     limits = (usd, budget.run_turns, task.options.priority, budget)
     return (StartJob(stage.name, stage.step, task.attempts + 1, stage.timeout_s, settings, *limits),)

@@ -1,4 +1,7 @@
-"""How much a job may spend: the least of what each budget has left, less what active jobs may still spend. PURE."""
+"""How much a job may spend: the least of what each budget has left, less what is promised. PURE.
+
+Promised is what active jobs may still spend, and what lost ones may have spent until it is counted.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def grant(budget: Budget, spend: Spend) -> float | None:
     """Give a job's allowance in US dollars; None: there is no limit; 0: nothing is left at present."""
     left = [
         budget.run_usd,
-        None if budget.task_usd is None else budget.task_usd - spend.task_usd,
+        None if budget.task_usd is None else budget.task_usd - spend.task_usd - spend.owed_usd,
         None if budget.day_usd is None else budget.day_usd - spend.day_usd - spend.promised_usd,
     ]
     least = min((one for one in left if one is not None), default=None)

@@ -39,6 +39,8 @@ from millpond.delivery.naming import branch_name, task_key
 from millpond.errors import Conflict
 
 MAX_TITLE = 500
+OWED_S = 600.0
+"""How long a lost job's money is held back for what its worker will say it cost; a node that is gone says nothing."""
 _T, _COST = TASKS.c, COSTS.c
 _CHANGE = sa.update(TASKS).where(_T.id == sa.bindparam("task_id"))
 
@@ -113,19 +115,26 @@ def create(connection: Connection, now: float, project: Project, issue: Issue, a
 
 
 def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
-    """Give what a task and its project today have spent, and what the project's active jobs may still spend.
+    """Give what a task and its project today have spent, and what is promised to the project's jobs.
 
     In one statement, so that a job which ends meanwhile is in neither sum twice, and missing from none.
     """
     usd = sa.func.coalesce(sa.func.sum(_COST.usd), 0.0)
     today = sa.and_(_COST.project == project, _COST.day == int(now // DAY_S))
-    active = sa.and_(JOBS.c.project == project, JOBS.c.state.in_(sorted(ACTIVE)))
+    active, owed = JOBS.c.state.in_(sorted(ACTIVE)), _owed(now)
+    promised = sa.func.coalesce(sa.func.sum(JOBS.c.usd), 0.0)
     sums = (
         sa.select(usd).where(_COST.task == task),
         sa.select(usd).where(today),
-        sa.select(sa.func.coalesce(sa.func.sum(JOBS.c.usd), 0.0)).where(active),
+        sa.select(promised).where(JOBS.c.project == project, sa.or_(active, owed)),
+        sa.select(promised).where(JOBS.c.task == task, owed),
     )
     return Spend(*connection.execute(sa.select(*(one.scalar_subquery() for one in sums))).one())
+
+
+def _owed(now: float) -> sa.ColumnElement[bool]:
+    """Whether a job was lost a short while ago, and what it cost is not counted yet: its run may still be ended."""
+    return sa.and_(JOBS.c.state == JobState.LOST, JOBS.c.ended_at > now - OWED_S, ~queue.counted())
 
 
 def _affordable(

@@ -91,9 +91,11 @@ class JobQueue:
 
         def write(connection: Connection) -> bool:
             now = self._books.now(connection)
-            _cost(connection, job, outcome.spent, now)
             change = {**_ended(outcome), "ended_at": now}
-            if not connection.execute(sa.update(JOBS).where(_held(job)).values(**change)).rowcount:
+            held = bool(connection.execute(sa.update(JOBS).where(_held(job)).values(**change)).rowcount)
+            if not held or outcome.spent != Spent():  # that a lost job cost nothing is told, too: its money is free
+                _cost(connection, job, outcome.spent, now)
+            if not held:
                 return False
             if isinstance(outcome, Done | Failed):
                 keep(connection, job, outcome.evidence, now)
@@ -142,6 +144,16 @@ class JobQueue:
             return taken
 
         return await self._books.write(Point.RETAKE, write)
+
+    async def uncounted(self, worker: str) -> list[Job]:
+        """Give the jobs of a worker that were lost within a day, and whose cost nobody has counted."""
+
+        def read(connection: Connection) -> list[Job]:
+            lost = sa.and_(_C.state == JobState.LOST, _C.ended_at > self._books.now(connection) - DAY_S)
+            query = sa.select(JOBS).where(lost, _C.worker == worker, ~counted()).order_by(_C.id)
+            return [job_of(row) for row in connection.execute(query)]
+
+        return await self._books.read(read)
 
     async def of(self, task: int, visit: int | None = None) -> list[Job]:
         """Give a task's jobs, the oldest first; with a `visit` only its own, and whatever is active."""
@@ -287,10 +299,13 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
             return {"state": str(JobState.CANCELLED), "reason": "stopped"}
 
 
+def counted() -> sa.ColumnElement[bool]:
+    """Whether the cost of a job's last claim is written down, by whoever did the work or by who ended its run."""
+    return sa.exists().where(COSTS.c.job == _C.id, COSTS.c.fence.in_([_C.fence, -_C.fence]))
+
+
 def _cost(connection: Connection, job: Job, spent: Spent, now: float) -> None:
     """Count a claim's cost once."""
-    if not spent.usd and not spent.turns:
-        return
     values = {"job": job.id, "fence": job.fence, "task": job.task, "project": job.project}
     insert_new(
         connection, COSTS, {**values, "at": now, "day": int(now // DAY_S), "usd": spent.usd, "turns": spent.turns}

@@ -96,6 +96,11 @@ class Run:
         """Give what was noted at its start."""
         return cast("Mapping[str, Json]", read_json(self.folder / NOTES) or {})
 
+    def at_worst(self) -> float:
+        """Give what it may have cost (US dollars) when nobody heard how it ended; 0: nothing was noted."""
+        usd = self.notes().get(AT_WORST)
+        return max(float(usd), 0.0) if isinstance(usd, int | float) else 0.0
+
     def who(self) -> Who | None:
         """Give its wrapper; None: it has not said so yet."""
         told = read_json(self.folder / WHO)
@@ -111,7 +116,10 @@ class Run:
 
     def alive(self) -> bool:
         """Whether its wrapper lives."""
-        lock = take_lock(self.folder, fcntl.LOCK_SH)
+        try:
+            lock = take_lock(self.folder, fcntl.LOCK_SH)
+        except FileNotFoundError:  # its folder is gone
+            return False
         if lock is None:
             return True
         os.close(lock)

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from millpond.delivery.model import Json
 from millpond.delivery.runs import procfs
@@ -30,6 +30,8 @@ from millpond.delivery.runs.masks import forms
 from millpond.delivery.runs.runfolder import LOCK, MARK, NOTES, STDIN, Ended, How, Lines, Run, read_json, take_lock
 from millpond.delivery.runs.wrapper import EVENTS, SPEC, STATUS, put
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from millpond.delivery.runs.wrapper import main; main(sys.argv[2])"
 _ROOT = Path(__file__).parents[3]
@@ -84,15 +86,22 @@ class Runs:
         """Whether this process ends and its runs are to go on: who waits for one and is cancelled leaves it alone."""
 
     async def start(self, name: str, spec: Spec) -> Run:
-        """Begin a run. Raises `ValueError` (no name for one; there is one), `OSError`."""
-        return await asyncio.shield(asyncio.to_thread(self._start, name, spec))
+        """Begin a run. Raises `ValueError` (no name for one; there is one), `OSError`.
+
+        Cancelled, it is known whether the run has begun by the time that this is raised.
+        """
+        return await _to_its_end(self._start, name, spec)
 
     async def prepared(self, name: str) -> Run:
         """Make a run's folder, with its HOME, before it is begun; what an attempt left that never began is removed.
 
         Raises `ValueError` (no name for one; there is one), `OSError`.
         """
-        return await asyncio.to_thread(self._prepared, name)
+        return await _to_its_end(self._prepared, name)
+
+    async def forget(self, name: str) -> bool:
+        """Remove the folder of a run that was prepared and never begun; gives whether there was one."""
+        return await asyncio.to_thread(self._forget, name)
 
     async def find(self, name: str) -> Run | None:
         """Find a run that was begun."""
@@ -141,7 +150,7 @@ class Runs:
         await asyncio.to_thread(_tidy, run)
 
     async def prune(self, before: float, most: int = 100) -> int:
-        """Remove at most so many runs that ended before a time (epoch seconds); gives how many."""
+        """Remove at most so many that ended, or were left unbegun, before a time (epoch seconds); gives how many."""
         return await asyncio.to_thread(self._prune, before, most)
 
     def _folder(self, name: str) -> Path:
@@ -164,6 +173,13 @@ class Runs:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return run
 
+    def _forget(self, name: str) -> bool:
+        folder = self._folder(name)
+        if not folder.exists() or (folder / NOTES).exists():
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
+
     def _start(self, name: str, spec: Spec) -> Run:
         run = Run(self._folder(name))
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -185,6 +201,9 @@ class Runs:
                 start_new_session=True,
                 pass_fds=(lock,),
             )
+        except BaseException:
+            (run.folder / NOTES).unlink(missing_ok=True)  # one that could not be begun is none
+            raise
         finally:
             os.close(lock)
         return run
@@ -210,11 +229,22 @@ class Runs:
     def _prune(self, before: float, most: int) -> int:
         removed = 0
         for run in self._all():
-            told = run.folder / (STATUS if (run.folder / STATUS).exists() else LOCK)  # one that was killed says nothing
-            if removed < most and _changed(told) < before and not run.alive():
+            if removed < most and _ended_at(run) < before and not run.alive():
                 shutil.rmtree(run.folder, ignore_errors=True)
                 removed += 1
         return removed
+
+
+async def _to_its_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something in a thread; who is cancelled, even again, hears it when it is over, so that nothing goes on."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({doing})
+        raise
 
 
 def _hear(events: Lines, heard: Heard) -> str:
@@ -248,11 +278,12 @@ def _write(file: Path, data: bytes) -> None:
         out.write(data)
 
 
-def _changed(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return float("inf")
+def _ended_at(run: Run) -> float:
+    """Give when a run ended, at the earliest: one that was killed says nothing, one that never began has no lock."""
+    for file in (run.folder / STATUS, run.folder / LOCK, run.folder):
+        with contextlib.suppress(FileNotFoundError):
+            return file.stat().st_mtime
+    return float("inf")
 
 
 def _end(run: Run) -> None:

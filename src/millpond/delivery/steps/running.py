@@ -10,7 +10,8 @@ run is not begun again. What was pushed, committed or ended before a crash is fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -64,41 +65,72 @@ Judging: TypeAlias = Callable[[Ran], Awaitable[Outcome]]
 async def carry_out(tools: Tools, work: Work, order: Ordering, judge: Judging, heard: Heard | None = None) -> Outcome:
     """Run what `order` says, or take up the run that there is, and let `judge` say what came of it."""
     try:
-        run, workspace = await _begun(tools, work, order)
+        async with _owned(tools, work):
+            run, workspace = await _taken_up(tools, work) or await _begun(tools, work, order)
     except WorkspaceFailed as error:
-        return Failed(str(error)) if error.permanent else Retry(RETRY_S, str(error))
+        spent = await _at_worst(tools, work)
+        return Failed(str(error), spent=spent) if error.permanent else Retry(RETRY_S, str(error), spent)
     except OSError as error:
-        return Retry(RETRY_S, f"the run could not be begun: {error.strerror}")
-    try:
+        reason = f"the run could not be begun: {error.strerror}"
+        return Retry(RETRY_S, reason, await _at_worst(tools, work))
+    async with _owned(tools, work):
         ended = await tools.runs.wait(run, heard)
         await tools.ponds.close(work)
         outcome = await judge(Ran(work, run, ended, workspace))
-    except BaseException:
-        if not tools.runs.leaving:
-            await asyncio.shield(_cleared(tools, work, run))
-        raise
-    await _cleared(tools, work, run)
+        await _cleared(tools, work, run)
     return outcome
 
 
+@contextlib.asynccontextmanager
+async def _owned(tools: Tools, work: Work) -> AsyncIterator[None]:
+    """Own a job's run: whatever is raised meanwhile ends it, unless this process leaves and it is to go on."""
+    try:
+        yield
+    except BaseException as error:
+        if not (tools.runs.leaving and isinstance(error, asyncio.CancelledError)):
+            await asyncio.shield(_given_up(tools, work))
+        raise
+
+
+async def _given_up(tools: Tools, work: Work) -> None:
+    """End a job's run, and what it was given; of one that was not begun nothing stays."""
+    run = await tools.runs.find(work.run_name)
+    if run is not None:
+        await tools.runs.end(run)
+        await _cleared(tools, work, run)
+    elif await tools.runs.forget(work.run_name):
+        await tools.ponds.close(work)
+
+
 async def _cleared(tools: Tools, work: Work, run: Run) -> None:
-    await tools.ponds.close(work)
-    await tools.runs.tidy(run)
+    try:
+        await tools.ponds.close(work)
+    finally:
+        await tools.runs.tidy(run)
+
+
+async def _at_worst(tools: Tools, work: Work) -> Spent:
+    """Give what a run that was given up at its beginning may have cost; nothing, if it was not begun."""
+    run = await tools.runs.find(work.run_name)
+    return Spent(await asyncio.to_thread(run.at_worst)) if run is not None else NOTHING
+
+
+async def _taken_up(tools: Tools, work: Work) -> tuple[Run, Workspace] | None:
+    """Give the run that an earlier process of the daemon began; None: there is none."""
+    run = await tools.runs.find(work.run_name)
+    if run is None:
+        return None
+    workspace = await tools.workspaces.find(work.project, work.task.key)
+    if workspace is None:
+        raise WorkspaceFailed("the workspace of a run that was taken up is gone")
+    return run, workspace
 
 
 async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Workspace]:
-    name = work.run_name
-    found = await tools.runs.find(name)
-    if found is not None:
-        workspace = await tools.workspaces.find(work.project, work.task.key)
-        if workspace is None:
-            await tools.runs.end(found)
-            raise WorkspaceFailed("the workspace of a run that was taken up is gone")
-        return found, workspace
     workspace = await tools.workspaces.prepare(work.project, work.task.key, work.task.branch, work.job.sha)
     if work.job.sha and workspace.remote_head and workspace.remote_head != work.job.sha:
         raise BranchMoved(f"{work.task.branch} is at {workspace.remote_head[:12]} by now, not {work.job.sha[:12]}")
-    prepared = await tools.runs.prepared(name)
+    prepared = await tools.runs.prepared(work.run_name)
     wanted = await order(workspace)
     access = await tools.ponds.open(work, prepared.home)
     passed = {key: tools.passed[key] for key in wanted.passes if key in tools.passed}
@@ -114,7 +146,7 @@ async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Worksp
         wanted.finals,
         wanted.notes,
     )
-    run = await tools.runs.start(name, spec)
+    run = await tools.runs.start(work.run_name, spec)
     await tools.desk.began(work, run)
     return run, workspace
 

@@ -18,18 +18,22 @@ import json
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from millpond.delivery.model import Project
 from millpond.delivery.naming import parse_key
+from millpond.delivery.troubles import Troubles
 from millpond.delivery.workspaces.folders import delete, folder_name, size_of
 from millpond.delivery.workspaces.gitargs import NETWORK, check_branch, check_sha
 from millpond.delivery.workspaces.gitrun import Git, GitFailed
 from millpond.errors import MillpondError
 
+log = structlog.get_logger(__name__)
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 _LEFT = ("config.worktree", "info/attributes", "info/grafts", "objects/info/alternates", "shallow")
 """What a step may have put into the copy to change what git does there."""
@@ -98,6 +102,7 @@ class Workspaces:
     ) -> None:
         self._root, self._remote_of = root, remote_of
         self._options = options or WorkspaceOptions()
+        self._troubles = Troubles()
 
     async def prepare(self, project: Project, key: str, branch: str, sha: str = "") -> Workspace:
         """Make a task's workspace anew, at its branch; where there is none (any more) at `sha`, or at the base.
@@ -179,20 +184,44 @@ class Workspaces:
             await self._remove(path, bare)
 
     async def sweep(self, projects: Collection[Project], keep: Collection[tuple[str, str]]) -> list[str]:
-        """Remove the workspaces of tasks that are not among `keep` (project, key); gives what was removed."""
-        removed = []
+        """Remove the workspaces of tasks that are not among `keep` (project, key); gives what was removed.
+
+        One that can't be removed, such as one in which a job left another user's files, holds up no other.
+        """
+        removed: list[str] = []
         for project in projects:
-            keys = await asyncio.to_thread(self._keys, project)
-            for key in keys:
-                if (project.name, key) not in keep and await asyncio.to_thread(self._old, project, key):
-                    await self.remove(project, key)
-                    removed.append(key)
-            _, bare = self._places(project, f"{project.prefix}-1")
-            if removed and (bare / "HEAD").exists():
-                async with self._locked(bare), _told():
-                    await self._copy(bare)
-                    await self._git(bare)("gc", "--quiet", "--prune=1.day.ago")
+            keys = [key for key in await asyncio.to_thread(self._keys, project) if (project.name, key) not in keep]
+            swept = [key for key in keys if await self._did(f"{project.name} {key}", self._swept(project, key))]
+            if swept:
+                await self._did(f"{project.repo} gc", self._collected(project))
+            removed += swept
         return removed
+
+    async def _swept(self, project: Project, key: str) -> bool:
+        if old := await asyncio.to_thread(self._old, project, key):
+            await self.remove(project, key)
+        return old
+
+    async def _collected(self, project: Project) -> bool:
+        """Free what no workspace of a copy needs any more."""
+        _, bare = self._places(project, f"{project.prefix}-1")
+        if not (bare / "HEAD").exists():
+            return False
+        async with self._locked(bare), _told():
+            await self._copy(bare)
+            await self._git(bare)("gc", "--quiet", "--prune=1.day.ago")
+        return True
+
+    async def _did(self, what: str, doing: Awaitable[bool]) -> bool:
+        """Say whether something was done; that it failed is logged once, since it is tried at every sweep."""
+        try:
+            done = await doing
+        except (WorkspaceFailed, OSError) as error:
+            if self._troubles.new("sweep", what, str(error)):
+                log.warning("a workspace can't be swept", workspace=what, error=str(error))
+            return False
+        self._troubles.over("sweep", what)
+        return done
 
     def _keys(self, project: Project) -> list[str]:
         folder = self._places(project, f"{project.prefix}-1")[0].parent
