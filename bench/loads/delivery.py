@@ -32,7 +32,6 @@ from millpond.db import Database
 from millpond.db.postgres import PostgresDatabase
 from millpond.delivery.board.states import StatesCache
 from millpond.delivery.board.store import BoardStore, Draft
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.engine import Engine, Surroundings
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.ledger import Ledger
@@ -40,6 +39,7 @@ from millpond.delivery.ledger.tables import JOBS, RUNS
 from millpond.delivery.model import Project
 from millpond.delivery.pipeline import DEFAULT, Pipeline
 from millpond.delivery.ports import Forge, Tracker
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Rate
 from millpond.delivery.workspaces.gitrun import Git
 from millpond.testing.forge import FakeForge

@@ -16,9 +16,9 @@ from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.adapters.planeitems import marked_up, plain, when
 from millpond.adapters.planepeople import People
 from millpond.clock import SystemClock
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Hint, Project
 from millpond.delivery.ports import TrackerFailed
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Rate
 from millpond.errors import BadRequest, ConfigError, Denied
 from millpond.testing.clock import FakeClock

@@ -14,8 +14,8 @@ from tests.hosts.conftest import FakeNotifier
 from millpond.app import delivering, numbers
 from millpond.app.working import Working
 from millpond.delivery.breaker import Ended
-from millpond.delivery.budget import _USE
 from millpond.delivery.model import Done, Failed, JobState, Park
+from millpond.delivery.ratebudget import _USE
 from millpond.delivery.rates import Use
 from millpond.errors import BadRequest, Conflict, NotFound
 from millpond.testing.forge import FakeForge

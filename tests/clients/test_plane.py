@@ -19,9 +19,9 @@ import pytest_asyncio
 
 from millpond.adapters.plane import Plane, PlaneOptions
 from millpond.clock import SystemClock
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Project
 from millpond.delivery.ports import Tracker
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Rate
 from millpond.testing.tracker import TrackerConformance
 

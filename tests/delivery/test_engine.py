@@ -10,7 +10,6 @@ import sqlalchemy as sa
 import structlog
 from tests.delivery.driven import SHOP, Driven, Outside
 
-from millpond.delivery.budget import _USE
 from millpond.delivery.deciding.actions import CreateTask, Show, Wait
 from millpond.delivery.ledger.books import Books
 from millpond.delivery.ledger.showing import Showing
@@ -18,6 +17,7 @@ from millpond.delivery.ledger.tables import NUDGES, TASKS
 from millpond.delivery.model import Comment, Done, Job, Key, Listing, Park, Phase, Project, State, Stopped
 from millpond.delivery.pipeline import DEFAULT, GateRule, Pipeline, Stage
 from millpond.delivery.ports import TrackerFailed
+from millpond.delivery.ratebudget import _USE
 from millpond.delivery.rates import Use
 from millpond.errors import Conflict
 from millpond.testing.forge import FakeForge

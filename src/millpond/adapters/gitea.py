@@ -19,10 +19,10 @@ from millpond.adapters import giteahooks
 from millpond.adapters.giteacontents import read_contents
 from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_thread, segment
 from millpond.clock import Clock
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.frontmatter import fields
 from millpond.delivery.model import Evidence, Hint, Json, Project
 from millpond.delivery.ports import Change, ForgeFailed, Merge
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Use
 from millpond.delivery.workspaces.gitargs import check_branch, check_repo, check_sha
 

@@ -6,9 +6,9 @@ from millpond.adapters.gitea import GiteaOptions
 from millpond.adapters.giteacontents import read_contents
 from millpond.adapters.httpjson import ApiOptions, JsonApi
 from millpond.clock import Clock
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Project
 from millpond.delivery.ports import ForgeFailed
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.workspaces.gitargs import check_branch, check_repo
 
 

@@ -26,8 +26,8 @@ from millpond.adapters import failures
 from millpond.adapters.addresses import BadUrl, Origin, parse
 from millpond.adapters.dialling import Proxies
 from millpond.artifacts.freshness import retry_after_s
-from millpond.delivery.budget import BudgetSpent, RateBudget
 from millpond.delivery.model import Json
+from millpond.delivery.ratebudget import BudgetSpent, RateBudget
 from millpond.delivery.rates import Use
 from millpond.errors import ConfigError, MillpondError
 

@@ -21,9 +21,9 @@ from millpond.adapters.httpjson import Answer, ApiOptions, JsonApi, Large, in_a_
 from millpond.adapters.planeitems import comment, described, identifier, issue, label_ids, marked_up, state
 from millpond.adapters.planepeople import People
 from millpond.clock import Clock
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Comment, Hint, Issue, Json, Listing, Project, State
 from millpond.delivery.ports import TrackerFailed
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Use
 
 NEW, OLD = "work-items", "issues"

@@ -22,9 +22,9 @@ from millpond.app.waking import LOOK, Wakes
 from millpond.clock import Clock
 from millpond.config import Config
 from millpond.delivery.board.store import BoardStore
-from millpond.delivery.budget import RateBudget
 from millpond.delivery.model import Hint, Issue, Listing, Project, State
 from millpond.delivery.ports import Forge, Tracker, TrackerFailed
+from millpond.delivery.ratebudget import RateBudget
 from millpond.delivery.rates import Rate
 from millpond.delivery.workspaces.workspace import Remote
 from millpond.metrics import Metrics

@@ -37,7 +37,6 @@ from millpond.app.working import Means, Working
 from millpond.config import Config
 from millpond.delivery.board import board
 from millpond.delivery.board.states import StatesCache
-from millpond.delivery.budget import used_for
 from millpond.delivery.engine import Engine, EngineOptions, Surroundings
 from millpond.delivery.ledger.books import Books, Point
 from millpond.delivery.ledger.ledger import Ledger
@@ -46,6 +45,7 @@ from millpond.delivery.ledger.showing import Showing
 from millpond.delivery.model import Key, Project
 from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed
+from millpond.delivery.ratebudget import used_for
 from millpond.delivery.rates import Use
 from millpond.delivery.worker import WorkerOptions
 from millpond.errors import NotFound

@@ -9,12 +9,12 @@ from typing import Any
 from millpond.app.application import App
 from millpond.app.delivering import Delivering
 from millpond.app.operating import Operation, Progress
-from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Wait
 from millpond.delivery.deciding.looking import Look, left_elsewhere
 from millpond.delivery.deciding.prospects import told
 from millpond.delivery.model import Issue, Phase, Project, Task
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.ratebudget import used_for
 from millpond.delivery.rates import Use
 from millpond.errors import Busy
 

@@ -10,7 +10,6 @@ from millpond.adapters.localboard import LocalBoard
 from millpond.app.application import App
 from millpond.app.pipelines import PipelineRefused
 from millpond.delivery.board import board
-from millpond.delivery.budget import used_for
 from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
@@ -20,6 +19,7 @@ from millpond.delivery.definition import FILE
 from millpond.delivery.model import JobState, Key, Phase, Project, Task
 from millpond.delivery.naming import parse_key
 from millpond.delivery.ports import ForgeFailed, TrackerFailed
+from millpond.delivery.ratebudget import used_for
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
 

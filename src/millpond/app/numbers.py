@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from millpond.delivery.budget import used_for
 from millpond.delivery.ports import Tracker, TrackerFailed
+from millpond.delivery.ratebudget import used_for
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
 

@@ -15,7 +15,6 @@ import structlog
 
 from millpond.delivery.bases import Bases
 from millpond.delivery.board.states import StatesCache
-from millpond.delivery.budget import used_for
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.decide import WORKTREES, decide, taken_back
 from millpond.delivery.deciding.looking import Look, World
@@ -25,6 +24,7 @@ from millpond.delivery.model import Evidence, Issue, Job, Nudge, OutboxItem, Pha
 from millpond.delivery.pipeline import Pipeline
 from millpond.delivery.polling import Found, Polls
 from millpond.delivery.ports import Forge, ForgeFailed, Tracker, TrackerFailed
+from millpond.delivery.ratebudget import used_for
 from millpond.delivery.rates import Use
 from millpond.delivery.troubles import Troubles
 

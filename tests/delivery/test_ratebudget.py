@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from millpond.delivery.budget import BudgetSpent, RateBudget, used_for
+from millpond.delivery.ratebudget import BudgetSpent, RateBudget, used_for
 from millpond.delivery.rates import Rate, Use
 
 
