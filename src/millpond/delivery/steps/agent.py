@@ -41,9 +41,9 @@ from millpond.delivery.steps.running import (
 )
 from millpond.delivery.steps.transcripts import Prices, Transcript, question_in
 
-LATER_S = 300.0
 USUAL = "development"
 """The prompt of a stage that names none, and has no name of one."""
+LATER_S = 300.0
 """How long to wait after an error of the agent's service that may pass."""
 MAX_COMMENTS = 50
 MAX_COMMENT = 4000
