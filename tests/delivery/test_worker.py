@@ -339,18 +339,23 @@ async def test_a_ledger_that_cannot_be_written_holds_up_no_stop(
     assert not worker.working
 
 
-@pytest.mark.parametrize("slow", [False, True], ids=["soon", "after a while"])
-async def test_the_cost_of_a_run_that_was_given_up_is_counted_once_the_ledger_can_be_written(
-    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging, slow: bool
-):
-    task = await started(ledger, "i1")
-    runs = Runs(tmp_path / "runs")
+async def given_up(ledger: Ledger, tmp_path: Path, age: Aging) -> tuple[Task, Job]:
+    """Begin a run whose worker then stops, and let its lease end; gives the job that is lost, and whose it was."""
+    task, runs = await started(ledger, "i1"), Runs(tmp_path / "runs")
     first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
     await first.tick()
     await until((tmp_path / "began").exists)
     await first.close()
     await age(10_000)
-    await ledger.jobs.reap()
+    (lost,) = await ledger.jobs.reap()
+    return task, lost
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["soon", "after a while"])
+async def test_the_cost_of_a_run_that_was_given_up_is_counted_once_the_ledger_can_be_written(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: Aging, slow: bool
+):
+    task, _ = await given_up(ledger, tmp_path, age)
     disk = Full(ledger, monkeypatch)
     monkeypatch.setattr("millpond.delivery.worker.COUNT_S", 0.05 if slow else 60)
     again = Runs(tmp_path / "runs")
@@ -400,14 +405,7 @@ async def test_killed_with_9_and_started_again_the_same_run_is_taken_up(ledger: 
 async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_claimed(
     ledger: Ledger, tmp_path: Path, age: Aging
 ):
-    await started(ledger, "i1")
-    runs = Runs(tmp_path / "runs")
-    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
-    await first.tick()
-    await until((tmp_path / "began").exists)
-    await first.close()
-    await age(10_000)
-    (lost,) = await ledger.jobs.reap()
+    task, lost = await given_up(ledger, tmp_path, age)
     again = Runs(tmp_path / "runs")
     run = await again.find(f"job-{lost.id}")
     assert run
@@ -415,8 +413,6 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     second = make_worker(ledger, again, SlowStep(again, tmp_path))
     assert await second.take_up() == []
     assert not run.alive()
-    task = await ledger.task(lost.task)
-    assert task
     assert (await ledger.spend(task)).task_usd == 3.0  # nobody heard what it cost
     assert (await state_of(ledger, lost.task))[0] is JobState.LOST
 
@@ -424,15 +420,8 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
 async def test_what_a_lost_job_cost_whose_run_ended_while_nobody_looked_is_counted_once(
     ledger: Ledger, tmp_path: Path, age: Aging
 ):
-    task = await started(ledger, "i1")
-    runs = Runs(tmp_path / "runs")
-    first = make_worker(ledger, runs, SlowStep(runs, tmp_path))
-    await first.tick()
-    await until((tmp_path / "began").exists)
-    await first.close()
-    await age(10_000)
-    (lost,) = await ledger.jobs.reap()
-    run = await runs.find(f"job-{lost.id}")
+    task, lost = await given_up(ledger, tmp_path, age)
+    run = await Runs(tmp_path / "runs").find(f"job-{lost.id}")
     assert run
     (tmp_path / "go").touch()
     await until(lambda: not run.alive())

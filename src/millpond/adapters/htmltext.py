@@ -12,6 +12,7 @@ import re
 
 BLOCKS = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "tr"})
 HIDDEN = frozenset({"script", "style"})
+_BEGIN = re.compile(r"<[a-zA-Z/!?]")
 _TAG = re.compile(r"</?([a-zA-Z][^\s/>]{0,63})")
 _END = re.compile(r">|=\s*([\"'])")
 """A tag's end, or the beginning of a value in which a ``>`` ends nothing."""
@@ -38,10 +39,11 @@ class _Reader:
     def read(self) -> list[str]:
         """Give the pieces of the text."""
         pieces, markup = list[str](), self._markup
-        while (begin := markup.find("<", self._at)) >= 0:
-            if begin > self._at:
-                pieces.append(_shown(markup[self._at : begin]))
-            self._at = begin
+        last = markup.rfind(">")  # what begins behind it ends nowhere
+        while (found := _BEGIN.search(markup, self._at, max(last, 0))) is not None:
+            if found.start() > self._at:
+                pieces.append(_shown(markup[self._at : found.start()]))
+            self._at = found.start()
             pieces.append(self._marked())
         pieces.append(_shown(markup[self._at :]))
         return pieces

@@ -63,7 +63,7 @@ class Reported(BaseModel):
     """A commit's status, by the name (`context`) of who reports it."""
 
     context: str = Field(min_length=1, max_length=255)
-    state: str = Field(max_length=20, description="pending, success, failure, error or warning")
+    state: str = Field(max_length=20, description="pending, success, failure, error, warning or skipped")
     description: str = Field(default="", max_length=1000)
     url: str = Field(default="", max_length=1000)
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from millpond.db import backups, sqlite
 from millpond.errors import ConfigError
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """Every revision that this Millpond knows, oldest first; the last is head. Kept equal to the migrations by a test."""
 HEAD = REVISIONS[-1]
 MIGRATIONS = Path(__file__).parent.parent / "migrations"

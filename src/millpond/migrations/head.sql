@@ -316,3 +316,4 @@ CREATE TABLE board_comments (
 );
 CREATE INDEX ix_board_comments_issue ON board_comments (project, number, id);
 CREATE UNIQUE INDEX ux_board_comments_key ON board_comments (project, number, "key");
+CREATE INDEX ix_delivery_jobs_owing ON delivery_jobs (project) WHERE state IN ('lost', 'queued', 'running');

@@ -33,7 +33,7 @@ from millpond.delivery.ledger import looks, outbox, queue
 from millpond.delivery.ledger.books import note
 from millpond.delivery.ledger.queue import DAY_S
 from millpond.delivery.ledger.rows import task_of, task_values
-from millpond.delivery.ledger.tables import COSTS, EVIDENCE, JOBS, TASKS
+from millpond.delivery.ledger.tables import COSTS, EVIDENCE, JOBS, OWING, TASKS
 from millpond.delivery.model import ACTIVE, NO_BUDGET, OPEN, Evidence, Issue, JobState, Project, Spend, Task
 from millpond.delivery.naming import branch_name, task_key
 from millpond.errors import Conflict
@@ -119,6 +119,11 @@ def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
 
     In one statement, so that a job which ends meanwhile is in neither sum twice, and missing from none.
     """
+    return Spend(*connection.execute(spent_and_promised(now, project, task)).one())
+
+
+def spent_and_promised(now: float, project: str, task: int) -> sa.Select[tuple[float, ...]]:
+    """Write the statement of `spend`. It looks at no more jobs than hold money back, however many there were."""
     usd = sa.func.coalesce(sa.func.sum(_COST.usd), 0.0)
     today = sa.and_(_COST.project == project, _COST.day == int(now // DAY_S))
     active, owed = JOBS.c.state.in_(sorted(ACTIVE)), _owed(now)
@@ -126,10 +131,10 @@ def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
     sums = (
         sa.select(usd).where(_COST.task == task),
         sa.select(usd).where(today),
-        sa.select(promised).where(JOBS.c.project == project, sa.or_(active, owed)),
+        sa.select(promised).where(JOBS.c.project == project, OWING, sa.or_(active, owed)),
         sa.select(promised).where(JOBS.c.task == task, owed),
     )
-    return Spend(*connection.execute(sa.select(*(one.scalar_subquery() for one in sums))).one())
+    return sa.select(*(one.scalar_subquery() for one in sums))
 
 
 def _owed(now: float) -> sa.ColumnElement[bool]:

@@ -26,6 +26,7 @@ def _among(column: str, values: frozenset[str]) -> sa.TextClause:
 
 _OPEN = _among("phase", frozenset(OPEN))
 _ACTIVE = _among("state", frozenset(ACTIVE))
+OWING = _among("state", frozenset({*ACTIVE, JobState.LOST}))
 _RUNNING = sa.text(f"state = '{JobState.RUNNING}'")
 _QUEUED = sa.text(f"state = '{JobState.QUEUED}'")
 _PENDING = sa.text("state = 'pending'")
@@ -106,6 +107,7 @@ JOBS = sa.Table(
     sa.Index("ix_delivery_jobs_queue", "rank", "not_before", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
     sa.Index("ix_delivery_jobs_lease", "lease_until", sqlite_where=_RUNNING, postgresql_where=_RUNNING),
     sa.Index("ix_delivery_jobs_task", "task", "id"),
+    sa.Index("ix_delivery_jobs_owing", "project", sqlite_where=OWING, postgresql_where=OWING),
 )
 RUNS = sa.Table(
     "delivery_runs",
