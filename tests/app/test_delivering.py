@@ -259,6 +259,14 @@ async def test_a_reload_reads_the_projects_again_and_forgets_the_columns(open_po
     await until(lambda: active(app), 4.0)
 
 
+async def test_after_a_reload_a_new_project_can_be_pushed_to(open_pond: Any, tmp_path: Path):
+    app = (await open_pond(LOCAL)).app
+    await app.started()
+    (tmp_path / "0.toml").write_text(LOCAL + '[projects.till]\nprefix = "TI"\n')
+    await app.reload_everywhere()
+    assert (app.data / "git" / "till.git" / "HEAD").exists()
+
+
 async def test_the_embedded_board_from_an_issue_to_its_task(open_pond: Any):
     app = (await open_pond(LOCAL + off("worker"))).app
     await pushed(app)

@@ -116,6 +116,7 @@ class App(Hosted):
         await self.delivering.close()
         self.delivering = made
         self._start_delivery()
+        await made.prepared()  # who reloads for a new project pushes to its repository next
 
     async def drained(self, drain_s: float) -> None:
         """Let flights land, then close."""

@@ -113,6 +113,7 @@ class Delivering:
         self._taken_up = asyncio.Event()
         self._make_parts()
         self._tasks: list[asyncio.Task[None]] = []
+        self._preparing: asyncio.Task[None] | None = None
         self.hook: Callable[[Point, str], None] | None = None
         """Called at each of the ledger's commits; tests bring one."""
 
@@ -204,12 +205,18 @@ class Delivering:
         ]
         if not self.parts.part("worker").enabled:
             self._taken_up.set()
-        self._tasks.append(asyncio.create_task(self._prepare(), name="delivery repositories"))
+        self._preparing = asyncio.create_task(self._prepare(), name="delivery repositories")
+        self._tasks.append(self._preparing)
         for name, count, work in loops:
             if self.parts.part(name).enabled:
                 self._tasks += [
                     asyncio.create_task(self.parts.loop(name, work), name=f"delivery {name}") for _ in range(count)
                 ]
+
+    async def prepared(self) -> None:
+        """Wait until the embedded repositories are there, where it is this process that makes them."""
+        if self._preparing is not None:
+            await asyncio.wait([self._preparing])
 
     async def _prepare(self) -> None:
         """Make the embedded repositories, so that people can push at once."""
