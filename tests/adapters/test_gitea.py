@@ -166,6 +166,17 @@ async def test_a_merge_that_is_too_early_is_tried_again(server: GiteaServer, for
     assert await forge.contains(SHOP, "main", sha)
 
 
+async def test_a_commit_follows_what_its_history_has_only(server: GiteaServer, forge: Gitea):
+    first = server.push(SHOP.repo, BRANCH, file="1")
+    second = server.push(SHOP.repo, BRANCH, file="2")
+    other = server.push(SHOP.repo, "feature/other", file="3")
+    assert await forge.follows(SHOP, second, first)
+    assert not await forge.follows(SHOP, first, second)
+    assert not await forge.follows(SHOP, second, other)
+    with pytest.raises(ForgeFailed, match="is no commit"):
+        await forge.follows(SHOP, "main", first)
+
+
 async def test_a_conflict_that_only_says_try_again_ends(server: GiteaServer, forge: Gitea, clock: FakeClock):
     sha = server.push(SHOP.repo, BRANCH, shared="mine")
     server.push(SHOP.repo, "main", shared="theirs")

@@ -190,6 +190,17 @@ async def test_many_branches_are_told_of_by_a_few_gits_and_each_change_is_seen(
     assert ran.count("merge-base") == 2
 
 
+async def test_a_commit_follows_what_its_history_has_only(forge: LocalGit, clone: Clone):
+    first = clone.commit("one", "main", file="1")
+    second = clone.commit("one", "one", file="2")
+    other = clone.commit("two", "main", file="3")
+    assert await forge.follows(SHOP, second, first)
+    assert not await forge.follows(SHOP, first, second)
+    assert not await forge.follows(SHOP, second, other)
+    with pytest.raises(ForgeFailed, match="is no commit"):
+        await forge.follows(SHOP, second, "main")
+
+
 async def test_reports_at_once_are_all_kept(forge: LocalGit, clone: Clone):
     sha = clone.commit(BRANCH, file="1")
     others = LocalGit(forge.root, FakeClock())

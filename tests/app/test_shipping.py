@@ -13,7 +13,7 @@ from tests.hosts.deploys import reference
 from millpond.app import shipping
 from millpond.app.jobs import JobPonds
 from millpond.app.shipping import AppDeployer, AppWitness
-from millpond.delivery.steps.base import StepFailed, Wellness, Work
+from millpond.delivery.steps.base import Out, StepFailed, Wellness, Work
 from millpond.hosts.holding import app_lease
 from millpond.hosts.rollout import Pace
 
@@ -79,6 +79,14 @@ async def test_an_attempt_that_comes_after_a_person_s_rollback_leaves_it_there(
     assert "millpond task release SH-1" in done.detail
     assert stage.engines["web1"].running == {"web": reference("1")}
     assert (await deployer.deploy(work(), {"VERSION": "2"})).converged, "a person who asks anew gets it"
+
+
+async def test_what_is_out_has_its_commit(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    assert await deployer.out(work()) is None
+    await deployer.deploy(work(), {"VERSION": "1"})
+    assert await deployer.out(work(NEXT)) == Out(1, SHA)
+    await stage.run("deploy", name="shop", sets={"VERSION": "2"})
+    assert await deployer.out(work()) == Out(2, "c0ffee"), "that of the app's folder"
 
 
 async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811

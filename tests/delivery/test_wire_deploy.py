@@ -11,7 +11,7 @@ from tests.delivery.wired import FINE, PIPELINE, PLAIN, SHOP, Wired, wired
 
 from millpond.delivery.model import Key, Phase
 from millpond.delivery.pipeline import Backoff, GateRule, OnFail, Pipeline, Stage, Then
-from millpond.delivery.steps.base import Deployed, Watch, Wellness, Work
+from millpond.delivery.steps.base import Deployed, Out, Watch, Wellness, Work
 
 FOR_S = 600.0
 FINEST = (*FINE, ("Awaiting Deploy", "started"), ("Deploying", "started"), ("Monitoring after Deploy", "started"))
@@ -24,12 +24,15 @@ class Hosts:
     """Hosts that do at once what they are told, and are as well as the test says."""
 
     well: bool = True
-    out: list[str] = field(default_factory=list)
+    brought: list[str] = field(default_factory=list)
     looks: int = 0
     rolled_back: int = 0
 
+    async def out(self, _: Work) -> Out | None:
+        return Out(1, self.brought[-1]) if self.brought else None
+
     async def deploy(self, work: Work, _: Mapping[str, str]) -> Deployed:
-        self.out.append(work.job.sha)
+        self.brought.append(work.job.sha)
         return Deployed(True, "release 1 of shop", 1)
 
     async def look(self, _: Work) -> Watch:
@@ -76,7 +79,7 @@ async def test_a_deploy_is_awaited_done_and_watched_on_the_board(db: Any):
         (task,) = await w.tasks()
         assert (task.stage, task.phase) == ("monitoring", Phase.READY)
         assert w.column(issue) == "Monitoring after Deploy", "not Done, as long as it is watched"
-        assert hosts.out == [task.sha], "the commit that was judged"
+        assert hosts.brought == [task.sha], "the commit that was judged"
         await w.round()
         assert (await w.tasks())[0].phase is Phase.DONE
         assert to_the_merge(w, issue) == ["Awaiting Deploy", "Deploying", "Monitoring after Deploy", "Done"]
@@ -134,7 +137,7 @@ async def test_of_its_own_degraded_deployment_it_only_alerts(db: Any):
         for _ in range(3):
             await w.round()
         assert [line for line in w.plane.requests if line.startswith(("PATCH", "POST"))] == writes
-        assert (hosts.rolled_back, len(hosts.out), len(w.alerts)) == (0, 1, 1)
+        assert (hosts.rolled_back, len(hosts.brought), len(w.alerts)) == (0, 1, 1)
 
 
 async def test_its_own_healthy_deployment_ends_as_any_other(db: Any):

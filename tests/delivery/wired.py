@@ -173,7 +173,7 @@ class Wired:
         if job.step == "merge" or self.deployer is None:
             return await MergeStep(papers, self.forge, look_s=0.01).run(job)
         if job.step == "deploy":
-            return await DeployStep(papers, self.deployer).run(job)
+            return await DeployStep(papers, self.deployer, self.forge).run(job)
         return await MonitorStep(papers, self.deployer, between_s=0.0).run(job)
 
     async def tasks(self) -> list[Task]:

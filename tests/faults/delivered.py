@@ -174,7 +174,7 @@ async def serve(folder: Path, port: int, plane: str, gitea: str, kill: str) -> N
     of.working.worker._steps |= {
         "command": Small(gitea, desk, TAKES_S if kill.startswith(Point.HEARTBEAT) else 0.0),
         "agent": Told(AgentStep(tools), killer),
-        "deploy": Told(DeployStep(desk, deployer), killer),
+        "deploy": Told(DeployStep(desk, deployer, of.forge), killer),
         "merge": MergeStep(desk, of.forge, look_s=0.05),
         "monitor": MonitorStep(desk, deployer, between_s=0.05),
     }

@@ -146,6 +146,12 @@ class Gitea:
         checked(check_sha, sha)
         return bool(await self._head(project, branch)) and await self._within(project, sha, branch)
 
+    async def follows(self, project: Project, later: str, earlier: str) -> bool:
+        """Say whether a commit has another one in its history; not where one of them is not there."""
+        for sha in (later, earlier):
+            checked(check_sha, sha)
+        return await self._there(project, later) and await self._within(project, earlier, later)
+
     async def _unmerged(self, project: Project, answer: Answer, before: _Pull, sha: str) -> Merge:
         """Say why a pull request was not merged: by the answer's code, and by how it stands now."""
         if answer.ok:  # scheduled: something is still awaited
@@ -229,12 +235,17 @@ class Gitea:
         if answer.cut:  # so many commits are missing
             return False
         if answer.status == NOT_FOUND:
-            there = await self._ask("GET", project, f"git/commits/{segment(old)}", Use.READ, query=query)
-            if there.status == NOT_FOUND:
+            if not await self._there(project, old):
                 return False
             raise ForgeFailed(f"Gitea can't compare {old[:12]} with {new[:80]}: version 1.22 can", after_s=LATER_S)
         missing = _object(_fine(answer, "comparing commits")).get("total_commits")
         return missing == 0
+
+    async def _there(self, project: Project, sha: str) -> bool:
+        """Whether there is such a commit."""
+        query = {"verification": "false", "files": "false"}
+        answer = await self._ask("GET", project, f"git/commits/{segment(sha)}", Use.READ, query=query, may_lack=True)
+        return answer.status != NOT_FOUND and bool(_fine(answer, "reading a commit"))
 
     async def _file(self, project: Project, sha: str, path: str) -> list[tuple[str, dict[str, Json]]]:
         """Tell whether a file is in a commit, and what its front matter says."""

@@ -157,6 +157,12 @@ class LocalGit:
         repo = await self._open(project)
         return await self._seen_of(repo).has(_branch(branch), _sha(sha))
 
+    async def follows(self, project: Project, later: str, earlier: str) -> bool:
+        """Say whether a commit has another one in its history; not where one of them is not there."""
+        repo = await self._open(project)
+        there = await repo.has(_sha(later)) and await repo.has(_sha(earlier))
+        return there and await repo.is_ancestor(earlier, later)
+
     async def report(self, project: Project, sha: str, status: Status) -> None:
         """Report a commit's status, instead of an earlier one under its name. Raises `ForgeFailed`, `BadRequest`."""
         if status.state not in STATES:

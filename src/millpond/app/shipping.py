@@ -3,7 +3,7 @@
 A deploy is the operation that ``millpond deploy`` is, in the name of the task. A commit that is out is not brought out
 again; one whose deploy was broken off is. Who tries again, because a worker was lost, does not bring out what an
 earlier attempt brought out and a later deploy has superseded, nor undoes what a person put there meanwhile (a rollback,
-above all). Another task's commit that went out between the attempts is gone over, as it would be by any later deploy.
+above all). That a commit is out as part of another task's is the step's to find (`steps.deploy`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from millpond.app.hosted import Hosted
 from millpond.app.jobs import family_of
 from millpond.delivery.model import Evidence
 from millpond.delivery.naming import parse_key
-from millpond.delivery.steps.base import Deployed, StepFailed, Watch, Wellness, Work, fact
+from millpond.delivery.steps.base import Deployed, Out, StepFailed, Watch, Wellness, Work, fact
 from millpond.errors import BadRequest, Busy, ConfigError, MillpondError, NotFound
 from millpond.hosts import health
 from millpond.hosts.apps import AppKind, AppOptions
@@ -43,6 +43,11 @@ class AppDeployer:
 
     def __init__(self, app: Hosted) -> None:
         self._app = app
+
+    async def out(self, work: Work) -> Out | None:
+        """Say what of the project's app is out, where it was brought out for a commit."""
+        found = current(await self._app.hosting.releases.of(work.project.app))
+        return Out(found.number, found.commit) if found is not None and found.commit else None
 
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
         """Bring a task's commit out, once."""

@@ -80,7 +80,7 @@ class Working:
             CommandStep(tools),
             AgentStep(tools, means.agent),
             MergeStep(desk, means.forge),
-            DeployStep(desk, deployer),
+            DeployStep(desk, deployer, means.forge),
             MonitorStep(desk, deployer),
         )
         witnesses = Witnesses(desk, AppWitness(app), means.pipeline)

@@ -98,6 +98,9 @@ class Forge(Protocol):
     async def contains(self, project: Project, branch: str, sha: str) -> bool:
         """Say whether a commit is on a branch."""
 
+    async def follows(self, project: Project, later: str, earlier: str) -> bool:
+        """Say whether a commit has another one in its history; not where one of them is not there."""
+
 
 class Step(Protocol):
     """What a stage does."""

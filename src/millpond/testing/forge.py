@@ -24,6 +24,8 @@ class FakeForge:
     statuses: dict[str, dict[str, str]] = field(default_factory=dict)
     conflicting: set[str] = field(default_factory=set)
     merged: dict[str, list[str]] = field(default_factory=dict)
+    history: dict[str, set[str]] = field(default_factory=dict)
+    """By commit: those before it."""
     changes: list[str] = field(default_factory=list)
     now: float = 1_000_000.0
     down: bool = False
@@ -92,6 +94,11 @@ class FakeForge:
         self._ask()
         return sha in self.merged.get(f"{project.repo}:{branch}", ())
 
+    async def follows(self, project: Project, later: str, earlier: str) -> bool:  # noqa: ARG002 - the port's
+        """Say what `history` tells."""
+        self._ask()
+        return later == earlier or earlier in self.history.get(later, ())
+
     def _ask(self) -> None:
         if self.down:
             raise ForgeFailed(self.says)
@@ -112,6 +119,17 @@ class ForgeConformance:
     async def test_a_branch_that_is_not_there_tells_nothing(self, forge: Forge, project: Project) -> None:
         """No evidence is no evidence."""
         expect(not await forge.observe(project, "feature/no-such", []), "something is told of it")
+
+    async def test_a_commit_follows_itself_and_nothing_that_is_not_there(
+        self, forge: Forge, project: Project, branch: str
+    ) -> None:
+        """Whichever of the two is not there."""
+        told = await forge.observe(project, branch, [])
+        head = next(one.sha for one in told if one.kind == "head")
+        unknown = "0123456789" * 4
+        expect(await forge.follows(project, head, head), "a commit is not in its own history")
+        expect(not await forge.follows(project, head, unknown), "an unknown commit is in a history")
+        expect(not await forge.follows(project, unknown, head), "an unknown commit has a history")
 
     async def test_a_pull_request_is_opened_once(self, forge: Forge, project: Project, branch: str) -> None:
         """And found the second time."""

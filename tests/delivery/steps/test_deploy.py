@@ -3,13 +3,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from tests.delivery.steps.given import FakeDesk, job_of
 
 from millpond.delivery.model import Done, Failed, Job, Outcome, Retry
-from millpond.delivery.steps.base import Deployed, StepFailed, Watch, Wellness, Work
+from millpond.delivery.steps.base import Deployed, Out, StepFailed, Watch, Wellness, Work
 from millpond.delivery.steps.deploy import DeployStep
+from millpond.testing.forge import FakeForge
 
-SHA = "a" * 40
+SHA, LATER = "a" * 40, "b" * 40
 
 
 class FakeDeployer:
@@ -19,6 +21,10 @@ class FakeDeployer:
         self._answers = list(answers)
         self.sets: list[Mapping[str, str]] = []
         self.rolled_back = 0
+        self.what_is_out: Out | None = None
+
+    async def out(self, _: Work) -> Out | None:
+        return self.what_is_out
 
     def _next(self) -> Any:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -47,9 +53,9 @@ def degraded(text: str = "web: exited") -> Watch:
     return Watch(Wellness.DEGRADED, text, 30.0)
 
 
-async def run(deployer: FakeDeployer, **more: Any) -> Outcome:
+async def run(deployer: FakeDeployer, forge: FakeForge | None = None, **more: Any) -> Outcome:
     job: Job = job_of(step="deploy", stage="deploy", **{"sha": SHA, **more})
-    return await DeployStep(FakeDesk(None), deployer).run(job)
+    return await DeployStep(FakeDesk(None), deployer, forge or FakeForge()).run(job)
 
 
 async def test_a_deploy_that_converged_is_evidence_about_the_commit():
@@ -82,3 +88,35 @@ async def test_what_may_pass_is_tried_again_and_the_rest_fails():
     assert outcome.not_yet
     assert isinstance(await run(FakeDeployer(StepFailed("there is no app"))), Failed)
     assert isinstance(await run(FakeDeployer(Deployed(True)), sha=""), Failed)
+
+
+async def test_a_commit_that_another_task_s_release_has_is_not_brought_out_over_it():
+    deployer, forge = FakeDeployer(Deployed(True, "release 5 of shop", 5)), FakeForge(history={LATER: {SHA}})
+    deployer.what_is_out = Out(4, LATER)
+    outcome = await run(deployer, forge)
+    assert isinstance(outcome, Done)
+    assert not deployer.sets, "nothing was deployed"
+    told = outcome.evidence[0]
+    assert (told.facts["converged"], told.facts["release"], told.sha) == (True, 4, SHA)
+    assert str(told.facts["detail"]).startswith("release 4 of ")
+    assert "bbbbbbbbbbbb has this one" in str(told.facts["detail"])
+
+
+@pytest.mark.parametrize("out", [None, Out(4, SHA), Out(4, LATER), Out(4, "v1.2, by hand")])
+async def test_over_any_other_it_is(out: Out | None):
+    deployer, forge = FakeDeployer(Deployed(True, "release 5 of shop", 5)), FakeForge(history={SHA: {LATER}})
+    deployer.what_is_out = out
+    assert isinstance(await run(deployer, forge), Done)
+    assert len(deployer.sets) == 1
+
+
+async def test_while_nobody_can_tell_what_is_out_it_waits():
+    deployer, forge = FakeDeployer(Deployed(True)), FakeForge(down=True)
+    deployer.what_is_out = Out(4, LATER)
+    outcome = await run(deployer, forge)
+    assert isinstance(outcome, Retry)
+    assert outcome.not_yet
+    assert "the forge is down" in outcome.reason
+    assert not deployer.sets
+    deployer.what_is_out = None
+    assert isinstance(await run(deployer, forge), Done), "the first one needs no forge"

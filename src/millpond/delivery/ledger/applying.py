@@ -122,7 +122,7 @@ def spend(connection: Connection, now: float, project: str, task: int) -> Spend:
     return Spend(*connection.execute(spent_and_promised(now, project, task)).one())
 
 
-def spent_and_promised(now: float, project: str, task: int) -> sa.Select[tuple[float, ...]]:
+def spent_and_promised(now: float, project: str, task: int) -> sa.Select[Any]:
     """Write the statement of `spend`. It looks at no more jobs than hold money back, however many there were."""
     usd = sa.func.coalesce(sa.func.sum(_COST.usd), 0.0)
     today = sa.and_(_COST.project == project, _COST.day == int(now // DAY_S))

@@ -111,6 +111,14 @@ class Deployed:
     release: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Out:
+    """What of an app is out: the number of its release, and the commit that it was brought out for."""
+
+    release: int
+    commit: str
+
+
 class Wellness(StrEnum):
     """How an app is."""
 
@@ -131,6 +139,9 @@ class Watch:
 
 class Deployer(Protocol):
     """The way to the hosts. Each method raises `StepFailed`."""
+
+    async def out(self, work: Work) -> Out | None:
+        """Say what of the project's app is out; None: nothing, or it was not brought out for a commit."""
 
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
         """Bring a task's commit out, once: the same commit that is out already is left as it is."""

@@ -102,9 +102,14 @@ def check_branch(name: str) -> str:
     return name
 
 
+def is_sha(text: str) -> bool:
+    """Whether a text is a commit's full name."""
+    return _SHA.fullmatch(text) is not None
+
+
 def check_sha(text: str) -> str:
     """Give a commit's full name back. Raises `ValueError` in words."""
-    if not _SHA.fullmatch(text):
+    if not is_sha(text):
         raise ValueError(f"{text[:80]!r} is no commit: its full name is needed, 40 or 64 hexadecimal digits")
     return text
 

@@ -8,9 +8,9 @@ from alembic import op
 revision = "0011"
 down_revision = "0010"
 
-_OWING = sa.text("state IN ('lost', 'queued', 'running')")
+_HELD = sa.text("state IN ('lost', 'queued', 'running')")
 
 
 def upgrade() -> None:
     """Add an index."""
-    op.create_index("ix_delivery_jobs_owing", "delivery_jobs", ["project"], sqlite_where=_OWING, postgresql_where=_OWING)
+    op.create_index("ix_delivery_jobs_owing", "delivery_jobs", ["project"], sqlite_where=_HELD, postgresql_where=_HELD)
