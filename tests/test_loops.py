@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+from structlog.testing import capture_logs
+
+from millpond.errors import OutOfSpace
 from millpond.loops import Loops
 
 
@@ -61,6 +64,22 @@ async def test_a_tick_that_fails_is_not_the_last():
     loops.every(0.005, tick, "t")
     await asyncio.wait_for(enough(times, 3), 30)
     await loops.close()
+
+
+async def test_what_can_be_mended_from_outside_is_told_once_in_words_and_when_it_is_over():
+    loops, times = Loops(), []
+
+    async def tick():
+        times.append(0.0)
+        if len(times) < 4:
+            raise OutOfSpace("the disk is full")
+
+    with capture_logs() as said:
+        loops.every(0.005, tick, "t")
+        await asyncio.wait_for(enough(times, 6), 30)
+        await loops.close()
+    assert [(one["log_level"], one.get("error")) for one in said] == [("error", "the disk is full"), ("info", None)]
+    assert not any("exc_info" in one for one in said)
 
 
 async def test_closing_ends_them_all_a_tick_under_way_too():

@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from millpond.errors import MillpondError
+
 Tick = Callable[[], Awaitable[object]]
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Loops:
-    """The loops of one process. A tick that fails is logged, once per failure, and the next one comes all the same."""
+    """The loops of one process. A tick that fails is logged, and the next one comes all the same.
+
+    What can be mended from outside (a full disk, above all) is told in words when it begins and when it is over.
+    """
 
     jitter: Callable[[], float] = random.random
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -27,9 +32,17 @@ class Loops:
     async def _run(self, interval_s: float, tick: Tick, name: str, *, at_once: bool) -> None:
         if not at_once:
             await asyncio.sleep(interval_s * (1 - 0.1 * self.jitter()))
+        told = ""
         while True:
             try:
                 await tick()
+                if told:
+                    log.info("a background loop does its work again", loop=name)
+                told = ""
+            except MillpondError as error:
+                if str(error) != told:
+                    log.error("a background loop can't do its work; it goes on", loop=name, error=str(error))  # noqa: TRY400
+                told = str(error)
             except Exception as error:
                 log.exception("a background loop failed; it goes on", loop=name, error=str(error))
             await asyncio.sleep(interval_s * (1 - 0.1 * self.jitter()))

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from millpond.cli import demoworld
-from millpond.cli.demoworld import Docker, Index, program, wheel
+from millpond.cli.demoworld import Docker, Index, Programs, program, wheel
+from millpond.cli.ending import Ending
 
 pytestmark = pytest.mark.process
 
@@ -66,6 +69,7 @@ def ended_by(tmp_path: Path, number: signal.Signals, at: str) -> tuple[int, str]
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
         env={**here, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # noqa: PLW1509 - else ignored, where nohup runs us
     )  # fmt: skip
     assert process.stdout is not None
     said, until = b"", time.monotonic() + 100
@@ -138,6 +142,23 @@ def test_the_program_of_the_image_waits_until_it_is_ended(tmp_path: Path):
 
 def test_without_docker_it_says_why_nothing_is_deployed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert Docker.missing() == "there is no docker here"
+    programs = Programs(Ending())
+    assert Docker.missing(programs) == "there is no docker here"
     monkeypatch.setattr(demoworld.platform, "machine", lambda: "vax")
-    assert "no program for vax" in Docker.missing()
+    assert "no program for vax" in Docker.missing(programs)
+
+
+def test_a_program_that_is_being_started_when_a_signal_comes_is_ended(monkeypatch: pytest.MonkeyPatch):
+    real, started = subprocess.Popen, list[Any]()
+
+    def interrupted(*about: Any, **more: Any) -> Any:
+        started.append(real(*about, **more))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(demoworld.subprocess, "Popen", interrupted)
+    ending = Ending()
+    with ending, pytest.raises(SystemExit) as ended, ending.heeding():
+        Programs(ending).done([sys.executable, "-c", "import time; time.sleep(60)"])
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert started[0].poll() == -signal.SIGKILL

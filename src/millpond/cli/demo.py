@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from millpond.cli.demoworld import PACKAGE, Daemon, DemoFailed, Docker, Index, done, engine_socket, sample_repo
+from millpond.cli.demoworld import PACKAGE, Daemon, DemoFailed, Docker, Index, Programs, engine_socket, sample_repo
 from millpond.cli.ending import Ending
 from millpond.cli.output import Bar, failing, out
 from millpond.cli.session import SOCKET
@@ -56,8 +56,9 @@ class Story:
     def __init__(self, folder: Path, ending: Ending, *, keep: bool, docker: bool) -> None:
         self._folder, self._keep = folder, keep
         self._daemon, self._began, self._chapter = Daemon(folder, ending), time.monotonic(), 0
-        self._why_not = Docker.missing() if docker else "--no-docker"
-        self._docker = None if self._why_not else Docker()
+        self._programs = Programs(ending)
+        self._why_not = Docker.missing(self._programs) if docker else "--no-docker"
+        self._docker = None if self._why_not else Docker(self._programs)
         self._index: Index | None = None
 
     def tell(self) -> None:
@@ -82,7 +83,7 @@ class Story:
         self._say(f"A daemon of its own, at http://127.0.0.1:{address['server_port']}, that caches this index.")
         bare = self._daemon.data / "git" / "demo.git"
         self._until("the daemon made no repository", (bare / "HEAD").exists)
-        sample_repo(self._folder / "work", bare)
+        sample_repo(self._programs, self._folder / "work", bare)
         self._say(f"A sample repository: a shop that needs {PACKAGE}, pushed to the daemon's own git.")
 
     def _begin_work(self) -> None:
@@ -162,7 +163,7 @@ class Story:
 
     def _merged(self) -> str:
         bare = self._daemon.data / "git" / "demo.git"
-        return done(["git", f"--git-dir={bare}", "log", "--oneline", "--graph", "main"]).rstrip()
+        return self._programs.done(["git", f"--git-dir={bare}", "log", "--oneline", "--graph", "main"]).rstrip()
 
     def _until(self, wrong: str, there: Any) -> None:
         """Wait for something. Raises `DemoFailed` where it does not come, or the task was parked."""
@@ -189,7 +190,7 @@ class Story:
         """Run a command as a user would, and show it."""
         out.print(f"   $ millpond {' '.join(words)}")
         where = ["--config", str(self._daemon.config), "--data", str(self._daemon.data)]
-        self._print(done([sys.executable, "-m", "millpond", *words, *where]))
+        self._print(self._programs.done([sys.executable, "-m", "millpond", *words, *where]))
 
     def _show_log(self, stage: str) -> None:
         jobs = [job for job in self._ask("task_show", task=KEY)["jobs"] if job["stage"] == stage]

@@ -112,7 +112,31 @@ def _hash(content: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
 
 
-def sample_repo(folder: Path, remote: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Runs programs, none of which goes on when the demo is ended from outside."""
+
+    ending: Ending
+
+    def done(self, argv: Sequence[str], environ: Mapping[str, str] | None = None) -> str:
+        """Run a program to its good end; gives what it said. Raises `DemoFailed`."""
+        pipe = subprocess.PIPE
+        try:
+            with contextlib.ExitStack() as left:
+                with self.ending.heeding(False):  # none is there that nobody knows of
+                    process = left.enter_context(
+                        subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environ)  # noqa: S603 - named here
+                    )
+                    left.callback(process.kill)
+                said, wrong = process.communicate(timeout=COMMAND_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DemoFailed(f"{' '.join(argv[:2])} can't be run: {error}") from error
+        if process.returncode:
+            raise DemoFailed(f"{' '.join(argv)} failed with {process.returncode}: {wrong.strip()[:500]}")
+        return said
+
+
+def sample_repo(programs: Programs, folder: Path, remote: Path) -> None:
     """Push a first commit to a bare repository. Raises `DemoFailed`."""
     folder.mkdir()
     (folder / "shop.py").write_text(SHOP)
@@ -127,18 +151,7 @@ def sample_repo(folder: Path, remote: Path) -> None:
         ("commit", "-q", "-m", "A shop"),
         ("push", "-q", str(remote), "main"),
     ):
-        done(["git", "-C", str(folder), *words], environ)
-
-
-def done(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> str:
-    """Run a program to its good end; gives what it said. Raises `DemoFailed`."""
-    try:
-        ran = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, env=environ, check=False)  # noqa: S603 - programs named here
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DemoFailed(f"{' '.join(argv[:2])} can't be run: {error}") from error
-    if ran.returncode:
-        raise DemoFailed(f"{' '.join(argv)} failed with {ran.returncode}: {ran.stderr.strip()[:500]}")
-    return ran.stdout
+        programs.done(["git", "-C", str(folder), *words], environ)
 
 
 def program() -> bytes | None:
@@ -168,6 +181,7 @@ def engine_socket() -> str:
 class Docker:
     """What the demo makes in the Docker Engine of this machine: an image from nothing, and one app of it."""
 
+    programs: Programs
     app: str = field(default_factory=lambda: f"mpdemo{secrets.token_hex(3)}")
 
     @property
@@ -176,7 +190,7 @@ class Docker:
         return f"{IMAGE}:{self.app}"
 
     @staticmethod
-    def missing() -> str:
+    def missing(programs: Programs) -> str:
         """Say why nothing can be deployed here; empty: it can."""
         if program() is None:
             return f"the demo has no program for {platform.machine()}"
@@ -185,12 +199,12 @@ class Docker:
         if os.environ.get("DOCKER_HOST") and not engine_socket():
             return "the Docker Engine is on another machine"
         try:
-            done(["docker", "version"])
+            programs.done(["docker", "version"])
         except DemoFailed:
             return "no Docker Engine answers here"
         for compose in (["docker", "compose", "version"], ["docker-compose", "version"]):
             with contextlib.suppress(DemoFailed):
-                done(compose)
+                programs.done(compose)
                 return ""
         return "there is no Docker Compose here"
 
@@ -202,7 +216,8 @@ class Docker:
             entry = tarfile.TarInfo("wait")
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
-        done(["docker", "import", "--change", 'ENTRYPOINT ["/wait"]', str(folder / "image.tar"), self.image])
+        entry_point = 'ENTRYPOINT ["/wait"]'
+        self.programs.done(["docker", "import", "--change", entry_point, str(folder / "image.tar"), self.image])
         service = {"image": self.image, "network_mode": "none", "stop_grace_period": "1s"}
         (folder / "compose.yaml").write_text(json.dumps({"services": {"shop": service}}))
 
@@ -211,13 +226,13 @@ class Docker:
         label = f"label=com.docker.compose.project={self.app}"
         for kind, remove in (("container", ["rm", "--force", "--volumes"]), ("network", ["rm"])):
             with contextlib.suppress(DemoFailed):
-                found = done(
+                found = self.programs.done(
                     ["docker", kind, "ls", *(["--all"] if kind == "container" else []), "-q", "--filter", label]
                 )
                 if found.split():
-                    done(["docker", kind, *remove, *found.split()])
+                    self.programs.done(["docker", kind, *remove, *found.split()])
         with contextlib.suppress(DemoFailed):
-            done(["docker", "image", "rm", "--force", self.image])
+            self.programs.done(["docker", "image", "rm", "--force", self.image])
 
 
 class Daemon:
