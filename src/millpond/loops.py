@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from millpond.errors import MillpondError
-
 Tick = Callable[[], Awaitable[object]]
 log = structlog.get_logger(__name__)
 
@@ -19,7 +17,7 @@ log = structlog.get_logger(__name__)
 class Loops:
     """The loops of one process. A tick that fails is logged, and the next one comes all the same.
 
-    What can be mended from outside (a full disk, above all) is told in words when it begins and when it is over.
+    What fails again and again in the same way (a disk is full, say) is told when it begins and when it is over.
     """
 
     jitter: Callable[[], float] = random.random
@@ -36,15 +34,14 @@ class Loops:
         while True:
             try:
                 await tick()
-                if told:
-                    log.info("a background loop does its work again", loop=name)
-                told = ""
-            except MillpondError as error:
-                if str(error) != told:
-                    log.error("a background loop can't do its work; it goes on", loop=name, error=str(error))  # noqa: TRY400
-                told = str(error)
             except Exception as error:
-                log.exception("a background loop failed; it goes on", loop=name, error=str(error))
+                if repr(error) != told:
+                    log.exception("a background loop failed; it goes on", loop=name, error=str(error))
+                told = repr(error)
+            else:
+                if told:
+                    log.info("a background loop works again", loop=name)
+                told = ""
             await asyncio.sleep(interval_s * (1 - 0.1 * self.jitter()))
 
     async def close(self) -> None:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from millpond.server.logs import clean, redact
+from millpond.errors import OutOfSpace
+from millpond.server.logs import clean, in_words, redact
 
 CANARY = "canary-7f3a9c51d2e84b60"
 TEXTS = {
@@ -122,3 +123,18 @@ def test_text_logs_have_no_forged_lines_and_no_secrets():
     assert CANARY not in said
     assert not [line for line in said.splitlines() if line.startswith(("forged", "level=critical"))]
     assert said.count("ValueError") >= 2
+
+
+def test_what_can_be_mended_from_outside_is_told_without_a_traceback():
+    full = OutOfSpace("the disk is full")
+    for given in (full, (type(full), full, full.__traceback__)):
+        assert in_words(None, "error", {"event": "x", "exc_info": given}) == {"event": "x", "error": "the disk is full"}
+    try:
+        raise full
+    except OutOfSpace:
+        told = in_words(None, "error", {"event": "x", "error": "own words", "exc_info": True})
+    assert told == {"event": "x", "error": "own words"}
+    fault = {"event": "x", "exc_info": RuntimeError("broken")}
+    assert in_words(None, "error", dict(fault)) == fault
+    assert in_words(None, "info", {"event": "x"}) == {"event": "x"}
+    assert in_words(None, "info", {"event": "x", "exc_info": None}) == {"event": "x", "exc_info": None}

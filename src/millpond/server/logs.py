@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from millpond.errors import MillpondError
+
 MASK = "********"
 _SECRET_KEYS = re.compile(r"(?i)(authorization|password|passwd|secret|token|cookie|api[_-]?key)")
 _IN_TEXT = (
@@ -25,6 +27,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TRACEBACKS = frozenset({"exception", "stack"})
 _PLAIN = (bool, int, float, type(None))
 Event = MutableMapping[str, Any]
+
+
+def in_words(_logger: Any, _method: str, event: Event) -> Event:
+    """Leave out the traceback of what can be mended from outside, such as a full disk: its words say what to do."""
+    given = event.get("exc_info")
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, MillpondError):
+        del event["exc_info"]
+        event.setdefault("error", str(error))
+    return event
 
 
 def redact(_logger: Any, _method: str, event: Event) -> Event:
@@ -72,6 +84,7 @@ def configure(log_format: str, level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            in_words,
             structlog.processors.format_exc_info,
             redact,
             structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=terminal),
