@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +28,16 @@ hypothesis.settings.register_profile("patient", deadline=None)  # no machine is 
 hypothesis.settings.load_profile("patient")
 MakePond = Callable[..., PondProcess]
 LONG = ("fault", "client")
+WHOLE_RUN_GB = 2
 WHOLE = frozenset({"open_pond", "make_pond", "nursery", "db", "database", "driven", "url"})
 """Fixtures that open an application, a daemon or a database."""
+
+
+def pytest_report_header() -> str:
+    """Tell what a run that fails for want of room would be looked through for."""
+    place = tempfile.gettempdir()
+    free_gb = shutil.disk_usage(place).free / 1e9
+    return f"room in {place}: {free_gb:.1f} GB; a whole run takes up to {WHOLE_RUN_GB} GB of it"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
