@@ -10,7 +10,7 @@ import pytest
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.delivery.model import Done, Failed, Job, Outcome
-from millpond.errors import BadRequest, NotFound
+from millpond.errors import BadRequest, Conflict, NotFound
 
 OFF = "[delivery]\nworker = false\nreconcile = false\n"
 PIPELINE = """
@@ -138,6 +138,30 @@ async def test_a_verdict_says_at_once_what_it_does_and_a_rejection_has_a_reason(
     events = await ask(app, "task_events", task="SH-1")
     assert {"by": "ada", "reason": "the colour is wrong"} in [one["detail"] for one in events]
     await until(partial(line, app, f"is queued; {text}"))
+
+
+async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_is_the_one_that_waits(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+    for approved in (True, False):
+        with pytest.raises(Conflict, match="SH-1 is at aaaaaaaaaaaa, not at abcdef1: look at what it is at"):
+            await ask(app, "task_verdict", task="SH-1", approved=approved, commit="abcdef1")
+    told = await ask(app, "board_comment", key="SH-1", text="/approve once it is green")
+    assert "since the words behind it may say yes or no" in told["verdict"]
+    assert "/approve aaaaaaaaaaaa before the words" in await said(app, "SH-1", "may say yes or no")
+    await until(partial(line, app, "waits for a verdict"))
+    await ask(app, "board_comment", key="SH-1", text="/reject the colour is wrong", by="ada")
+    text = "sent back from test (1 of 3): rejected by ada: the colour is wrong"
+    assert text in await said(app, "SH-1", "sent back")
+    (event,) = [one for one in await ask(app, "task_events", task="SH-1") if one["what"] == "rejected"]
+    assert (event["detail"]["by"], event["detail"]["reason"]) == ("ada", "the colour is wrong")
+    await work(app, Done("b" * 40))
+    await work(app, Done("b" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+    await ask(app, "task_verdict", task="SH-1", approved=True, commit="BBBBBBB")
 
 
 async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(begin: Begin):

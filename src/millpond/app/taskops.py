@@ -114,13 +114,16 @@ class TaskOperations:
         return task_told(await ledger.release(found.id, by or "a command", task_usd=task_usd))
 
     async def task_verdict(
-        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = ""
+        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = "", commit: str = ""
     ) -> dict[str, Any]:
-        """Give a person's verdict at a gate, perhaps with its reason. Raises `NotFound`, `Conflict`, `BadRequest`."""
+        """Give a person's verdict at a gate, perhaps with its reason, and on the commit that is named.
+
+        Raises `NotFound`, `Conflict`, `BadRequest`.
+        """
         del progress
-        found = await self._task(task)
-        ledger = self._app.delivering.ledger
-        return task_told(await ledger.say(found.id, by or "a command", approved=approved, reason=reason.strip()))
+        found, who = await self._task(task), by or "a command"
+        say = self._app.delivering.ledger.say
+        return task_told(await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit))
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from millpond.delivery.board.board import spoken
+from millpond.delivery.board.verdicts import spoken
 from millpond.delivery.deciding import advice, failing, gates, labels, spending
 from millpond.delivery.deciding.actions import (
     Action,
@@ -162,9 +162,10 @@ def _unheard(look: Look) -> tuple[Action, ...]:
     """Answer a verdict in a comment that came when none was awaited, or that names another commit."""
     task, about = look.task, [sha for sha in (look.task.sha, look.world.head) if sha]
     awaited = task.phase is Phase.GATED and look.waits_for_person
-    if awaited and (not about or spoken(look.issue.comments, task.mark, about)):
+    said = spoken(look.issue.comments, task.mark, about)
+    if awaited and said is not None and said[0].approved is not None:
         return ()
-    return unheard(look.issue, task)
+    return unheard(look.issue, task, awaited=awaited)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -273,13 +274,15 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
         return (Wait(f"a verdict by column; grace period, {span(left_s)} left", look.now + left_s),)
-    words = [word for word in (said[0] if said else None, column) if word is not None]
+    words = [word for word in (said[0].approved if said else None, column) if word is not None]
     if not words:
         return ()
+    approved = all(words)
     moved = look.issue.moved_by or "the board" if column is not None else "a comment"
     by = said[1].author if said and said[1].author else moved
     name = said[1].name if said and said[1].author else ""
-    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else "", name),)
+    reason = said[0].reason if said and said[0].approved is approved else ""
+    return (UseVerdict(approved, by, issue.mark, issue.state if column is not None else "", name, reason),)
 
 
 def _gated(look: Look) -> tuple[Action, ...]:
