@@ -10,6 +10,7 @@ import pytest
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.delivery.model import Done, Failed, Job, Outcome
+from millpond.delivery.ports import ForgeFailed
 from millpond.errors import BadRequest, Conflict, NotFound
 
 OFF = "[delivery]\nworker = false\nreconcile = false\n"
@@ -162,6 +163,23 @@ async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_i
     await work(app, Done("b" * 40))
     await until(partial(line, app, "waits for a verdict"))
     await ask(app, "task_verdict", task="SH-1", approved=True, commit="BBBBBBB")
+
+
+async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise ForgeFailed("it is away")
+
+    monkeypatch.setattr(type(app.delivering.forge), "observe", away)
+    told = await ask(app, "task_verdict", task="SH-1", approved=True)
+    assert (told["sha"], told["newer"]) == ("a" * 40, None)
 
 
 async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(begin: Begin):

@@ -10,6 +10,13 @@ from typer.testing import CliRunner
 from millpond.cli import task
 from millpond.cli.main import app
 
+SHA, NEWER = "a" * 40, "b" * 40
+VOID = (
+    "feature/SH-1-x is at bbbbbbbbbbbb by now, which voids that: "
+    "look at it, and give the verdict again once it is asked for"
+)
+STANDS = {"sha": SHA, "newer": None, "branch": "feature/SH-1-x"}
+
 
 @pytest.fixture
 def ordered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
@@ -19,7 +26,7 @@ def ordered(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def perform(operation: str, config: Any, data: Any, arguments: dict[str, Any], **_: Any) -> Any:
         assert operation == "task_verdict"
         asked.append({name: value for name, value in arguments.items() if name not in {"task", "by"}})
-        return {"key": arguments["task"]}
+        return {"key": arguments["task"], **STANDS}
 
     monkeypatch.setattr(task, "perform", perform)
     return asked
@@ -55,3 +62,19 @@ def test_what_may_be_its_contrary_is_refused_before_anything_is_asked(ordered: l
     assert done.exit_code == 2
     assert "Invalid value" in done.output
     assert ordered == []
+
+
+@pytest.mark.parametrize(
+    ("stands", "told"),
+    [
+        ({}, "SH-1 is approved at aaaaaaaaaaaa\n"),
+        ({"sha": ""}, "SH-1 is approved\n"),
+        ({"newer": NEWER}, f"SH-1 is approved at aaaaaaaaaaaa, but {VOID}\n"),
+    ],
+)
+def test_which_commit_it_is_on_is_told_and_what_voids_it(
+    ordered: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, stands: dict[str, Any], told: str
+):
+    for name, value in stands.items():
+        monkeypatch.setitem(STANDS, name, value)
+    assert CliRunner().invoke(app, ["task", "approve", "SH-1"]).stdout == told

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from millpond.app.application import App
-from millpond.app.issues import Why, find_task, why_issue
+from millpond.app.issues import Why, find_task, unseen_push, why_issue
 from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
@@ -118,12 +118,16 @@ class TaskOperations:
     ) -> dict[str, Any]:
         """Give a person's verdict at a gate, perhaps with its reason, and on the commit that is named.
 
-        Raises `NotFound`, `Conflict`, `BadRequest`.
+        It counts for the answer's `sha`. `newer`: what somebody pushed behind it, and nobody has looked at; the next
+        look voids the verdict, and asks for another one. None: nothing, or the forge can't be asked now. Raises
+        `NotFound`, `Conflict`, `BadRequest`.
         """
         del progress
         found, who = await self._task(task), by or "a command"
+        head = await unseen_push(self._app, found)  # before, since whoever looks then may be quicker than we
         say = self._app.delivering.ledger.say
-        return task_told(await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit))
+        said = await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit)
+        return {**task_told(said), "newer": head if head and head != said.sha else None}
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

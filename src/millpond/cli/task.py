@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from millpond.cli.deploy import who
 from millpond.cli.output import cut_off, err, fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
 from millpond.delivery.board.verdicts import APPROVE, REJECT, Said, read
+from millpond.delivery.deciding.ending import SHORT
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
@@ -195,4 +197,13 @@ def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[An
     if json:
         say_json(found)
     else:
-        out.print(f"{found['key']} {text}")
+        out.print(f"{found['key']} {text}{_about(found) if operation == 'task_verdict' else ''}")
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    """Say which commit a verdict is on, and what voids it already."""
+    about = f" at {found['sha'][:SHORT]}" if found["sha"] else ""
+    if not found["newer"]:
+        return about
+    newer = f"but {found['branch']} is at {found['newer'][:SHORT]} by now, which voids that"
+    return f"{about}, {newer}: look at it, and give the verdict again once it is asked for"

@@ -38,7 +38,7 @@ from millpond.delivery.deciding.actions import (
 from millpond.delivery.deciding.ending import SHORT, ending
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.hearing import named, unheard
-from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun
+from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun, unseen
 from millpond.delivery.judging import gated, unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
@@ -222,7 +222,7 @@ def _unknown_stage(look: Look) -> tuple[Action, ...]:
 def _pushed(look: Look) -> tuple[Action, ...]:
     """Take a commit of somebody else in: what was judged is void, so that none is merged that passed no gate."""
     task, head = look.task, look.world.head
-    if not head or head == task.sha or not look.world.pipeline.judges(task.stage) or _is_merged(look):
+    if not unseen(task, head, look.world.pipeline):
         return ()
     again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
     column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
@@ -240,10 +240,6 @@ def _pushed(look: Look) -> tuple[Action, ...]:
         f"{task.id}:{task.visit}:{head}:push",
     )
     return (Push(head, again, column=column), told)  # what is said in comments is answered by the next step
-
-
-def _is_merged(look: Look) -> bool:
-    return look.task.phase is Phase.GATED and look.stage is not None and look.stage.step == "merge"
 
 
 def _unjudged(look: Look) -> bool:
