@@ -182,6 +182,23 @@ async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
     assert (told["sha"], told["newer"]) == ("a" * 40, None)
 
 
+async def test_the_reason_of_one_that_was_sent_back_too_often_is_told_once(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", labels=["fast"], column="To Analyse")
+    for _ in range(3):
+        await work(app, Failed("no such colour"))
+    text = await said(app, "SH-1", "is parked")
+    assert text.count("no such colour") == 1
+
+    async def rests() -> bool:
+        return "parked" in (await ask(app, "why", ref="SH-1"))["verdict"]
+
+    await until(rests)
+    shown, why = await ask(app, "task_show", task="SH-1"), await ask(app, "why", ref="SH-1")
+    for told in (shown["reason"], shown["waits"], why["verdict"], (await waits_for(app))["SH-1"]):
+        assert (told.count("no such colour"), told.count("sent back")) == (1, 1), told
+
+
 async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(begin: Begin):
     app = await begin()
     await ask(app, "board_new", title="x", column="To Analyse")
