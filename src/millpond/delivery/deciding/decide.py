@@ -197,7 +197,7 @@ def _asks(look: Look, stage: Stage, sha: str) -> Tell:
     columns = "move the issue to Approved or Rejected (if it stands there: away and back), or "
     how = f"{columns if look.world.board.takes_verdicts else ''}comment"
     about = f" on {sha[:12]}" if sha else ""
-    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve or /reject."
+    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve, or /reject and why."
     return Tell(text, f"{look.task.id}:{look.task.visit}:{sha}:gate")
 
 
