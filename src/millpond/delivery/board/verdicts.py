@@ -8,7 +8,7 @@ rejection that was none costs a stage that is done again, an approval that was n
   words may follow: who copies a commit's name means that very commit.
 - ``/approve`` with anything else behind it (``/approve not yet``, ``/approve once it is green``) may be an approval or
   its contrary, and no list of words would tell them apart. It counts for nothing, is answered, and takes an approval
-  before it back; a rejection before it stands.
+  before it back that has not counted yet; a rejection before it stands.
 
 A quoted line (``> /approve``), one in a block of code (between fences, or behind four blanks) and a mention amid a line
 are no verdicts. Our own comments, which quote verdicts, are none either.
