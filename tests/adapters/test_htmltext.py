@@ -33,6 +33,12 @@ GUARD_S = 5.0
         ("see <![ here", "see <![ here"),
         ("see <![ here <![CDATA[x]]>", "see"),
         ("<", "<"),
+        ("<blockquote><p>/approve</p><p>a</p></blockquote><p>b</p>", "> /approve\n\n> a\n\nb"),
+        ("<blockquote>a<blockquote>b</blockquote>c</blockquote></blockquote>d", "> a\n> b\n> c\n\nd"),
+        ("<pre><code class='x'>/approve</code></pre>b", "    /approve\nb"),
+        ("<blockquote>so<pre>/approve", "> so\n>     /approve"),
+        ("<p><code>/approve</code></p>say <code>x</code>", "`/approve`\nsay `x`"),
+        ("a<p>1<br>&gt; 2", "a\n1\n> 2"),
     ],
 )  # fmt: skip
 def test_what_is_shown(markup: str, text: str):
@@ -69,9 +75,9 @@ def test_no_text_takes_more_than_a_pass(begin: str, piece: str, end: str):
 
 _MARKUP = st.lists(
     st.sampled_from(
-        ["<", ">", "</", "<!--", "-->", "<![", "<?", "<p>", "</p>", "<script", "</script", "=", "'", '"', "&"]
+        ["<", ">", "</", "<!--", "-->", "<![", "<?", "<p>", "</p>", "<pre>", "</pre>", "<script", "</script"]
     )
-    | st.sampled_from(["&#", "&#x", "&amp", ";", "\n", " ", "/", "a", "9"])
+    | st.sampled_from(["=", "'", '"', "&", "&#", "&#x", "&amp", ";", "\n", " ", "/", "a", "9"])
     | st.text(max_size=3),
     max_size=40,
 ).map("".join)

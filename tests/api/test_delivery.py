@@ -191,6 +191,40 @@ async def test_nothing_is_advised_where_a_push_makes_void_what_one_would_say(ope
     assert ("somebody pushed" in told["waits"], told["next"]) == (True, "")
 
 
+async def test_a_verdict_s_answer_says_which_commit_it_is_on_and_what_was_pushed_behind_it(open_pond: Any):
+    stage = '[[pipeline.stages]]\nname = "build"\nstep = "command"\nsettings = { argv = ["true"] }\n'
+    pond = await open_pond(LOCAL + OFF + stage + 'gates = ["human-verdict"]\n')
+    await begun(pond)
+    ledger, engine, bare = pond.app.delivering.ledger, pond.app.delivering.engine, pond.app.data / "git/shop.git"
+    (task,) = await ledger.open_tasks("shop")
+    git = ["git", "--git-dir", str(bare)]
+
+    def push(text: str) -> str:
+        who = ["-c", "user.name=eve", "-c", "user.email=eve@shop.example"]
+        made = subprocess.run(
+            [*git, *who, "commit-tree", "main^{tree}", "-p", "main", "-m", text], check=True, capture_output=True
+        ).stdout.decode()
+        subprocess.run([*git, "update-ref", f"refs/heads/{task.branch}", made.strip()], check=True)
+        return made.strip()
+
+    first = push("first")
+    (job,) = await ledger.jobs.claim("w", 60, most=9)
+    await ledger.jobs.finish(job, Done(first))
+    while await engine.look(10):
+        pass
+    second = push("second")
+    said = {"approved": True, "commit": first[:7].upper()}
+    told = (await post(pond, "/api/v1/tasks/SH-1/verdict", said)).json()
+    assert (told["sha"], told["newer"]) == (first, second)
+    while await engine.look(10):
+        pass
+    assert (await ledger.open_tasks("shop"))[0].sha == second, "it is voided, and asked for again"
+    assert (await post(pond, "/api/v1/tasks/SH-1/verdict", said)).status == 409
+    assert (await post(pond, "/api/v1/tasks/SH-1/verdict", {"approved": True, "commit": "x"})).status == 422
+    told = (await post(pond, "/api/v1/tasks/SH-1/verdict", {"approved": True})).json()
+    assert (told["sha"], told["newer"]) == (second, None)
+
+
 async def test_a_log_that_grows_is_followed_to_its_end(pond: Any):
     await begun(pond)
     (job,) = await pond.app.delivering.ledger.jobs.active()

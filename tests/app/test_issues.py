@@ -10,7 +10,8 @@ import pytest
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.delivery.model import Done, Failed, Job, Outcome
-from millpond.errors import BadRequest, NotFound
+from millpond.delivery.ports import ForgeFailed
+from millpond.errors import BadRequest, Conflict, NotFound
 
 OFF = "[delivery]\nworker = false\nreconcile = false\n"
 PIPELINE = """
@@ -138,6 +139,64 @@ async def test_a_verdict_says_at_once_what_it_does_and_a_rejection_has_a_reason(
     events = await ask(app, "task_events", task="SH-1")
     assert {"by": "ada", "reason": "the colour is wrong"} in [one["detail"] for one in events]
     await until(partial(line, app, f"is queued; {text}"))
+
+
+async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_is_the_one_that_waits(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+    for approved in (True, False):
+        with pytest.raises(Conflict, match="SH-1 is at aaaaaaaaaaaa, not at abcdef1: look at what it is at"):
+            await ask(app, "task_verdict", task="SH-1", approved=approved, commit="abcdef1")
+    told = await ask(app, "board_comment", key="SH-1", text="/approve once it is green")
+    assert "since the words behind it may say yes or no" in told["verdict"]
+    assert "/approve aaaaaaaaaaaa before the words" in await said(app, "SH-1", "may say yes or no")
+    await until(partial(line, app, "waits for a verdict"))
+    await ask(app, "board_comment", key="SH-1", text="/reject the colour is wrong", by="ada")
+    text = "sent back from test (1 of 3): rejected by ada: the colour is wrong"
+    assert text in await said(app, "SH-1", "sent back")
+    (event,) = [one for one in await ask(app, "task_events", task="SH-1") if one["what"] == "rejected"]
+    assert (event["detail"]["by"], event["detail"]["reason"]) == ("ada", "the colour is wrong")
+    await work(app, Done("b" * 40))
+    await work(app, Done("b" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+    await ask(app, "task_verdict", task="SH-1", approved=True, commit="BBBBBBB")
+
+
+async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+
+    async def away(*_: Any, **__: Any) -> Any:
+        raise ForgeFailed("it is away")
+
+    monkeypatch.setattr(type(app.delivering.forge), "observe", away)
+    told = await ask(app, "task_verdict", task="SH-1", approved=True)
+    assert (told["sha"], told["newer"]) == ("a" * 40, None)
+
+
+async def test_the_reason_of_one_that_was_sent_back_too_often_is_told_once(begin: Begin):
+    app = await begin()
+    await ask(app, "board_new", title="x", labels=["fast"], column="To Analyse")
+    for _ in range(3):
+        await work(app, Failed("no such colour"))
+    text = await said(app, "SH-1", "is parked")
+    assert text.count("no such colour") == 1
+
+    async def rests() -> bool:
+        return "parked" in (await ask(app, "why", ref="SH-1"))["verdict"]
+
+    await until(rests)
+    shown, why = await ask(app, "task_show", task="SH-1"), await ask(app, "why", ref="SH-1")
+    for told in (shown["reason"], shown["waits"], why["verdict"], (await waits_for(app))["SH-1"]):
+        assert (told.count("no such colour"), told.count("sent back")) == (1, 1), told
 
 
 async def test_drift_names_an_issue_that_a_person_moved_and_that_is_left_there(begin: Begin):

@@ -65,14 +65,27 @@ async def test_its_own_wins_then_the_repo_s_then_the_common_one_then_the_default
 async def test_what_stands_in_the_configuration_is_read_once_and_beside_the_loop(monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
 
-    def reads(table: Mapping[str, Any], where: str) -> Pipeline:
+    def reads(table: Mapping[str, Any], where: str, **known: Any) -> Pipeline:
         read.append(f"{where} {threading.current_thread() is threading.main_thread()}")
-        return from_table(table, where)
+        return from_table(table, where, **known)
 
     monkeypatch.setattr(pipelines, "from_table", reads)
     of = Pipelines(configured(projects={"shop": {"prefix": "SH", "pipeline": stages("own")}}), None, FakeClock())
     assert [(await of.of(SHOP)).stages[0].name for _ in range(3)] == ["own"] * 3
     assert read == ["[projects.shop.pipeline] False"]
+
+
+async def test_a_variable_that_the_operator_does_not_have_is_refused_with_its_place():
+    content = IN_REPO.replace(b"}", b', passes = ["NMP_TOKEN"] }')
+    environment = {"NPM_TOKEN": "t"}
+    has = configured(projects={"shop": {"prefix": "SH"}}, delivery={"environment": {"NMP_TOKEN": "t"}})
+    assert await first(has, content) == "repo"
+    lacks = configured(projects={"shop": {"prefix": "SH"}}, delivery={"environment": environment})
+    place = (
+        r'stages\[0\].settings.passes\[0\]: "NMP_TOKEN" is not in \[delivery.environment\]; did you mean "NPM_TOKEN"'
+    )
+    with pytest.raises(PipelineRefused, match=place):
+        await first(lacks, content)
 
 
 async def test_what_the_repo_brings_is_read_anew_after_a_while_or_a_reload():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from millpond.app.setup import judged
+from millpond.app.setup import judged, try_everything
+from millpond.app.sourcing import Source
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,17 @@ def test_other_answers(status, ok, told):
     for package in ("pypi", "debian", "generic"):
         good, meant = judged(package, "http://a.example/", status)
         assert (good, told in meant) == (ok, True)
+
+
+async def test_which_file_was_read_is_told_or_where_one_was_looked_for(tmp_path: Path):
+    local = {"repositories.local.package": "generic", "repositories.local.type": "local"}
+    source = Source(None, {"server.data": str(tmp_path / "data"), **local}, tmp_path)
+    told = (await try_everything(source))[0]
+    places = f"neither {tmp_path}/millpond.toml nor /etc/millpond/millpond.toml is there"
+    assert (told.what, told.ok) == ("configuration", True)
+    assert told.told == f"valid without a file: {places} (`millpond init` writes one)"
+    (tmp_path / "millpond.toml").write_text("")
+    assert (await try_everything(source))[0].told == f"{tmp_path}/millpond.toml is valid"
+    (tmp_path / "other.toml").write_text("")
+    named = Source(Path("other.toml"), source.overrides, tmp_path)
+    assert (await try_everything(named))[0].told == f"{tmp_path}/other.toml is valid"

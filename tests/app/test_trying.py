@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from millpond.app.trying import try_counterparts
 from millpond.config import Config
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
@@ -44,7 +46,8 @@ async def test_a_pipeline_is_read_and_each_mistake_is_told_with_its_place(tmp_pa
     git("-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-qm", "x")
     git("-C", str(work), "push", "-q", str(bare), "main")
     projects = {"shop": {"prefix": "SH", "repo": str(bare)}, "till": {"prefix": "TI", "repo": "till"}}
-    found = [one for one in await try_counterparts(configured(tmp_path, projects=projects)) if "pipeline" in one.what]
+    config = configured(tmp_path, projects=projects, delivery={"worker": False})
+    found = [one for one in await try_counterparts(config) if "pipeline" in one.what]
     assert [(one.what, one.ok) for one in found] == [
         ("pipeline: shop", False),
         ("pipeline: shop", False),
@@ -54,6 +57,29 @@ async def test_a_pipeline_is_read_and_each_mistake_is_told_with_its_place(tmp_pa
     assert "stages[1].retries" in found[1].told
     assert found[2].told == "the default one: analysis, development, review, testing, merge", "it has no app"
     assert not (tmp_path / "git").exists()
+
+
+async def test_what_stages_lack_here_is_told_behind_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "make").write_text("#!/bin/sh\n")
+    (tmp_path / "make").chmod(0o755)
+    deploy = {"stages": [{"name": "ship", "step": "deploy"}]}
+    projects = {"shop": {"prefix": "SH"}, "till": {"prefix": "TI", "pipeline": deploy}}
+    tables = {"projects": projects, "forge": {"path": str(tmp_path / "git")}}
+
+    async def lines(**delivery: bool) -> list[tuple[str, bool, str]]:
+        tried = await try_counterparts(configured(tmp_path, **tables, delivery=delivery))
+        return [(one.what, one.ok, one.told) for one in tried if "pipeline" in one.what]
+
+    shop, claude, till, app = await lines()
+    assert shop == ("pipeline: shop", True, "the default one: analysis, development, review, testing, merge")
+    assert claude[:2] == ("pipeline: shop", True)
+    assert 'there is no program "claude"' in claude[2]
+    assert till == ("pipeline: till", True, "[projects.till.pipeline]: ship")
+    assert app[:2] == ("pipeline: till", False)
+    assert "the project has no app" in app[2]
+    for off in ("worker", "enabled"):
+        assert await lines(**{off: False}) == [shop, till, app], "nothing runs here"
 
 
 def git(*words: str) -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from millpond.cli import output
-from millpond.cli.output import Bar, Bars, Plain, fields, harmless
+from millpond.cli.output import Bar, Bars, Plain, fields, harmless, table
 
 
 @pytest.fixture
@@ -52,6 +52,19 @@ def test_on_a_terminal_each_host_has_a_bar_in_bytes(said):
     assert [task.description for task in bars._progress.tasks] == ["web1: db:7", "web2: nginx:1"]
     bars.close()
     assert "MiB" in written.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_table_has_no_blanks_behind_its_lines(monkeypatch: pytest.MonkeyPatch, terminal: bool):
+    written = io.StringIO()
+    width = 30 if terminal else 4096
+    plain = Plain(file=written, force_terminal=terminal, color_system=None, width=width)
+    monkeypatch.setattr(output, "out", plain)
+    table(("WHEN", "WHAT", ""), [("1", "moved", "column=" + "x" * 40), ("2", "[b]", ""), ("3", "", ""), ("", "", "")])
+    lines = written.getvalue().split("\n")
+    assert lines == [line.rstrip() for line in lines]
+    assert (lines[0], lines[-4:]) == ("WHEN  WHAT", ["2     [b]", "3", "", ""])
+    assert ("x" * 40 in written.getvalue()) is not terminal, "there it is folded"
 
 
 def test_no_terminal_obeys_what_others_wrote():

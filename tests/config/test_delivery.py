@@ -85,6 +85,10 @@ def test_a_pipeline_is_checked_with_its_place(loaded, problems):
         ('[tracker.default_states]\ndone = ""\n', "[tracker] default_states.done: must be text, and not empty"),
         ("[delivery]\ncircuit_open_s = 4000\n", "[delivery] circuit_open_s: circuit_open_s (4000) must not exceed"),
         ('[delivery.environment]\n"A B" = "x"\n', '[delivery] environment."A B": no name of a variable'),
+        (
+            SHOP + STAGE.format("projects.shop.pipeline.").replace("}", ", passes = ['A_KEY'] }"),
+            '[projects.shop] pipeline.stages[0].settings.passes[0]: "A_KEY" is not in [delivery.environment]',
+        ),
         ("[delivery]\nworkers = 3\n", "workers"),
         ('[traker]\nkind = "plane"\n', 'unknown table; did you mean "tracker"?'),
     ],

@@ -62,6 +62,26 @@ def problems(text: str) -> list[str]:
     return list(caught.value.problems)
 
 
+def test_a_variable_is_one_of_the_operator_s_where_these_are_known():
+    run = RUN + "settings = { argv = ['x'], passes = ['NPM_TOKEN', 'NMP_TOKEN'] }\n"
+    label = "[labels.x]\nsettings = { passes = ['KEY'] }\n"
+    assert read(run + label).stages[0].settings["passes"] == ["NPM_TOKEN", "NMP_TOKEN"]
+    assert read(run + label, variables={"NPM_TOKEN", "NMP_TOKEN", "KEY"})
+    with pytest.raises(ConfigError) as caught:
+        read(run + label, "p.toml", variables={"NPM_TOKEN"})
+    assert list(caught.value.problems) == [
+        'p.toml: stages[0].settings.passes[1]: "NMP_TOKEN" is not in [delivery.environment]; did you mean "NPM_TOKEN"?',
+        'p.toml: labels.x.settings.passes[0]: "KEY" is not in [delivery.environment]; write one of NPM_TOKEN',
+    ]
+    with pytest.raises(ConfigError, match=r'write KEY = \{ env = "KEY" \} there'):
+        read(RUN + "settings = { argv = ['x'], passes = ['KEY'] }\n", variables=())
+
+
+def test_braces_that_are_a_program_s_own_are_left_to_it():
+    awk = RUN + "settings = { argv = ['awk', '{print}'], message = '{key}: {A} {}' }\n"
+    assert read(awk).stages[0].settings["argv"] == ["awk", "{print}"]
+
+
 def test_everything_that_can_be_written_is_read():
     found = read(WHOLE)
     build, check, ship = found.stages
@@ -128,6 +148,14 @@ MERGE = '[[stages]]\nname = "m"\nstep = "merge"\n'
         (RUN + "settings = { argv = ['x'], stall_s = -1 }", "settings.stall_s: -1 is out of bounds"),
         (RUN + "settings = { argv = ['x'], passes = 'KEY' }", "settings.passes: this is a list of words"),
         (RUN + "settings = { argv = ['x'], message = 3 }", "settings.message: this is text"),
+        (
+            RUN + "settings = { argv = ['x'], message = '{kay}: x' }",
+            'stages[0].settings.message: "{kay}" is filled in by nobody; did you mean "{key}"?',
+        ),
+        (
+            STAGE + "gates = [{ gate = 'file-present', path = 'docs/{task}.md' }]",
+            'stages[0].gates[0].path: "{task}" is filled in by nobody; write one of {key}',
+        ),
         (
             STAGE + "[[stages]]\nname='m'\nstep='monitor'\nsettings = { every_s = 4 }",
             "stages[1].settings.every_s: 4 is out of bounds; write 5 to 86400",

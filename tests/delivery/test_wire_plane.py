@@ -96,6 +96,23 @@ async def test_a_verdict_as_a_comment(w: Wired):
     assert (await w.tasks())[0].phase is Phase.DONE
 
 
+async def test_what_a_comment_quotes_is_no_verdict_and_what_stands_behind_one_is_its_reason(w: Wired):
+    issue = w.issue()
+    await w.round()
+    for text in ("</p><blockquote><p>/approve</p></blockquote><p>no", "</p><pre><code>/approve</code></pre><p>"):
+        w.plane.say(SHOP.tracker_project, issue, text)
+        await w.hear(w.deliveries())
+        await w.settle()
+        assert (await w.tasks())[0].phase is Phase.GATED
+    w.plane.say(SHOP.tracker_project, issue, "see:<br>/reject the colours are <b>wrong</b>")
+    await w.hear(w.deliveries())
+    await w.settle()
+    (said,) = [one for one in await w.ledger.history((await w.tasks())[0]) if one.kind == "human-verdict"]
+    assert (said.facts["approved"], said.facts["detail"]) == (False, "the colours are wrong")
+    texts = [one["comment_html"] for one in w.plane.projects[SHOP.tracker_project]["comments"]]
+    assert any("the colours are wrong" in text and "rejected by" in text for text in texts), texts
+
+
 async def closing(w: Wired, *, named: bool) -> str:
     """Approve in a comment, and give the comment that tells how it ended."""
     issue = w.issue()

@@ -20,12 +20,26 @@ _HIDDEN_END = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in HID
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[a-zA-Z][a-zA-Z0-9]{1,31});?")
 """What may be a character by its number or its name, at a length that ``html.unescape`` takes without a fault."""
 _LINES = re.compile(r"\n{3,}")
+QUOTE, CODE, BLOCK_OF_CODE = "blockquote", "code", "pre"
+_PLAIN = "0"
+_BEGINNINGS = {_PLAIN: "", "1": "> ", "2": "    ", "3": ">     "}
+"""What a line begins with, by the character that follows each line's end until the lines are told apart."""
 
 
 def text_of(markup: str) -> str:
-    """Give the text, with a line's end around each block; within a block, line ends are blanks."""
-    lines = (line.strip() for line in "".join(_Reader(markup).read()).split("\n"))
-    return _LINES.sub("\n\n", "\n".join(lines)).strip()
+    """Give the text, with a line's end around each block; within a block, line ends are blanks.
+
+    Quotes and code are told from what somebody says, as in Markdown: a line that begins with ``>``, or with four
+    blanks, and backticks.
+    """
+    lines = (_line(line) for line in (_PLAIN + "".join(_Reader(markup).read())).split("\n"))
+    return _LINES.sub("\n\n", "\n".join(lines)).strip("\n")
+
+
+def _line(line: str) -> str:
+    """Write a line with what it begins with; one that has nothing else is empty."""
+    text = line[1:].strip()
+    return _BEGINNINGS[line[0]] + text if text else ""
 
 
 class _Reader:
@@ -35,6 +49,8 @@ class _Reader:
         self._markup, self._at = markup, 0
         self._absent: set[str] = set()
         """What is nowhere ahead."""
+        self._within = dict.fromkeys((QUOTE, BLOCK_OF_CODE), 0)
+        """How deep the place is in them."""
 
     def read(self) -> list[str]:
         """Give the pieces of the text."""
@@ -74,7 +90,15 @@ class _Reader:
         if name in HIDDEN and not markup.startswith("</", tag.start()) and markup[end - 2] != "/":
             hidden = _HIDDEN_END[name].search(markup, end)
             self._at = hidden.end() if hidden is not None else len(markup)
-        return "\n" if name in BLOCKS else ""
+        return self._around(name, ends=markup.startswith("</", tag.start()))
+
+    def _around(self, name: str, *, ends: bool) -> str:
+        """Give what a tag stands for: a line's end for a block, with what the next line begins with."""
+        if name in self._within:
+            self._within[name] = max(0, self._within[name] + (-1 if ends else 1))
+        if name in BLOCKS:
+            return f"\n{bool(self._within[QUOTE]) + 2 * bool(self._within[BLOCK_OF_CODE])}"
+        return "`" if name == CODE and not self._within[BLOCK_OF_CODE] else ""
 
     def _tag_end(self, at: int) -> int:
         """Find the place behind a tag's ``>``; -1: it has none."""

@@ -81,10 +81,11 @@ class Park(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What a person says at a gate, and why."""
+    """What a person says at a gate, and why; `commit`: only if the task is at that one."""
 
     approved: bool
     reason: str = Field(default="", max_length=500)
+    commit: str = Field(default="", pattern="^([0-9a-fA-F]{7,64})?$")
 
 
 def add_delivery(api: FastAPI, app: App, may_read: Any, may_change: Check) -> None:
@@ -170,7 +171,7 @@ def _orders(api: FastAPI, app: App, changes: Any) -> None:
     @api.post("/api/v1/tasks/{task}/verdict", dependencies=[changes])
     async def verdict(task: str, by: By, said: Verdict) -> Any:
         """Pass or fail the gate that waits for a person."""
-        return await run(app, "task_verdict", task=task, approved=said.approved, by=by, reason=said.reason)
+        return await run(app, "task_verdict", task=task, by=by, **said.model_dump())
 
 
 def _board(api: FastAPI, app: App, may_read: Any) -> None:

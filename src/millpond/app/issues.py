@@ -14,6 +14,7 @@ from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
 from millpond.delivery.deciding.gates import awaits_person
+from millpond.delivery.deciding.looking import unseen
 from millpond.delivery.deciding.prospects import told
 from millpond.delivery.definition import FILE
 from millpond.delivery.model import JobState, Key, Phase, Project, Task
@@ -119,6 +120,24 @@ async def why_issue(
     if about[1] is not None and about[1].open and not isinstance(actions[0], Wait):
         return Why(verdict, "")  # it is about to move on: what a person says now is about what was before
     return Why(verdict, advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
+
+
+async def unseen_push(app: App, task: Task) -> str:
+    """Give somebody else's commit on a task's branch that nobody has looked at yet.
+
+    Empty: there is none, or forge and pipeline can't be asked now.
+    """
+    of, project = app.delivering, app.delivering.projects.get(task.project)
+    if project is None:
+        return ""
+    try:
+        async with asyncio.timeout(WHY_S):
+            with used_for(Use.READ):
+                observed = await of.forge.observe(project, task.branch, [], peek=True)
+                head = next((one.sha for one in observed if one.kind == "head"), "")
+                return head if unseen(task, head, await of.pipelines.of(project)) else ""
+    except (ForgeFailed, TimeoutError):
+        return ""
 
 
 def _acts(actions: tuple[Action, ...]) -> bool:

@@ -54,6 +54,7 @@ class Pipelines:
 
     def __init__(self, config: Config, files: Files | None, clock: Clock, kept_s: float = KEPT_S) -> None:
         self._config, self._files, self._clock, self._kept_s = config, files, clock, kept_s
+        self._variables = frozenset(config.delivery.environment)
         self._kept: dict[str, _Kept] = {}
         self._read_once: dict[str, Pipeline] = {}
 
@@ -79,7 +80,8 @@ class Pipelines:
     async def _written(self, table: Mapping[str, Any], where: str) -> Pipeline:
         """Read what stands in the configuration, once: a large one with many labels takes a third of a second."""
         if where not in self._read_once:
-            self._read_once[where] = self._switched(await asyncio.to_thread(from_table, table, where))
+            read_ = await asyncio.to_thread(from_table, table, where, variables=self._variables)
+            self._read_once[where] = self._switched(read_)
         return self._read_once[where]
 
     @property
@@ -112,7 +114,7 @@ class Pipelines:
         if content is None:
             return _Kept(now, None)
         try:
-            return _Kept(now, await asyncio.to_thread(read, content.decode(), FILE))
+            return _Kept(now, await asyncio.to_thread(read, content.decode(), FILE, variables=self._variables))
         except UnicodeDecodeError:
             return _Kept(now, None, f"{FILE}: not UTF-8 text")
         except ConfigError as error:

@@ -16,7 +16,7 @@ from millpond.app.loading import DEBIAN, DOCKER, PYPI, upstream_of
 from millpond.app.sourcing import Source, load
 from millpond.app.trying import Tried, try_counterparts
 from millpond.clock import SystemClock
-from millpond.config import Config, init_text, open_network_problem, with_adopted
+from millpond.config import Config, find, init_text, looked_for, open_network_problem, with_adopted
 from millpond.errors import Conflict, UpstreamUnreachable
 from millpond.hosts.checking import reached
 
@@ -54,7 +54,7 @@ async def try_everything(source: Source) -> list[Tried]:
     """Validate the configuration, then ask each upstream once. Raises `ConfigError` for what can't be tried at all."""
     config = source.load()
     problem = open_network_problem(config)
-    results = [Tried("configuration", problem is None, problem or "valid")]
+    results = [Tried("configuration", problem is None, problem or _valid(source))]
     results += [Tried("configuration", ok=True, told=warning) for warning in config.warnings]
     found = await asyncio.to_thread(adopt, config, config.server.data)
     results += [Tried(package, ok=True, told=f"not adopted: {reason}") for package, reason in passed_over(found)]
@@ -63,6 +63,15 @@ async def try_everything(source: Source) -> list[Tried]:
     results += await asyncio.gather(*(_try(name, config) for name in remotes))
     results += [Tried(name, ok=True, told="local") for name in config.repositories if name not in remotes]
     return [*results, *await _try_hosts(config), *await try_counterparts(config)]
+
+
+def _valid(source: Source) -> str:
+    """Say which file was read; that there is none is no mistake, but it may be where nobody looks."""
+    file = find(source.path, source.cwd)
+    if file is not None:
+        return f"{file} is valid"
+    places = " nor ".join(str(place) for place in looked_for(source.cwd))
+    return f"valid without a file: neither {places} is there (`millpond init` writes one)"
 
 
 async def _try_hosts(config: Config) -> list[Tried]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from millpond.app.application import App
-from millpond.app.issues import Why, find_task, why_issue
+from millpond.app.issues import Why, find_task, unseen_push, why_issue
 from millpond.app.operating import Operation, Progress
 from millpond.app.queue import queue
 from millpond.app.runlogs import Piece, read_log
@@ -114,13 +114,20 @@ class TaskOperations:
         return task_told(await ledger.release(found.id, by or "a command", task_usd=task_usd))
 
     async def task_verdict(
-        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = ""
+        self, progress: Progress, task: str, approved: bool, by: str = "", reason: str = "", commit: str = ""
     ) -> dict[str, Any]:
-        """Give a person's verdict at a gate, perhaps with its reason. Raises `NotFound`, `Conflict`, `BadRequest`."""
+        """Give a person's verdict at a gate, perhaps with its reason, and on the commit that is named.
+
+        It counts for the answer's `sha`. `newer`: what somebody pushed behind it, and nobody has looked at; the next
+        look voids the verdict, and asks for another one. None: nothing, or the forge can't be asked now. Raises
+        `NotFound`, `Conflict`, `BadRequest`.
+        """
         del progress
-        found = await self._task(task)
-        ledger = self._app.delivering.ledger
-        return task_told(await ledger.say(found.id, by or "a command", approved=approved, reason=reason.strip()))
+        found, who = await self._task(task), by or "a command"
+        head = await unseen_push(self._app, found)  # before, since whoever looks then may be quicker than we
+        say = self._app.delivering.ledger.say
+        said = await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit)
+        return {**task_told(said), "newer": head if head and head != said.sha else None}
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from millpond.adapters.giteafiles import GiteaFiles
 from millpond.adapters.localgit import LocalGit
 from millpond.app.counterparts import files_of, gitea_of, local_git, plane_of, project_of
 from millpond.app.pipelines import Files, PipelineRefused, Pipelines
+from millpond.app.readiness import is_here, lacks
 from millpond.clock import SystemClock
 from millpond.config import Config
 from millpond.delivery.board import board
@@ -108,7 +110,7 @@ def _made(forge: LocalGit, project: Project) -> bool:
 
 
 async def _try_pipeline(config: Config, project: Project, files: Files | None) -> list[Tried]:
-    """Read a project's pipeline where it stands; each mistake in it is a line of its own."""
+    """Read a project's pipeline where it stands; each mistake in it is a line of its own, and what its stages lack."""
     what = f"pipeline: {project.name}"
     try:
         where, pipeline = await Pipelines(config, files, SystemClock()).found(project)
@@ -116,7 +118,11 @@ async def _try_pipeline(config: Config, project: Project, files: Files | None) -
         return [Tried(what, ok=False, told=problem) for problem in error.problems]
     except ForgeFailed as error:
         return [Tried(what, ok=False, told=f"it can't be read: {error}")]
-    return [Tried(what, ok=True, told=f"{where}: {', '.join(stage.name for stage in pipeline.of(project))}")]
+    names = ", ".join(stage.name for stage in pipeline.of(project))
+    runs = config.delivery.enabled and config.delivery.worker
+    found = await asyncio.to_thread(lacks, project, pipeline, is_here if runs else None)
+    told = [Tried(what, ok=not one.hopeless, told=one.told) for one in found]
+    return [Tried(what, ok=True, told=f"{where}: {names}"), *told]
 
 
 async def _try_branch(forge: Forge, project: Project, place: str) -> Tried:

@@ -102,7 +102,7 @@ def label(
 @app.command("comment", epilog="Example: millpond board comment SH-12 /approve")
 def comment(
     key: Key,
-    text: Annotated[str, typer.Argument(help="What to say; a line /approve or /reject is a verdict.")],
+    text: Annotated[str, typer.Argument(help="What to say; a line /approve, or /reject and why, is a verdict.")],
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,

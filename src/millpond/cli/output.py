@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +24,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -67,7 +68,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
-    out.print(grid)
+    out.print(_Trimmed(grid))
+
+
+class _Trimmed:
+    """A table without the blanks behind its lines: one long cell would draw out all of them, off a terminal."""
+
+    def __init__(self, grid: Table) -> None:
+        self._grid = grid
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give it line by line."""
+        for line in console.render_lines(self._grid, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            yield from line[:-1]
+            yield from (Segment(last.text.rstrip(), last.style) for last in line[-1:])
+            yield Segment.line()
 
 
 def moment(at: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,8 @@ import typer
 from millpond.cli.deploy import who
 from millpond.cli.output import cut_off, err, fields, moment, moment_from_now, out, say_json, table
 from millpond.cli.session import ConfigOption, DataOption, JsonOption, perform
+from millpond.delivery.board.verdicts import APPROVE, REJECT, Said, read
+from millpond.delivery.deciding.ending import SHORT
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: issues on their way to production.")
 Task = Annotated[str, typer.Argument(help="The task's key, such as SH-12, or its number.")]
@@ -140,24 +144,52 @@ def release(
     _order("task_release", {"task": task, "task_usd": usd}, "goes on", (config, data), json=json)
 
 
-@app.command("approve", epilog="Example: millpond task approve SH-12")
-def approve(task: Task, config: ConfigOption = None, data: DataOption = None, json: JsonOption = False) -> None:
+@app.command("approve", epilog="Example: millpond task approve SH-12 1a2b3c4 looks fine")
+def approve(
+    task: Task,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="The commit that is meant (7 digits at least), and why. [default: what the task is at]"),
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+) -> None:
     """Pass the gate that waits for a person."""
-    _order("task_verdict", {"task": task, "approved": True}, "is approved", (config, data), json=json)
+    said = _said(APPROVE, words)
+    if said.approved is None:
+        text = "words behind it may say yes or no: write the commit before them, or none at all"
+        raise typer.BadParameter(text, param_hint="WORDS")
+    _verdict(task, said, (config, data), json=json)
 
 
-@app.command("reject", epilog="Example: millpond task reject SH-12 --reason 'the colour is wrong'")
+@app.command("reject", epilog="Example: millpond task reject SH-12 the colour is wrong")
 def reject(
     task: Task,
-    reason: Annotated[str, typer.Option(help="Why; who does it again is told.")] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Why; who does it again is told. A commit before it is the one meant.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Likewise, as one word of the shell.")] = "",
     config: ConfigOption = None,
     data: DataOption = None,
     json: JsonOption = False,
 ) -> None:
     """Fail the gate that waits for a person."""
-    _order(
-        "task_verdict", {"task": task, "approved": False, "reason": reason}, "is rejected", (config, data), json=json
-    )
+    if words and reason:
+        raise typer.BadParameter("there is a reason without it already; give one", param_hint="--reason")
+    said = replace(_said(REJECT, None), reason=reason) if reason else _said(REJECT, words)
+    _verdict(task, said, (config, data), json=json)
+
+
+def _said(word: str, words: list[str] | None) -> Said:
+    """Read a verdict by the words behind it, as one in a comment is read."""
+    said = read(" ".join([word, *" ".join(words or ()).split()]))
+    return said if said is not None else Said(None)
+
+
+def _verdict(task: str, said: Said, where: tuple[Any, Any], *, json: bool) -> None:
+    arguments = {"task": task, "approved": said.approved, "reason": said.reason, "commit": said.commit}
+    _order("task_verdict", arguments, "is approved" if said.approved else "is rejected", where, json=json)
 
 
 def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[Any, Any], *, json: bool) -> None:
@@ -165,4 +197,13 @@ def _order(operation: str, arguments: dict[str, Any], text: str, where: tuple[An
     if json:
         say_json(found)
     else:
-        out.print(f"{found['key']} {text}")
+        out.print(f"{found['key']} {text}{_about(found) if operation == 'task_verdict' else ''}")
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    """Say which commit a verdict is on, and what voids it already."""
+    about = f" at {found['sha'][:SHORT]}" if found["sha"] else ""
+    if not found["newer"]:
+        return about
+    newer = f"but {found['branch']} is at {found['newer'][:SHORT]} by now, which voids that"
+    return f"{about}, {newer}: look at it, and give the verdict again once it is asked for"

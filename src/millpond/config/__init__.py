@@ -23,7 +23,7 @@ from millpond.config.model import (
     UpstreamConfig,
     UsageConfig,
 )
-from millpond.config.sources import find
+from millpond.config.sources import find, looked_for
 from millpond.config.starter import init_text
 from millpond.config.units import format_size, parse_duration, parse_size
 
@@ -55,6 +55,7 @@ __all__ = [
     "format_size",
     "init_text",
     "load",
+    "looked_for",
     "open_network_problem",
     "packages_to_adopt",
     "parse_duration",

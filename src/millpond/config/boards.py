@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from millpond.config.delivery import DeliveryConfig
@@ -25,10 +25,10 @@ def delivery_problems(table: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _counterpart("tracker", _sub(table, "tracker"))
     yield from _counterpart("forge", _sub(table, "forge"))
     yield from _states(_sub(table, "tracker"))
-    yield from _pipeline(("pipeline",), table.get("pipeline"))
+    yield from _pipeline(("pipeline",), table.get("pipeline"), _variables(table))
     yield from _projects(table)
     yield from _circuit(_sub(table, "delivery"))
-    for name in _sub(_sub(table, "delivery"), "environment"):
+    for name in _variables(table):
         if not _VARIABLE.fullmatch(name):
             yield Problem(("delivery", "environment", name), "no name of a variable; write letters, digits and '_'")
 
@@ -82,7 +82,7 @@ def _projects(table: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem((*place, "app"), f'"{app}" is no app; {known}')
         if project.get("own") is True and not app:
             yield Problem((*place, "own"), "there is no app; name it, or leave the key out")
-        yield from _pipeline((*place, "pipeline"), project.get("pipeline"))
+        yield from _pipeline((*place, "pipeline"), project.get("pipeline"), _variables(table))
 
 
 def _unlike(place: tuple[str, str], key: str, value: str, seen: dict[str, str]) -> Iterator[Problem]:
@@ -93,11 +93,16 @@ def _unlike(place: tuple[str, str], key: str, value: str, seen: dict[str, str]) 
         seen[value] = place[1]
 
 
-def _pipeline(place: tuple[str, ...], table: Any) -> Iterator[Problem]:
+def _variables(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the variables that stages may pass on to what they run, by name."""
+    return _sub(_sub(table, "delivery"), "environment")
+
+
+def _pipeline(place: tuple[str, ...], table: Any, variables: Collection[str]) -> Iterator[Problem]:
     if not table or not isinstance(table, Mapping):
         return
     try:
-        from_table(table, "")
+        from_table(table, "", variables=variables)
     except ConfigError as error:
         for one in error.mistakes:
             parts = [int(index) if index else word for index, word in _PART.findall(one.key)]

@@ -70,7 +70,12 @@ def find(path: Path | None, cwd: Path, system: Path = SYSTEM_FILE) -> Path | Non
     """Find the configuration file: the named one, else the working directory's, else the machine's, else none."""
     if path is not None:
         return cwd / path
-    return next((candidate for candidate in (cwd / FILE_NAME, system) if candidate.is_file()), None)
+    return next((candidate for candidate in looked_for(cwd, system) if candidate.is_file()), None)
+
+
+def looked_for(cwd: Path, system: Path = SYSTEM_FILE) -> tuple[Path, ...]:
+    """Give where a configuration file is looked for that nobody names; the first that is there is it."""
+    return cwd / FILE_NAME, system
 
 
 def gather(file: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, object], cwd: Path) -> Gathered:

@@ -34,24 +34,34 @@ _NOTHING = "nothing"
 _SPARE = "give a stage that is left a gate, or have the label change less"
 
 
-def read(text: str, file: str = FILE, steps: Collection[str] = STEPS) -> Pipeline:
-    """Read a definition. Raises `ConfigError` with every mistake."""
+def read(
+    text: str, file: str = FILE, steps: Collection[str] = STEPS, variables: Collection[str] | None = None
+) -> Pipeline:
+    """Read a definition. Raises `ConfigError` with every mistake.
+
+    `variables`: names of those that stages may pass on to what they run; None: they are not known here.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise ConfigError(f"{file}: larger than {MAX_BYTES} bytes; that is no pipeline")
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
-    return from_table(values, file, steps)
+    return from_table(values, file, steps, variables)
 
 
-def from_table(values: Mapping[str, object], file: str, steps: Collection[str] = STEPS) -> Pipeline:
-    """Take a definition that was read from TOML. Raises `ConfigError` with every mistake."""
+def from_table(
+    values: Mapping[str, object],
+    file: str,
+    steps: Collection[str] = STEPS,
+    variables: Collection[str] | None = None,
+) -> Pipeline:
+    """Take a definition that was read from TOML; as `read`. Raises `ConfigError` with every mistake."""
     mistakes = Mistakes(file)
     top = Table(values, "", mistakes)
-    stages = _stages(top, steps)
+    stages = _stages(top, steps, variables)
     on_push = _on_push(top, stages)
-    labels = _labels(top, stages)
+    labels = _labels(top, stages, variables)
     _judged(top, stages, labels)
     budget = _budget(top)
     top.close()
@@ -78,7 +88,7 @@ def _on_push(top: Table, stages: Sequence[Stage]) -> str:
     return name
 
 
-def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:
+def _stages(top: Table, steps: Collection[str], variables: Collection[str] | None) -> tuple[Stage, ...]:
     tables = top.tables("stages")
     if not tables:
         top.wrong("stages", "there is no stage", "write a [[stages]] table for each")
@@ -86,7 +96,7 @@ def _stages(top: Table, steps: Collection[str]) -> tuple[Stage, ...]:
         top.wrong("stages", f"{len(tables)} stages; at most {MAX_STAGES} are taken")
     made: list[Stage] = []
     for table in tables[:MAX_STAGES]:
-        made.append(_stage(table, steps, [stage.name for stage in made]))
+        made.append(_stage(table, steps, variables, [stage.name for stage in made]))
         table.close()
     if any(stage.step == "monitor" for stage in made) and not any(stage.step == "deploy" for stage in made):
         top.wrong("stages", "a monitor watches what a deploy stage brought out, and there is none")
@@ -123,7 +133,7 @@ def _labelled(
     top.wrong(f"labels.{written[0]}.{key}", f"{where}with this label {found.reason}", _SPARE)
 
 
-def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Stage:
+def _stage(table: Table, steps: Collection[str], variables: Collection[str] | None, before: Collection[str]) -> Stage:
     name = table.text("name", required=True)
     if name and not _NAME.fullmatch(name):
         table.wrong("name", f"{name!r} is no name", "write small letters, digits and hyphens, at most 40")
@@ -134,7 +144,7 @@ def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Sta
     return Stage(
         name,
         step,
-        _settings(table, step),
+        _settings(table, step, variables),
         _gates(table, step),
         table.whole("attempts", plain.attempts, 1, MAX_ATTEMPTS),
         _backoff(table),
@@ -151,13 +161,13 @@ def _stage(table: Table, steps: Collection[str], before: Collection[str]) -> Sta
     )
 
 
-def _settings(table: Table, step: str) -> Mapping[str, Json]:
+def _settings(table: Table, step: str, variables: Collection[str] | None) -> Mapping[str, Json]:
     settings = table.settings("settings")
     if (step == "command" or settings.get("preset") == "command") and settings.get("argv") in (None, []):
         table.wrong("settings.argv", "a command needs a list of words", 'write such as ["make", "test"]')
     takes = stepsettings.TAKES.get(step)
     if settings and takes is not None:
-        stepsettings.check(Table(table.raw("settings"), table.at("settings"), table.notes), takes)
+        stepsettings.check(Table(table.raw("settings"), table.at("settings"), table.notes), takes, variables)
     return settings
 
 
@@ -173,6 +183,8 @@ def _gates(table: Table, step: str) -> tuple[GateRule, ...]:
         for key in REQUIRED.get(name, ()):
             if not isinstance(settings.get(key), str) or not settings[key]:
                 inner.wrong(key, f"the gate {name} needs it")
+            else:
+                stepsettings.filled(inner, key, str(settings[key]))
         contexts = settings.get("contexts", [])
         if not isinstance(contexts, list) or not all(isinstance(one, str) for one in contexts):
             inner.wrong("contexts", "this is a list of names of statuses")
@@ -244,7 +256,7 @@ def _budget(top: Table) -> Budget:
     return made
 
 
-def _labels(top: Table, stages: Collection[Stage]) -> Mapping[str, Label]:
+def _labels(top: Table, stages: Collection[Stage], variables: Collection[str] | None) -> Mapping[str, Label]:
     tables, made = top.table("labels"), dict[str, Label]()
     if len(tables.keys) > MAX_LABELS:
         top.wrong("labels", f"{len(tables.keys)} labels; at most {MAX_LABELS} are taken")
@@ -264,6 +276,7 @@ def _labels(top: Table, stages: Collection[Stage]) -> Mapping[str, Label]:
             inner.settings("settings"),
         )
         if made[name.casefold()].settings:
-            stepsettings.check(Table(inner.raw("settings"), inner.at("settings"), top.notes), stepsettings.ANY)
+            own = Table(inner.raw("settings"), inner.at("settings"), top.notes)
+            stepsettings.check(own, stepsettings.ANY, variables)
         inner.close()
     return made

@@ -15,10 +15,8 @@ from millpond.delivery.board.board import (
     Board,
     board,
     names,
-    said_in,
-    spoken,
 )
-from millpond.delivery.model import NO_MARK, Comment, Input, Key, State
+from millpond.delivery.model import Input, Key, State
 
 
 def columns(*called: str) -> list[State]:
@@ -139,46 +137,3 @@ def test_whatever_the_board_is_nothing_raises_and_only_its_own_ids_are_written(s
         assert found.writable(key) in ids | {None}
     assert not found.wanted & found.skipped
     assert all(found.verdict(found.resolve(key) or "") is not None for key in VERDICTS)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("/approve", (True, "")),
-        ("  /Approve  ", (True, "")),
-        ("looks good\n/approve\nthanks", (True, "")),
-        ("/reject", (False, "")),
-        ("/approve\n/reject", (False, "")),
-        ("/approve ABCDEF1", (True, "abcdef1")),
-        ("/reject  abcdef1\n", (False, "abcdef1")),
-        ("/approve abcdef", None),
-        ("/approve this", None),
-        ("/approve abcdef1 abcdef1", None),
-        ("write /approve to go on", None),
-        ("> /approve", None),
-        ("/approved", None),
-        ("", None),
-    ],
-)
-def test_a_verdict_is_a_line_of_its_own(text: str, said: tuple[bool, str] | None):
-    assert said_in(text) == said
-
-
-def test_the_last_comment_behind_the_mark_holds_and_our_own_do_not_count():
-    comments = (
-        Comment("1", 10.0, "/approve"),
-        Comment("3", 20.0, "/reject"),
-        Comment("2", 20.0, "/approve"),
-        Comment("4", 30.0, "/approve", ours=True),
-        Comment("5", 40.0, "nice"),
-    )
-    assert spoken(comments, NO_MARK) == (False, comments[1])
-    assert spoken(reversed(comments), (10.0, "1")) == (False, comments[1])
-    assert spoken(comments, (20.0, "3")) is None
-
-
-def test_a_verdict_that_names_another_commit_does_not_count():
-    comments = (Comment("1", 10.0, "/approve"), Comment("2", 20.0, "/reject abcdef1"))
-    assert spoken(comments, NO_MARK) == (False, comments[1])
-    assert spoken(comments, NO_MARK, ("abcdef1" + "0" * 33,)) == (False, comments[1])
-    assert spoken(comments, NO_MARK, ("0" * 40,)) == (True, comments[0])

@@ -425,6 +425,33 @@ def test_a_verdict_by_comment_counts_at_once_and_once():
     assert isinstance(run(after, at, evidence=TESTED)[0], Wait)
 
 
+def test_a_verdict_has_the_reason_that_stands_behind_it():
+    at = issue(comments=(Comment("5", NOW, "/reject the colours are wrong", "ada"),))
+    (used,) = run(TESTING, at, evidence=TESTED)
+    assert used == UseVerdict(False, "ada", (NOW, "5"), reason="the colours are wrong")
+    kept = verdict(TESTING, used, NOW)
+    back = run(folded(TESTING, (used,), NOW), at, evidence=(*TESTED, kept))[0]
+    assert back == SendBack("development", "sent back from testing (1 of 3): rejected by ada: the colours are wrong")
+    at = issue(comments=(Comment("5", NOW, f"/approve {SHA[:7]} looks fine", "ada"),))
+    assert run(TESTING, at, evidence=TESTED) == (UseVerdict(True, "ada", (NOW, "5"), reason="looks fine"),)
+    at = issue(Key.REJECTED, comments=at.comments)
+    assert run(TESTING, at, evidence=TESTED) == (UseVerdict(False, "ada", (NOW, "5"), "rejected"),), "not that reason"
+
+
+@pytest.mark.parametrize("before", ["", "/approve"])
+def test_an_approval_with_words_that_names_no_commit_counts_for_nothing_and_is_answered_once(before: str):
+    said = (Comment("4", NOW - 1, before, "ada"), Comment("5", NOW, "/approve not yet", "ada"))
+    at = issue(Key.CODE_REVIEW, comments=said)
+    heed, answer = run(TESTING, at, evidence=TESTED)
+    assert heed == Heed(True, "ada", (NOW, "5"))
+    assert isinstance(answer, Tell)
+    assert "since the words behind it may say yes or no: to approve, write /approve alone" in answer.text
+    after = folded(TESTING, (heed, answer), NOW)
+    assert "waits for a person" in reason(run(replace(after, shown="code_review"), at, evidence=TESTED))
+    moved = replace(at, state="approved")
+    assert run(after, moved, evidence=TESTED) == (UseVerdict(True, "the board", (NOW, "5"), "approved"),)
+
+
 def test_comments_from_before_the_gate_do_not_count():
     at = issue(comments=(Comment("5", NOW - 9, "/approve", "ada"),))
     busy = replace(TASK, stage="testing", phase=Phase.WORKING)
@@ -699,7 +726,14 @@ STAGES = [*(stage.name for stage in DEFAULT.stages), "gone"]
 SHAS = ["", SHA, "b" * 40]
 USD = [0.0, 4.0, 24.9, 25.0, 100.0]
 BOTH = (False, True)
-WORDS = ["/approve", "/reject", "hm", *(f"/{word} {sha[:7]}" for word in ("approve", "reject") for sha in SHAS[1:])]
+WORDS = [
+    "/approve",
+    "/reject",
+    "/approve not yet",
+    "/reject this",
+    "hm",
+    *(f"/{word} {sha[:7]}" for word in ("approve", "reject") for sha in SHAS[1:]),
+]
 COMMENTS = made(Comment, parts(id="123", at=TIMES, text=WORDS, author=["ada"], ours=BOTH))
 MENTIONED = [frozenset(some) for some in ((), ("after:SH-2",), ("x",), ("after:SH-2", "x"))]
 ISSUES = st.builds(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from millpond.delivery.runs.runs import Limits
 from millpond.delivery.steps import agent
 from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.presets import AgentOptions
+from millpond.delivery.steps.prompts import PROMPTS
 from millpond.delivery.steps.transcripts import Prices
 
 pytestmark = pytest.mark.process
@@ -65,6 +67,19 @@ async def test_the_issue_is_in_the_prompt_and_none_of_it_in_an_argument(given: G
     assert "ann wrote: please soon" in prompt
     assert "our own words" not in prompt
     assert "shine" not in given.file("argv")
+
+
+async def test_every_field_of_the_templates_is_filled_in(given: Given, monkeypatch: pytest.MonkeyPatch):
+    known: list[str] = []
+
+    def fill(_: str, values: dict[str, str]) -> str:
+        known.extend(values)
+        return "x"
+
+    monkeypatch.setattr(agent, "fill", fill)
+    await run(given, agent_job("good"))
+    fields = {field for template in PROMPTS.values() for field in re.findall(r"\{(.*?)\}", template)}
+    assert fields - set(known) == set()
 
 
 async def test_secrets_are_for_the_run_alone_and_in_no_log(given: Given, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""A project's board: which column is which logical state, what may be written to it, and what people say by it. PURE.
+"""A project's board: which column is which logical state, what may be written to it, and what a column says. PURE.
 
 The contract, part B: names are compared whatever their case; a key that the board lacks falls back to a base state of
 the same project, then to the configured defaults, whose ids are never written to a board. Aliases never widen what is
@@ -7,11 +7,10 @@ skipped, and through an alias nothing is resumed by itself.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from millpond.delivery.model import Comment, Input, Key, Mark, State
+from millpond.delivery.model import Input, Key, State
 
 NAMES: Mapping[Key, str] = {
     Key.TO_ANALYSE: "To Analyse",
@@ -55,8 +54,6 @@ WAITING = frozenset(
 )
 """The system's own waiting states: an issue that stands there waits for us, or for something else than its column."""
 MAX_NAME = 255
-COMMANDS: Mapping[str, bool] = {"/approve": True, "/reject": False}
-_VERDICT = re.compile(r"(/approve|/reject)(?:\s+([0-9a-f]{7,64}))?")
 
 
 def folded(name: str) -> str:
@@ -166,33 +163,3 @@ def board(states: Iterable[State], called: Mapping[Key, str], defaults: Mapping[
         if same:
             own[key] = (exact or same)[0].id
     return Board(own, {state.id: state.group for state in found}, defaults)
-
-
-def spoken(comments: Iterable[Comment], after: Mark, about: Collection[str] = ()) -> tuple[bool, Comment] | None:
-    """Find the last verdict in comments behind a place; None: there is none.
-
-    A verdict is a line that is just ``/approve`` or ``/reject``, perhaps with the commit that it is about. `about`:
-    the commits of which one has to be meant where one is named; none: any may be. Our own comments, which quote
-    verdicts, do not count.
-    """
-    last: tuple[Mark, bool, Comment] | None = None
-    for comment in comments:
-        place = (comment.at, comment.id)
-        said = None if comment.ours or place <= after else said_in(comment.text)
-        if said is None or (said[1] and about and not names_one(said[1], about)):
-            continue
-        if last is None or place > last[0]:
-            last = (place, said[0], comment)
-    return None if last is None else (last[1], last[2])
-
-
-def said_in(text: str) -> tuple[bool, str] | None:
-    """Read a comment's verdict and which commit it names; with more than one line of that kind the last one holds."""
-    lines = (_VERDICT.fullmatch(line.strip().casefold()) for line in text.splitlines())
-    found = [(COMMANDS[line[1]], line[2] or "") for line in lines if line is not None]
-    return found[-1] if found else None
-
-
-def names_one(commit: str, about: Collection[str]) -> bool:
-    """Whether the beginning of a commit's name is that of one of some commits."""
-    return any(one.startswith(commit) for one in about)

@@ -142,11 +142,12 @@ class UseVerdict:
     column: str = ""
     name: str = ""
     """What that person is called, where the tracker tells it."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Heed:
-    """A person's verdict in a comment came when none was awaited: comments up to `mark` are answered, and are old."""
+    """A person's verdict in a comment counts for nothing: comments up to `mark` are answered, and are old."""
 
     approved: bool
     by: str

@@ -47,7 +47,7 @@ def next_step(at: Standing) -> str:
             return f"{_mended(at, task)}; or `millpond task cancel {key}`"
         case Phase.GATED if at.asks:
             board = _moved(at, "Approved") + ", or " if at.embedded else "move it to Approved or Rejected, or "
-            return f"{board}`millpond task approve {key}` (or reject), or a comment /approve (or /reject)"
+            return f"{board}`millpond task approve {key}` (or reject), or a comment /approve (or /reject and why)"
         case Phase.READY if task.not_before > at.now:
             return f"`millpond task retry {key}` does not wait for it"
     return ""

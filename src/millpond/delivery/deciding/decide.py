@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from millpond.delivery.board.board import spoken
+from millpond.delivery.board.verdicts import spoken
 from millpond.delivery.deciding import advice, failing, gates, labels, spending
 from millpond.delivery.deciding.actions import (
     Action,
@@ -38,7 +38,7 @@ from millpond.delivery.deciding.actions import (
 from millpond.delivery.deciding.ending import SHORT, ending
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.hearing import named, unheard
-from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun
+from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun, unseen
 from millpond.delivery.judging import gated, unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
@@ -162,9 +162,10 @@ def _unheard(look: Look) -> tuple[Action, ...]:
     """Answer a verdict in a comment that came when none was awaited, or that names another commit."""
     task, about = look.task, [sha for sha in (look.task.sha, look.world.head) if sha]
     awaited = task.phase is Phase.GATED and look.waits_for_person
-    if awaited and (not about or spoken(look.issue.comments, task.mark, about)):
+    said = spoken(look.issue.comments, task.mark, about)
+    if awaited and said is not None and said[0].approved is not None:
         return ()
-    return unheard(look.issue, task)
+    return unheard(look.issue, task, awaited=awaited)
 
 
 def _ended(look: Look) -> tuple[Action, ...]:
@@ -196,7 +197,7 @@ def _asks(look: Look, stage: Stage, sha: str) -> Tell:
     columns = "move the issue to Approved or Rejected (if it stands there: away and back), or "
     how = f"{columns if look.world.board.takes_verdicts else ''}comment"
     about = f" on {sha[:12]}" if sha else ""
-    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve or /reject."
+    text = f"{look.task.key}: {stage.name} waits for a verdict{about}. To give it, {how} /approve, or /reject and why."
     return Tell(text, f"{look.task.id}:{look.task.visit}:{sha}:gate")
 
 
@@ -221,7 +222,7 @@ def _unknown_stage(look: Look) -> tuple[Action, ...]:
 def _pushed(look: Look) -> tuple[Action, ...]:
     """Take a commit of somebody else in: what was judged is void, so that none is merged that passed no gate."""
     task, head = look.task, look.world.head
-    if not head or head == task.sha or not look.world.pipeline.judges(task.stage) or _is_merged(look):
+    if not unseen(task, head, look.world.pipeline):
         return ()
     again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
     column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
@@ -239,10 +240,6 @@ def _pushed(look: Look) -> tuple[Action, ...]:
         f"{task.id}:{task.visit}:{head}:push",
     )
     return (Push(head, again, column=column), told)  # what is said in comments is answered by the next step
-
-
-def _is_merged(look: Look) -> bool:
-    return look.task.phase is Phase.GATED and look.stage is not None and look.stage.step == "merge"
 
 
 def _unjudged(look: Look) -> bool:
@@ -273,13 +270,15 @@ def _verdict(look: Look) -> tuple[Action, ...]:
     left_s = grace_left(issue, look.now, look.world)
     if said is None and column is not None and left_s > 0:
         return (Wait(f"a verdict by column; grace period, {span(left_s)} left", look.now + left_s),)
-    words = [word for word in (said[0] if said else None, column) if word is not None]
+    words = [word for word in (said[0].approved if said else None, column) if word is not None]
     if not words:
         return ()
+    approved = all(words)
     moved = look.issue.moved_by or "the board" if column is not None else "a comment"
     by = said[1].author if said and said[1].author else moved
     name = said[1].name if said and said[1].author else ""
-    return (UseVerdict(all(words), by, issue.mark, issue.state if column is not None else "", name),)
+    reason = said[0].reason if said and said[0].approved is approved else ""
+    return (UseVerdict(approved, by, issue.mark, issue.state if column is not None else "", name, reason),)
 
 
 def _gated(look: Look) -> tuple[Action, ...]:

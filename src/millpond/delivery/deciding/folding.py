@@ -134,6 +134,8 @@ def verdict(task: Task, action: UseVerdict, now: float) -> Evidence:
     facts: dict[str, Json] = {"approved": action.approved, "by": action.by}
     if action.name:
         facts["name"] = action.name
+    if action.reason:
+        facts["detail"] = action.reason
     return Evidence("human-verdict", facts, task.sha, now, task.visit, action.by)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 
-from millpond.delivery.board.board import COMMANDS, names_one, said_in, spoken
+from millpond.delivery.board.verdicts import APPROVE, COMMANDS, Said, in_code, names_one, said_in, spoken
 from millpond.delivery.deciding.actions import Heed, Tell, UseVerdict
 from millpond.delivery.deciding.ending import SHORT
 from millpond.delivery.model import Comment, Issue, Phase, Task
@@ -18,16 +18,15 @@ NEAR = 0.7
 MAX_WORD = 40
 
 
-def unheard(issue: Issue, task: Task) -> tuple[Heed, Tell] | tuple[()]:
-    """Answer a verdict in a comment, of whose task none is awaited, or none on what it names."""
-    said = spoken(issue.comments, task.mark)
-    if said is None:
+def unheard(issue: Issue, task: Task, *, awaited: bool = False) -> tuple[Heed, Tell] | tuple[()]:
+    """Answer what was said in a comment where none is awaited, or that is none on what is awaited."""
+    found = spoken(issue.comments, task.mark)
+    if found is None:
         return ()
-    approved, comment = said
-    word = "/approve" if approved else "/reject"
+    said, comment = found
     by = f" of {comment.name or comment.author}" if comment.author else ""
-    text = f"{task.key}: the {word}{by} counts for nothing, since {_why(task, comment)}."
-    heed = Heed(approved, comment.author or "a comment", (comment.at, comment.id))
+    text = f"{task.key}: the {said.word}{by} counts for nothing, since {_why(task, said, awaited=awaited)}."
+    heed = Heed(said.approved is not False, comment.author or "a comment", (comment.at, comment.id))
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
 
 
@@ -38,15 +37,21 @@ def answer(text: str, task: Task | None, *, awaited: bool) -> str:
     """
     said = said_in(text)
     if said is None:
-        meant = next((near for line in text.splitlines() if (near := _nearly(line))), "")
-        return f"that is no verdict: write {meant} on a line of its own" if meant else ""
-    approved, commit = said
-    word = "approval" if approved else "rejection"
+        return _unspoken(text)
+    word = "approval" if said.approved is not False else "rejection"
     if task is None:
         return f"the {word} counts for nothing, since there is no task yet"
-    if awaited and (not commit or names_one(commit, (task.sha,))):
+    if awaited and said.approved is not None and (not said.commit or names_one(said.commit, (task.sha,))):
         return f"the {word} is looked at now"
-    return f"the {word} counts for nothing, since {_why(task, Comment('', 0.0, text))}"
+    return f"the {word} counts for nothing, since {_why(task, said, awaited=awaited)}"
+
+
+def _unspoken(text: str) -> str:
+    """Say which verdict was probably meant where none is heard; empty: none was."""
+    if word := in_code(text):
+        return f"that is no verdict, since it stands in a block of code: write {word} on a line outside of it"
+    meant = next((near for line in text.splitlines() if (near := _nearly(line))), "")
+    return f"that is no verdict: write {meant} on a line of its own" if meant else ""
 
 
 def _nearly(line: str) -> str:
@@ -62,19 +67,20 @@ def named(issue: Issue, task: Task, head: str) -> UseVerdict | None:
 
     Whatever else was said before the commit was seen may be about an older one, and counts for nothing.
     """
-    said = spoken((one for one in issue.comments if _names(one, head)), task.mark)
-    if said is None:
+    found = spoken((one for one in issue.comments if _names(one, head)), task.mark)
+    if found is None or found[0].approved is None:
         return None
-    approved, comment = said
-    return UseVerdict(approved, comment.author or "a comment", issue.mark, "", comment.name)
+    said, comment = found
+    by = comment.author or "a comment"
+    return UseVerdict(said.approved is True, by, issue.mark, "", comment.name, said.reason)
 
 
 def _names(comment: Comment, head: str) -> bool:
     said = said_in(comment.text)
-    return said is not None and bool(said[1]) and names_one(said[1], (head,))
+    return said is not None and bool(said.commit) and names_one(said.commit, (head,))
 
 
-def _why(task: Task, comment: Comment) -> str:
+def _why(task: Task, said: Said, *, awaited: bool) -> str:
     match task.phase:
         case Phase.DONE:
             return "it is done"
@@ -82,7 +88,9 @@ def _why(task: Task, comment: Comment) -> str:
             return "it was cancelled"
         case Phase.PARKED:
             return f"it is parked (`millpond why {task.key}` says what it needs)"
-    said = said_in(comment.text)
-    if task.phase is Phase.GATED and said is not None and said[1] and not names_one(said[1], (task.sha,)):
-        return f"it names {said[1][:SHORT]}, and {task.key} is at {task.sha[:SHORT] or 'no commit yet'}"
+    if task.phase is Phase.GATED and said.commit and not names_one(said.commit, (task.sha,)):
+        return f"it names {said.commit[:SHORT]}, and {task.key} is at {task.sha[:SHORT] or 'no commit yet'}"
+    if awaited and said.approved is None:
+        named = f", or {APPROVE} {task.sha[:SHORT]} before the words" if task.sha else ""
+        return f"the words behind it may say yes or no: to approve, write {APPROVE} alone on its line{named}"
     return f"nothing waits for a verdict at {task.stage} now; it will be asked for where one is needed"

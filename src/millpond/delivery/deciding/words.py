@@ -52,7 +52,7 @@ def event(action: Action) -> tuple[str, dict[str, Json]] | None:
     """Name what an action did to a task, and say what else there is to know; None: nothing that is worth noting."""
     if isinstance(action, UseVerdict):
         named: dict[str, Json] = {"name": action.name} if action.name else {}
-        return ("approved" if action.approved else "rejected"), {"by": action.by, **named}
+        return ("approved" if action.approved else "rejected"), {"by": action.by, **named, **_cut(action.reason)}
     word = _WORDS.get(type(action))
     return None if word is None else (word, _detail(action))
 

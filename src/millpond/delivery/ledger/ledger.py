@@ -12,7 +12,9 @@ from dataclasses import replace
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from millpond.delivery.board.verdicts import MAX_REASON, names_one
 from millpond.delivery.deciding.actions import Action, CreateTask, ParkTask, Release, StopJob, Tell, UseVerdict
+from millpond.delivery.deciding.ending import SHORT
 from millpond.delivery.deciding.failing import stop
 from millpond.delivery.deciding.folding import by_command, verdict
 from millpond.delivery.deciding.gates import Ruling, awaits_person
@@ -44,7 +46,6 @@ from millpond.delivery.pipeline import GateRule
 from millpond.errors import BadRequest, Conflict, NotFound
 
 MAX_EVIDENCE = 1000
-MAX_REASON = 500
 _T = TASKS.c
 
 
@@ -191,14 +192,14 @@ class Ledger:
 
         return await self._by_person(Point.CANCEL, task, by, "cancel-ordered", change)
 
-    async def say(self, task: int, by: str, *, approved: bool, reason: str = "") -> Task:
+    async def say(self, task: int, by: str, *, approved: bool, reason: str = "", commit: str = "") -> Task:
         """Give a person's verdict, perhaps with its reason, on what a task waits with at a gate.
 
-        Raises `NotFound`, `Conflict`, `BadRequest`.
+        `commit`: the beginning of the name of the one that is meant; empty: what the task is at. Raises `NotFound`,
+        `Conflict`, `BadRequest`.
         """
         if len(reason) > MAX_REASON:
             raise BadRequest(f"a reason has at most {MAX_REASON} characters")
-        why: dict[str, Json] = {"detail": reason} if reason else {}
 
         def change(connection: Connection, now: float, found: Task) -> Task:
             if found.phase is not Phase.GATED:
@@ -206,9 +207,11 @@ class Ledger:
             if not _awaits_person(connection, found):
                 text = f"{found.key} waits for no person's verdict at {found.stage} now"
                 raise Conflict(f"{text}: `millpond why {found.key}` says what for")
-            said = UseVerdict(approved, by, found.mark)
-            told = verdict(found, said, now)
-            applying.show(connection, now, found, replace(told, facts={**told.facts, **why}))
+            if commit and not names_one(commit.casefold(), (found.sha,)):
+                text = f"{found.key} is at {found.sha[:SHORT] or 'no commit yet'}, not at {commit[:SHORT]}"
+                raise Conflict(f"{text}: look at what it is at, and give the verdict on that")
+            said = UseVerdict(approved, by, found.mark, reason=reason)
+            applying.show(connection, now, found, verdict(found, said, now))
             return _put(connection, by_command(found))
 
         return await self._by_person(Point.VERDICT, task, by, "approved" if approved else "rejected", change, reason)

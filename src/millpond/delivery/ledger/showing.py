@@ -46,8 +46,9 @@ class Waiting:
 
 
 MAX_KEYS = 10_000
-ENTERED = ("created", "sent-back", "gates-passed", "pushed-by-somebody", "released")
-"""Events with which a task comes into a stage (`deciding.words`), or goes on from one."""
+ENTERED = ("created", "sent-back", "gates-passed", "pushed-by-somebody", "parked", "released")
+"""Events with which a task comes into a stage (`deciding.words`), goes on from one, or stops in it for a reason of its
+own."""
 
 
 class Showing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from millpond.delivery.model import Json
 from millpond.delivery.steps.transcripts import Prices
 
 CENT = 0.01
@@ -96,3 +97,11 @@ class AgentOptions:
     prices: Prices = field(default_factory=Prices)
     prompts: Mapping[str, str] = field(default_factory=dict)
     """Templates by name, beside and before the built-in ones."""
+
+
+def program(step: str, settings: Mapping[str, Json]) -> str:
+    """Name the program that a stage starts in a worktree, by its own settings; empty: none, or nobody knows which."""
+    argv, preset = settings.get("argv"), settings.get("preset", AgentOptions().preset)
+    given = [str(word) for word in argv] if isinstance(argv, list) else []
+    usual = PRESETS[str(preset)].program if step == "agent" and preset in PRESETS else ()
+    return next(iter(given or usual), "") if step in {"agent", "command"} else ""

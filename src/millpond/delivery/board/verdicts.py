@@ -1,0 +1,122 @@
+"""Verdicts in comments: which lines are heard as one, and what they say. PURE.
+
+A verdict is a line that begins with ``/approve`` or ``/reject``, case does not count. What is heard is fail-closed: a
+rejection that was none costs a stage that is done again, an approval that was none brings a commit out.
+
+- ``/reject`` is a rejection whatever follows it; that is its reason.
+- ``/approve`` is an approval alone on its line, or with the commit that it is about (7 to 64 hexadecimal digits), which
+  words may follow: who copies a commit's name means that very commit.
+- ``/approve`` with anything else behind it (``/approve not yet``, ``/approve once it is green``) may be an approval or
+  its contrary, and no list of words would tell them apart. It counts for nothing, is answered, and takes an approval
+  before it back that has not counted yet; a rejection before it stands.
+
+A quoted line (``> /approve``), one in a block of code (between fences, or behind four blanks) and a mention amid a line
+are no verdicts. Our own comments, which quote verdicts, are none either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from millpond.delivery.model import Comment, Mark
+
+APPROVE, REJECT = "/approve", "/reject"
+COMMANDS: Mapping[str, bool] = {APPROVE: True, REJECT: False}
+MAX_REASON = 500
+"""Characters of a reason that are kept; what is left out stands in the comment."""
+_LINE = re.compile(r"(/approve|/reject)([:,;.!?]*)(?:\s+(\S.*))?", re.IGNORECASE)
+_COMMIT = re.compile(r"([0-9a-f]{7,64})(?:[:,;.!]*\s+(\S.*))?", re.IGNORECASE)
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_INDENTED = re.compile(r" {4}| {0,3}\t")
+_DASHES = " \t:-\N{EN DASH}\N{EM DASH}"
+"""What people write between the word and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a comment says at a gate. `approved` None: words that may be an approval or its contrary.
+
+    `commit`: the beginning of the name of the one that it is about; empty: whichever waits.
+    """
+
+    approved: bool | None
+    commit: str = ""
+    reason: str = ""
+
+    @property
+    def word(self) -> str:
+        """The command that was written."""
+        return REJECT if self.approved is False else APPROVE
+
+
+def spoken(comments: Iterable[Comment], after: Mark, about: Collection[str] = ()) -> tuple[Said, Comment] | None:
+    """Find what the last comment behind a place that speaks at a gate says; None: there is none.
+
+    `about`: the commits of which one has to be meant where one is named; none: any may be.
+    """
+    held: tuple[Said, Comment] | None = None
+    theirs = (one for one in comments if not one.ours and (one.at, one.id) > after)
+    for comment in sorted(theirs, key=lambda one: (one.at, one.id)):
+        said = said_in(comment.text)
+        if said is None or (said.commit and about and not names_one(said.commit, about)):
+            continue
+        if held is None or not _stands(held[0], said):
+            held = said, comment
+    return held
+
+
+def said_in(text: str) -> Said | None:
+    """Read what a comment says at a gate; of more than one line of that kind the last one holds. None: nothing."""
+    held: Said | None = None
+    for line in _plain(text):
+        said = read(line)
+        if said is not None and (held is None or not _stands(held, said)):
+            held = said
+    return held and replace(held, reason=held.reason[:MAX_REASON])
+
+
+def read(line: str) -> Said | None:
+    """Read one line, whatever it stands in. None: it is no verdict."""
+    found = _LINE.fullmatch(line.strip())
+    if found is None:
+        return None
+    approved, rest = COMMANDS[found[1].casefold()], (found[3] or "").lstrip(_DASHES)
+    named = _COMMIT.fullmatch(rest)
+    if named is not None:
+        return Said(approved, named[1].casefold(), (named[2] or "").lstrip(_DASHES))
+    if approved:
+        return Said(None if found[2] or found[3] else True)
+    return Said(approved=False, reason=rest)
+
+
+def in_code(text: str) -> str:
+    """Give the command that stands by itself in a block of code, so that it is not heard; empty: none does."""
+    plain = {line.strip().casefold() for line in _plain(text)}
+    lines = (line.strip().casefold() for line in text.splitlines())
+    return next((line for line in lines if line in COMMANDS and line not in plain), "")
+
+
+def names_one(commit: str, about: Collection[str]) -> bool:
+    """Whether the beginning of a commit's name is that of one of some commits."""
+    return any(one.startswith(commit) for one in about)
+
+
+def _stands(before: Said, after: Said) -> bool:
+    """Whether what was said first holds: a rejection is not taken back by what may be none of an approval."""
+    return before.approved is False and after.approved is None
+
+
+def _plain(text: str) -> Iterator[str]:
+    """Give the lines of a comment that stand in no block of code, as Markdown has them: an open one has no end."""
+    fence = ""
+    for line in text.splitlines():
+        mark = _FENCE.fullmatch(line)
+        if fence:
+            if mark is not None and mark[1].startswith(fence) and not mark[2].strip():
+                fence = ""
+        elif mark is not None and not (mark[1][0] == "`" and "`" in mark[2]):
+            fence = mark[1]
+        elif not _INDENTED.match(line):
+            yield line
