@@ -36,6 +36,8 @@ GUARD_S = 5.0
         ("<blockquote><p>/approve</p><p>a</p></blockquote><p>b</p>", "> /approve\n\n> a\n\nb"),
         ("<blockquote>a<blockquote>b</blockquote>c</blockquote></blockquote>d", "> a\n> b\n> c\n\nd"),
         ("<pre><code class='x'>/approve</code></pre>b", "    /approve\nb"),
+        ("<pre>if x:\n    y &amp;\n</pre>b\nc", "    if x:\n        y &\n\nb c"),
+        ("<blockquote><pre>a\n/approve</pre>", ">     a\n>     /approve"),
         ("<blockquote>so<pre>/approve", "> so\n>     /approve"),
         ("<p><code>/approve</code></p>say <code>x</code>", "`/approve`\nsay `x`"),
         ("a<p>1<br>&gt; 2", "a\n1\n> 2"),

@@ -22,12 +22,13 @@ _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a
 _LINES = re.compile(r"\n{3,}")
 QUOTE, CODE, BLOCK_OF_CODE = "blockquote", "code", "pre"
 _PLAIN = "0"
+_SAID = _PLAIN + "1"
 _BEGINNINGS = {_PLAIN: "", "1": "> ", "2": "    ", "3": ">     "}
 """What a line begins with, by the character that follows each line's end until the lines are told apart."""
 
 
 def text_of(markup: str) -> str:
-    """Give the text, with a line's end around each block; within a block, line ends are blanks.
+    """Give the text, with a line's end around each block; within a block, line ends are blanks, but for code.
 
     Quotes and code are told from what somebody says, as in Markdown: a line that begins with ``>``, or with four
     blanks, and backticks.
@@ -38,7 +39,7 @@ def text_of(markup: str) -> str:
 
 def _line(line: str) -> str:
     """Write a line with what it begins with; one that has nothing else is empty."""
-    text = line[1:].strip()
+    text = line[1:].strip() if line[0] in _SAID else line[1:].rstrip()
     return _BEGINNINGS[line[0]] + text if text else ""
 
 
@@ -58,10 +59,10 @@ class _Reader:
         last = markup.rfind(">")  # what begins behind it ends nowhere
         while (found := _BEGIN.search(markup, self._at, max(last, 0))) is not None:
             if found.start() > self._at:
-                pieces.append(_shown(markup[self._at : found.start()]))
+                pieces.append(self._text(markup[self._at : found.start()]))
             self._at = found.start()
             pieces.append(self._marked())
-        pieces.append(_shown(markup[self._at :]))
+        pieces.append(self._text(markup[self._at :]))
         return pieces
 
     def _marked(self) -> str:
@@ -85,7 +86,7 @@ class _Reader:
         end = self._tag_end(tag.end())
         if end < 0:  # nothing ahead ends a tag, so what is left is none
             rest, self._at = markup[tag.start() :], len(markup)
-            return _shown(rest)
+            return self._text(rest)
         self._at = end
         if name in HIDDEN and not markup.startswith("</", tag.start()) and markup[end - 2] != "/":
             hidden = _HIDDEN_END[name].search(markup, end)
@@ -97,8 +98,16 @@ class _Reader:
         if name in self._within:
             self._within[name] = max(0, self._within[name] + (-1 if ends else 1))
         if name in BLOCKS:
-            return f"\n{bool(self._within[QUOTE]) + 2 * bool(self._within[BLOCK_OF_CODE])}"
+            return self._line_end()
         return "`" if name == CODE and not self._within[BLOCK_OF_CODE] else ""
+
+    def _line_end(self) -> str:
+        return f"\n{bool(self._within[QUOTE]) + 2 * bool(self._within[BLOCK_OF_CODE])}"
+
+    def _text(self, data: str) -> str:
+        """Give what stands between tags; line ends are some in a block of code only."""
+        read = _REFERENCE.sub(lambda one: html.unescape(one[0]), data) if "&" in data else data
+        return read.replace("\n", self._line_end() if self._within[BLOCK_OF_CODE] else " ")
 
     def _tag_end(self, at: int) -> int:
         """Find the place behind a tag's ``>``; -1: it has none."""
@@ -117,8 +126,3 @@ class _Reader:
         if found < 0:
             self._absent.add(what)
         return found
-
-
-def _shown(data: str) -> str:
-    read = _REFERENCE.sub(lambda one: html.unescape(one[0]), data) if "&" in data else data
-    return read.replace("\n", " ")

@@ -940,7 +940,7 @@ def test_what_was_taken_back_ends_once_its_jobs_have_stopped_even_if_its_issue_i
     assert not task.open
 
 
-NEXT = "b" * 40
+NEXT = "b1" * 20
 
 
 @pytest.mark.parametrize(("said", "approved", "by"), [

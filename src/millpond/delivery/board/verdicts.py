@@ -5,7 +5,8 @@ rejection that was none costs a stage that is done again, an approval that was n
 
 - ``/reject`` is a rejection whatever follows it; that is its reason.
 - ``/approve`` is an approval alone on its line, or with the commit that it is about (7 to 64 hexadecimal digits), which
-  words may follow: who copies a commit's name means that very commit.
+  words may follow: who copies a commit's name means that very commit. Behind ``/reject`` one has a digit of 0 to 9, or
+  all of its own: "defaced" is a word, and a rejection that would be taken for one of another commit would be lost.
 - ``/approve`` with anything else behind it (``/approve not yet``, ``/approve once it is green``) may be an approval or
   its contrary, and no list of words would tell them apart. It counts for nothing, is answered, and takes an approval
   before it back that has not counted yet; a rejection before it stands.
@@ -27,6 +28,7 @@ COMMANDS: Mapping[str, bool] = {APPROVE: True, REJECT: False}
 MAX_REASON = 500
 """Characters of a reason that are kept; what is left out stands in the comment."""
 _LINE = re.compile(r"(/approve|/reject)([:,;.!?]*)(?:\s+(\S.*))?", re.IGNORECASE)
+_WORD = re.compile(r"[a-f]{7,39}", re.IGNORECASE)
 _COMMIT = re.compile(r"([0-9a-f]{7,64})(?:[:,;.!]*\s+(\S.*))?", re.IGNORECASE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _INDENTED = re.compile(r" {4}| {0,3}\t")
@@ -84,7 +86,7 @@ def read(line: str) -> Said | None:
         return None
     approved, rest = COMMANDS[found[1].casefold()], (found[3] or "").lstrip(_DASHES)
     named = _COMMIT.fullmatch(rest)
-    if named is not None:
+    if named is not None and (approved or not _WORD.fullmatch(named[1])):
         return Said(approved, named[1].casefold(), (named[2] or "").lstrip(_DASHES))
     if approved:
         return Said(None if found[2] or found[3] else True)
