@@ -11,7 +11,7 @@ from tests.delivery.wired import FINE, PIPELINE, PLAIN, SHOP, Wired, wired
 
 from millpond.delivery.model import Key, Phase
 from millpond.delivery.pipeline import Backoff, GateRule, OnFail, Pipeline, Stage, Then
-from millpond.delivery.steps.base import Deployed, Out, Watch, Wellness, Work
+from millpond.delivery.steps.base import Deployed, Out, StepFailed, Watch, Wellness, Work
 
 FOR_S = 600.0
 FINEST = (*FINE, ("Awaiting Deploy", "started"), ("Deploying", "started"), ("Monitoring after Deploy", "started"))
@@ -24,6 +24,8 @@ class Hosts:
     """Hosts that do at once what they are told, and are as well as the test says."""
 
     well: bool = True
+    away_s: float | None = None
+    """They can't be reached: when to try again."""
     brought: list[str] = field(default_factory=list)
     looks: int = 0
     rolled_back: int = 0
@@ -32,6 +34,8 @@ class Hosts:
         return Out(1, self.brought[-1]) if self.brought else None
 
     async def deploy(self, work: Work, _: Mapping[str, str]) -> Deployed:
+        if self.away_s is not None:
+            raise StepFailed("web1: no route to host", after_s=self.away_s)
         self.brought.append(work.job.sha)
         return Deployed(True, "release 1 of shop", 1)
 
@@ -147,3 +151,22 @@ async def test_its_own_healthy_deployment_ends_as_any_other(db: Any):
         assert (await w.tasks())[0].phase is Phase.DONE
         assert w.column(issue) == "Done"
         assert w.alerts == []
+
+
+async def test_a_deploy_that_comes_late_does_not_take_back_what_was_merged_after_it(db: Any):
+    hosts = Hosts(away_s=2000)
+    async with shipped(db, hosts) as (w, _):
+        await w.round()
+        assert hosts.brought == []
+        hosts.away_s = None
+        later = w.issue()
+        await w.round()
+        w.plane.say(SHOP.tracker_project, later, "/approve")
+        await w.round()
+        one, two = await w.tasks()
+        assert (one.stage, one.phase) == ("deploy", Phase.READY), "it waits for its next attempt"
+        assert hosts.brought == [two.sha]
+        for _ in range(7):
+            await w.round()
+        assert {task.phase for task in await w.tasks()} == {Phase.DONE}
+        assert hosts.brought == [two.sha], "which has the first one"

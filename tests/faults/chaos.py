@@ -355,12 +355,22 @@ class World:
     def summary(self) -> dict[str, Any]:
         merged = Counter(row["head"] for repo in self.gitea.repos.values() for row in repo.pulls if row["merged"])
         tasks = self.tables("SELECT project, key, phase, parked_as FROM delivery_tasks ORDER BY key")
-        return {"columns": self.columns(), "merged": dict(merged), "tasks": tasks, "deploys": self.deploys()}
+        return {"columns": self.columns(), "merged": dict(merged), "tasks": tasks, "out": self.out()}
 
-    def deploys(self) -> list[int]:
-        """Tell how many releases of each commit came to be active."""
-        done = "SELECT count(*) FROM releases WHERE activated_at IS NOT NULL GROUP BY app, commit_id"
-        return sorted(count for (count,) in self.tables(done))
+    def deploys(self) -> Counter[tuple[str, str]]:
+        """Tell how many releases of each app's commit came to be active."""
+        return Counter(self.tables("SELECT app, commit_id FROM releases WHERE activated_at IS NOT NULL"))
+
+    def out(self) -> int:
+        """Tell the commits of how many tasks that are done were brought out, by themselves or in another one's history.
+
+        Which of the two is no matter of faults only: who is merged later may be deployed sooner.
+        """
+        brought: dict[str, set[str]] = {name: set() for name in PROJECTS}
+        for project, commit in self.deploys():
+            brought[project] |= self.gitea.repos[f"team/{project}"].history(commit)
+        done = self.tables("SELECT project, sha FROM delivery_tasks WHERE phase = 'done'")
+        return sum(sha in brought[project] for project, sha in done)
 
     def brought_out(self) -> tuple[Counter[str], Counter[str]]:
         """Tell how often hosts were told to run each task's version, and how many releases of it were begun."""

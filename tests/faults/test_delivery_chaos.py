@@ -228,9 +228,10 @@ async def test_whatever_gets_lost_doubled_forged_or_killed_the_end_is_the_same(t
     assert got == wanted
     assert len(got["tasks"]) == ISSUES, "one task of each issue"
     assert set(got["merged"].values()) == {1}, "one merge of each task"
-    assert got["deploys"] == [1] * done, "one deploy of each commit"
+    assert got["out"] == done
+    assert set(made.deploys().values()) == {1}, "one deploy of each commit"
     told_out, begun = made.brought_out()
-    assert len(begun) == done
+    assert len(begun) == len(made.deploys())
     assert told_out <= begun, "a host is told once in each release, and one that is out is told no more"
     never_exceeded(made)
     agents_are_paid(made)
