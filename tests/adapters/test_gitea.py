@@ -177,6 +177,17 @@ async def test_a_commit_follows_what_its_history_has_only(server: GiteaServer, f
         await forge.follows(SHOP, "main", first)
 
 
+@pytest.mark.parametrize("how", [Fails.ERROR, Fails.DROP, Fails.PAGE, Fails.LOST_PAGE])
+@pytest.mark.parametrize("words", ["/git/commits/", "/compare/", ""])
+async def test_an_outage_says_nothing_of_a_history(server: GiteaServer, forge: Gitea, how: Fails, words: str):
+    first = server.push(SHOP.repo, BRANCH, file="1")
+    second = server.push(SHOP.repo, BRANCH, file="2")
+    server.fail(how, 9, words=words)
+    with pytest.raises(ForgeFailed) as caught:
+        await forge.follows(SHOP, second, first)
+    assert not caught.value.permanent
+
+
 async def test_a_conflict_that_only_says_try_again_ends(server: GiteaServer, forge: Gitea, clock: FakeClock):
     sha = server.push(SHOP.repo, BRANCH, shared="mine")
     server.push(SHOP.repo, "main", shared="theirs")

@@ -18,7 +18,11 @@ GUARD_S = 5.0
 @pytest.mark.parametrize(
     ("markup", "text"),
     [
-        ("<p>a<br>/reject</p><ul><li>b</li></ul>", "a\n/reject\n\nb"),
+        ("<p>a<br>/reject</p><ul><li>b</li></ul>c", "a\n/reject\n\n- b\n\nc"),
+        ("<ul><li><p>/approve</p><ol><li>a<li>b</ol></ul>c", "- /approve\n\n- a\n- b\n\nc"),
+        ("<li>a</ul>b</li>c", "- a\nb\nc"),
+        ("<p><s>/approve</s></p><del>a</del>", "~~/approve~~\n~~a~~"),
+        ("<p>~~~</p><p>/reject</p><p><code>``</code></p>", "\\~~~\n\n/reject\n\n\\````"),
         ("<P CLASS='x'>a</P\n><p>b\nc</p>", "a\n\nb c"),
         ("1 &lt; 2 &amp; 3 &eacute;&#233;&#xe9;&nbsp;x", "1 < 2 & 3 ééé\xa0x"),
         ("&ampx &unknown; &#99999999; &#xfffffff; &# &", "&x &unknown; &#99999999; &#xfffffff; &# &"),

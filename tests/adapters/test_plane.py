@@ -434,7 +434,7 @@ def test_a_signed_body_that_is_no_object_is_a_bad_request(body: bytes):
     ("markup", "text"),
     [
         ("<p>/approve</p>", "/approve"),
-        ("<p>a<br>/reject</p><ul><li>b</li></ul>", "a\n/reject\n\nb"),
+        ("<p>a<br>/reject</p><ul><li>b</li></ul>", "a\n/reject\n\n- b"),
         ("<p>1 &lt; 2 &amp; 3</p>", "1 < 2 & 3"),
         ("<script>/approve</script><p>x</p>", "x"),
         ("plain", "plain"),

@@ -7,9 +7,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.delivering import LOCAL, pushed, until
 
-from millpond.delivery.model import Done, Failed, Job, Outcome
+from millpond.app import taskops
+from millpond.delivery.ledger.tables import TASKS
+from millpond.delivery.model import Done, Failed, Job, Outcome, Task
 from millpond.delivery.ports import ForgeFailed
 from millpond.errors import BadRequest, Conflict, NotFound
 
@@ -180,6 +183,25 @@ async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
     monkeypatch.setattr(type(app.delivering.forge), "observe", away)
     told = await ask(app, "task_verdict", task="SH-1", approved=True)
     assert (told["sha"], told["newer"]) == ("a" * 40, None)
+
+
+async def test_a_verdict_is_refused_where_a_commit_comes_while_the_forge_is_asked(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    app = await begin()
+    await ask(app, "board_new", title="x", column="To Analyse")
+    await work(app, Done("a" * 40))
+    await work(app, Done("a" * 40))
+    await until(partial(line, app, "waits for a verdict"))
+
+    async def slow(app: Any, task: Task) -> str:
+        change = sa.update(TASKS).where(TASKS.c.id == task.id).values(sha="b" * 40)
+        await app.db.write(lambda connection: connection.execute(change))
+        return ""
+
+    monkeypatch.setattr(taskops, "unseen_push", slow)
+    with pytest.raises(Conflict, match="is at bbbbbbbbbbbb, not at aaaaaaaaaaaa"):
+        await ask(app, "task_verdict", task="SH-1", approved=True)
 
 
 async def test_the_reason_of_one_that_was_sent_back_too_often_is_told_once(begin: Begin):

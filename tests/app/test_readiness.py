@@ -71,8 +71,8 @@ def test_a_deploy_without_an_app_can_never_work():
     stages = (Stage("build", "command", {"argv": ["make"]}), Stage("ship", "deploy"), Stage("watch", "monitor"))
     lines = told(*stages)
     assert [line.partition(";")[0] for line in lines] == [
-        'FAIL stages[1].step: "ship" is a deploy, and the project has no app',
-        'FAIL stages[2].step: "watch" is a monitor, and the project has no app',
+        'FAIL stage "ship" is a deploy, and the project has no app',
+        'FAIL stage "watch" is a monitor, and the project has no app',
     ]
     assert "write app = NAME (of [apps]) into [projects.shop], or only_with_app = true into the stage" in lines[0]
     assert told(*stages, project=Project("shop", "p", "r", "SH", app="shop")) == []
@@ -83,6 +83,6 @@ def test_braces_that_are_nearly_a_field_are_told():
     made = Stage("a", "command", {"argv": ["make", "NAME={kay}", "{print}", "{key}"]})
     sets = Stage("b", "deploy", {"sets": {"TAG": "{sah}", "FORMAT": "{level} {sha}"}})
     assert told(made, sets, project=Project("shop", "p", "r", "SH", app="shop")) == [
-        'ok stages[0].settings.argv: "{kay}" is filled in by nobody, and stays as it is; did you mean "{key}"?',
-        'ok stages[1].settings.sets: "{sah}" is filled in by nobody, and stays as it is; did you mean "{sha}"?',
+        'ok stage "a": settings.argv: "{kay}" is filled in by nobody, and stays as it is; did you mean "{key}"?',
+        'ok stage "b": settings.sets: "{sah}" is filled in by nobody, and stays as it is; did you mean "{sha}"?',
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +56,11 @@ def test_other_answers(status, ok, told):
         assert (good, told in meant) == (ok, True)
 
 
-async def test_which_file_was_read_is_told_or_where_one_was_looked_for(tmp_path: Path):
+async def test_which_file_was_read_is_told_or_where_one_was_looked_for(tmp_path: Path, monkeypatch: Any):
+    if Path("/etc/millpond/millpond.toml").exists():
+        pytest.skip("Millpond is installed here, with a configuration of its own")
+    for name in [name for name in os.environ if name.startswith("MILLPOND_")]:
+        monkeypatch.delenv(name)
     local = {"repositories.local.package": "generic", "repositories.local.type": "local"}
     source = Source(None, {"server.data": str(tmp_path / "data"), **local}, tmp_path)
     told = (await try_everything(source))[0]

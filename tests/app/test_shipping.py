@@ -85,8 +85,11 @@ async def test_what_is_out_has_its_commit(stage: Stage, deployer: AppDeployer): 
     assert await deployer.out(work()) is None
     await deployer.deploy(work(), {"VERSION": "1"})
     assert await deployer.out(work(NEXT)) == Out(1, SHA)
-    await stage.run("deploy", name="shop", sets={"VERSION": "2"})
-    assert await deployer.out(work()) == Out(2, "c0ffee"), "that of the app's folder"
+    await deployer.deploy(work(NEXT), {"VERSION": "2"})
+    await stage.run("rollback", name="shop", by="ada")
+    assert await deployer.out(work()) == Out(3, SHA), "brought back by whomever"
+    await stage.run("deploy", name="shop", sets={"VERSION": "2"}, by="ada", commit=NEXT)
+    assert await deployer.out(work()) is None, "a person may bring out other images than those of the commit"
 
 
 async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811

@@ -242,9 +242,9 @@ class Gitea:
         return missing == 0
 
     async def _there(self, project: Project, sha: str) -> bool:
-        """Whether there is such a commit."""
+        """Whether there is such a commit: Gitea itself has to say that there is none."""
         query = {"verification": "false", "files": "false"}
-        answer = await self._ask("GET", project, f"git/commits/{segment(sha)}", Use.READ, query=query, may_lack=True)
+        answer = await self._ask("GET", project, f"git/commits/{segment(sha)}", Use.READ, query=query)
         return answer.status != NOT_FOUND and bool(_fine(answer, "reading a commit"))
 
     async def _file(self, project: Project, sha: str, path: str) -> list[tuple[str, dict[str, Json]]]:

@@ -20,18 +20,24 @@ _HIDDEN_END = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in HID
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[a-zA-Z][a-zA-Z0-9]{1,31});?")
 """What may be a character by its number or its name, at a length that ``html.unescape`` takes without a fault."""
 _LINES = re.compile(r"\n{3,}")
-QUOTE, CODE, BLOCK_OF_CODE = "blockquote", "code", "pre"
-_PLAIN = "0"
-_SAID = _PLAIN + "1"
-_BEGINNINGS = {_PLAIN: "", "1": "> ", "2": "    ", "3": ">     "}
+BLOCK_OF_CODE = "pre"
+_WEIGHTS = {"blockquote": 1, "li": 2, BLOCK_OF_CODE: 4}
+_BEGINNINGS = {
+    str(within): ("> " if within & 1 else "") + ("- " if within & 2 else "") + ("    " if within & 4 else "")
+    for within in range(8)
+}
 """What a line begins with, by the character that follows each line's end until the lines are told apart."""
+_PLAIN, _CODE = "0", frozenset("4567")
+_LISTS = frozenset({"ul", "ol"})
+_AROUND = {"code": "`", "s": "~~", "del": "~~", "strike": "~~"}
+_FENCES = ("```", "~~~")
 
 
 def text_of(markup: str) -> str:
     """Give the text, with a line's end around each block; within a block, line ends are blanks, but for code.
 
-    Quotes and code are told from what somebody says, as in Markdown: a line that begins with ``>``, or with four
-    blanks, and backticks.
+    Quotes, lists, code and what is struck out are told from what somebody says, as in Markdown: by ``>``, ``-`` or four
+    blanks at the beginning of each line, by backticks and tildes. Words that would be a fence are none.
     """
     lines = (_line(line) for line in (_PLAIN + "".join(_Reader(markup).read())).split("\n"))
     return _LINES.sub("\n\n", "\n".join(lines)).strip("\n")
@@ -39,7 +45,10 @@ def text_of(markup: str) -> str:
 
 def _line(line: str) -> str:
     """Write a line with what it begins with; one that has nothing else is empty."""
-    text = line[1:].strip() if line[0] in _SAID else line[1:].rstrip()
+    if line[0] in _CODE:
+        text = line[1:].rstrip()
+    elif (text := line[1:].strip()).startswith(_FENCES):
+        text = f"\\{text}"
     return _BEGINNINGS[line[0]] + text if text else ""
 
 
@@ -50,8 +59,9 @@ class _Reader:
         self._markup, self._at = markup, 0
         self._absent: set[str] = set()
         """What is nowhere ahead."""
-        self._within = dict.fromkeys((QUOTE, BLOCK_OF_CODE), 0)
-        """How deep the place is in them."""
+        self._within, self._lists = dict.fromkeys(_WEIGHTS, 0), 0
+        """How deep the place is in quotes, items and blocks of code; and in lists."""
+        self._line_end = f"\n{_PLAIN}"
 
     def read(self) -> list[str]:
         """Give the pieces of the text."""
@@ -95,19 +105,24 @@ class _Reader:
 
     def _around(self, name: str, *, ends: bool) -> str:
         """Give what a tag stands for: a line's end for a block, with what the next line begins with."""
+        step = -1 if ends else 1
         if name in self._within:
-            self._within[name] = max(0, self._within[name] + (-1 if ends else 1))
+            self._enter(name, self._within[name] + step)
+        elif name in _LISTS:  # items end with their list, whether that is written or not
+            self._lists = max(0, self._lists + step)
+            self._enter("li", min(self._within["li"], self._lists))
         if name in BLOCKS:
-            return self._line_end()
-        return "`" if name == CODE and not self._within[BLOCK_OF_CODE] else ""
+            return self._line_end
+        return _AROUND.get(name, "") if not self._within[BLOCK_OF_CODE] else ""
 
-    def _line_end(self) -> str:
-        return f"\n{bool(self._within[QUOTE]) + 2 * bool(self._within[BLOCK_OF_CODE])}"
+    def _enter(self, name: str, depth: int) -> None:
+        self._within[name] = max(0, depth)
+        self._line_end = f"\n{sum(weight for one, weight in _WEIGHTS.items() if self._within[one])}"
 
     def _text(self, data: str) -> str:
         """Give what stands between tags; line ends are some in a block of code only."""
         read = _REFERENCE.sub(lambda one: html.unescape(one[0]), data) if "&" in data else data
-        return read.replace("\n", self._line_end() if self._within[BLOCK_OF_CODE] else " ")
+        return read.replace("\n", self._line_end if self._within[BLOCK_OF_CODE] else " ")
 
     def _tag_end(self, at: int) -> int:
         """Find the place behind a tag's ``>``; -1: it has none."""

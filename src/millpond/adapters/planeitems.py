@@ -12,7 +12,7 @@ from millpond.delivery.model import Comment, Issue, Json, State
 
 MAX_TITLE, MAX_TEXT, MAX_LABELS = 255, 20_000, 100
 MAX_HTML = 50_000
-"""It is read on the event loop: some ten milliseconds for the worst of it, which is nothing but tags."""
+"""It is read on the event loop: some twenty milliseconds for the worst of it, which is nothing but tags."""
 
 
 def when(value: Json) -> float | None:

@@ -56,6 +56,8 @@ LOOKERS = 4
 SENDERS = 1
 """Not more: moves of an issue must leave in their order."""
 AT_ONCE = 10
+PREPARE_S = 10.0
+"""How long a reload waits for new repositories."""
 IDLE_S = 5.0
 """How long nobody looks for himself, when nobody is woken."""
 REAP_S = 10.0
@@ -215,8 +217,11 @@ class Delivering:
 
     async def prepared(self) -> None:
         """Wait until the embedded repositories are there, where it is this process that makes them."""
-        if self._preparing is not None:
-            await asyncio.wait([self._preparing])
+        if self._preparing is None:
+            return
+        _, late = await asyncio.wait([self._preparing], timeout=PREPARE_S)
+        if late:
+            log.warning("repositories are still being made", projects=sorted(self.projects))
 
     async def _prepare(self) -> None:
         """Make the embedded repositories, so that people can push at once."""

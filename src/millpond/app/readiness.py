@@ -36,7 +36,7 @@ class Lack:
 
 def lacks(project: Project, pipeline: Pipeline, there: Callable[[str], bool] | None) -> list[Lack]:
     """Say what the stages of a project lack. `there`: whether a program is; None: nothing is run on this machine."""
-    stages = [(f"stages[{pipeline.index(stage.name)}]", stage) for stage in pipeline.of(project)]
+    stages = [(f'stage "{stage.name}"', stage) for stage in pipeline.of(project)]
     found = [lack for place, stage in stages for lack in _lacks(project, place, stage)]
     return [*found, *(_programs([stage for _, stage in stages], there) if there is not None else ())]
 
@@ -50,14 +50,14 @@ def is_here(name: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 def _lacks(project: Project, place: str, stage: Stage) -> Iterator[Lack]:
     if stage.step in NEEDS_APP and not project.app:
-        text = f'{place}.step: "{stage.name}" is a {stage.step}, and the project has no app'
+        text = f"{place} is a {stage.step}, and the project has no app"
         how = f"write app = NAME (of [apps]) into [projects.{project.name}], or only_with_app = true into the stage"
         yield Lack(f"{text}; {how}", hopeless=True)
     for name in WORDS:
         for text in _texts(stage.settings.get(name)):
             for field in unfilled(name, text):
                 if near := difflib.get_close_matches(field, FILLED[name], n=1, cutoff=NEAR):
-                    what = f'{place}.settings.{name}: "{field}" is filled in by nobody, and stays as it is'
+                    what = f'{place}: settings.{name}: "{field}" is filled in by nobody, and stays as it is'
                     yield Lack(f'{what}; did you mean "{near[0]}"?')
 
 

@@ -45,9 +45,16 @@ class AppDeployer:
         self._app = app
 
     async def out(self, work: Work) -> Out | None:
-        """Say what of the project's app is out, where it was brought out for a commit."""
-        found = current(await self._app.hosting.releases.of(work.project.app))
-        return Out(found.number, found.commit) if found is not None and found.commit else None
+        """Say what of the project's app is out, where a task of that kind brought it out.
+
+        What a person deploys has the app folder's commit on record, whatever images it brought out.
+        """
+        releases = await self._app.hosting.releases.of(work.project.app)
+        found = current(releases)
+        made = next((one for one in releases if found is not None and one.number == found.source), None)
+        if found is None or made is None or parse_key(made.by) is None:
+            return None
+        return Out(found.number, made.commit)
 
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
         """Bring a task's commit out, once."""

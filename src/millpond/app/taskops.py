@@ -13,7 +13,7 @@ from millpond.app.runlogs import Piece, read_log
 from millpond.app.telling import job_told, task_row, task_told
 from millpond.delivery.deciding import labels
 from millpond.delivery.deciding.summary import summary
-from millpond.delivery.model import Job, Task
+from millpond.delivery.model import Job, Phase, Task
 from millpond.delivery.rates import Use
 from millpond.errors import NotFound
 
@@ -124,8 +124,9 @@ class TaskOperations:
         """
         del progress
         found, who = await self._task(task), by or "a command"
-        head = await unseen_push(self._app, found)  # before, since whoever looks then may be quicker than we
-        say = self._app.delivering.ledger.say
+        gated = found.phase is Phase.GATED
+        head = await unseen_push(self._app, found) if gated else ""  # before: whoever looks then may be quicker than we
+        say, commit = self._app.delivering.ledger.say, commit or (found.sha if gated else "")
         said = await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit)
         return {**task_told(said), "newer": head if head and head != said.sha else None}
 

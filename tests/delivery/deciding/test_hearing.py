@@ -14,7 +14,7 @@ NO_VERDICT = "that is no verdict: write"
 IN_CODE = "that is no verdict, since it stands in a block of code: write"
 DOUBT = (
     "the words behind it may say yes or no: to approve, write /approve alone on its line, "
-    "or /approve aaaaaaaaaaaa before the words"
+    "or /approve aaaaaaaaaaaa before the words (a card at Approved counts all the same)"
 )
 
 

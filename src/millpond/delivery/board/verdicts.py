@@ -5,8 +5,8 @@ rejection that was none costs a stage that is done again, an approval that was n
 
 - ``/reject`` is a rejection whatever follows it; that is its reason.
 - ``/approve`` is an approval alone on its line, or with the commit that it is about (7 to 64 hexadecimal digits), which
-  words may follow: who copies a commit's name means that very commit. Behind ``/reject`` one has a digit of 0 to 9, or
-  all of its own: "defaced" is a word, and a rejection that would be taken for one of another commit would be lost.
+  words may follow: who copies a commit's name means that very commit. Behind ``/reject`` one has letters and digits, or
+  is whole: "defaced" is a word, 20261122 a day, and a rejection that is taken for one of another commit would be lost.
 - ``/approve`` with anything else behind it (``/approve not yet``, ``/approve once it is green``) may be an approval or
   its contrary, and no list of words would tell them apart. It counts for nothing, is answered, and takes an approval
   before it back that has not counted yet; a rejection before it stands.
@@ -27,12 +27,12 @@ APPROVE, REJECT = "/approve", "/reject"
 COMMANDS: Mapping[str, bool] = {APPROVE: True, REJECT: False}
 MAX_REASON = 500
 """Characters of a reason that are kept; what is left out stands in the comment."""
-_LINE = re.compile(r"(/approve|/reject)([:,;.!?]*)(?:\s+(\S.*))?", re.IGNORECASE)
-_WORD = re.compile(r"[a-f]{7,39}", re.IGNORECASE)
-_COMMIT = re.compile(r"([0-9a-f]{7,64})(?:[:,;.!]*\s+(\S.*))?", re.IGNORECASE)
+_LINE = re.compile(r"(/approve|/reject)(?!\w|[./-]\w)(.*)", re.IGNORECASE)
+_WORD = re.compile(r"[a-f]{7,39}|[0-9]{7,39}", re.IGNORECASE)
+_COMMIT = re.compile(r"([0-9a-f]{7,64})(?!\w)(.*)", re.IGNORECASE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _INDENTED = re.compile(r" {4}| {0,3}\t")
-_DASHES = " \t:-\N{EN DASH}\N{EM DASH}"
+_BETWEEN = " \t:,;.!?-\N{EN DASH}\N{EM DASH}\N{HORIZONTAL ELLIPSIS}"
 """What people write between the word and the reason."""
 
 
@@ -84,20 +84,25 @@ def read(line: str) -> Said | None:
     found = _LINE.fullmatch(line.strip())
     if found is None:
         return None
-    approved, rest = COMMANDS[found[1].casefold()], (found[3] or "").lstrip(_DASHES)
+    approved, rest = COMMANDS[found[1].casefold()], found[2].lstrip(_BETWEEN)
     named = _COMMIT.fullmatch(rest)
     if named is not None and (approved or not _WORD.fullmatch(named[1])):
-        return Said(approved, named[1].casefold(), (named[2] or "").lstrip(_DASHES))
+        return Said(approved, named[1].casefold(), named[2].lstrip(_BETWEEN))
     if approved:
-        return Said(None if found[2] or found[3] else True)
+        return Said(None if found[2] else True)
     return Said(approved=False, reason=rest)
 
 
 def in_code(text: str) -> str:
     """Give the command that stands by itself in a block of code, so that it is not heard; empty: none does."""
     plain = {line.strip().casefold() for line in _plain(text)}
-    lines = (line.strip().casefold() for line in text.splitlines())
+    lines = (line.strip().casefold() for line in lines_of(text))
     return next((line for line in lines if line in COMMANDS and line not in plain), "")
+
+
+def lines_of(text: str) -> list[str]:
+    """Give a text's lines. What else may end one (a lone carriage return, U+2028) ends no quote, and so no line."""
+    return text.replace("\r\n", "\n").split("\n")
 
 
 def names_one(commit: str, about: Collection[str]) -> bool:
@@ -113,7 +118,7 @@ def _stands(before: Said, after: Said) -> bool:
 def _plain(text: str) -> Iterator[str]:
     """Give the lines of a comment that stand in no block of code, as Markdown has them: an open one has no end."""
     fence = ""
-    for line in text.splitlines():
+    for line in lines_of(text):
         mark = _FENCE.fullmatch(line)
         if fence:
             if mark is not None and mark[1].startswith(fence) and not mark[2].strip():

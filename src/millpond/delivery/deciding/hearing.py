@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 
-from millpond.delivery.board.verdicts import APPROVE, COMMANDS, Said, in_code, names_one, said_in, spoken
+from millpond.delivery.board.verdicts import APPROVE, COMMANDS, Said, in_code, lines_of, names_one, said_in, spoken
 from millpond.delivery.deciding.actions import Heed, Tell, UseVerdict
 from millpond.delivery.deciding.ending import SHORT
 from millpond.delivery.model import Comment, Issue, Phase, Task
@@ -50,7 +50,7 @@ def _unspoken(text: str) -> str:
     """Say which verdict was probably meant where none is heard; empty: none was."""
     if word := in_code(text):
         return f"that is no verdict, since it stands in a block of code: write {word} on a line outside of it"
-    meant = next((near for line in text.splitlines() if (near := _nearly(line))), "")
+    meant = next((near for line in lines_of(text) if (near := _nearly(line))), "")
     return f"that is no verdict: write {meant} on a line of its own" if meant else ""
 
 
@@ -92,5 +92,6 @@ def _why(task: Task, said: Said, *, awaited: bool) -> str:
         return f"it names {said.commit[:SHORT]}, and {task.key} is at {task.sha[:SHORT] or 'no commit yet'}"
     if awaited and said.approved is None:
         named = f", or {APPROVE} {task.sha[:SHORT]} before the words" if task.sha else ""
-        return f"the words behind it may say yes or no: to approve, write {APPROVE} alone on its line{named}"
+        how = f"to approve, write {APPROVE} alone on its line{named} (a card at Approved counts all the same)"
+        return f"the words behind it may say yes or no: {how}"
     return f"nothing waits for a verdict at {task.stage} now; it will be asked for where one is needed"

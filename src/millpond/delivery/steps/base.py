@@ -141,7 +141,7 @@ class Deployer(Protocol):
     """The way to the hosts. Each method raises `StepFailed`."""
 
     async def out(self, work: Work) -> Out | None:
-        """Say what of the project's app is out; None: nothing, or it was not brought out for a commit."""
+        """Say what of the project's app is out; None: nothing, or no task's commit."""
 
     async def deploy(self, work: Work, sets: Mapping[str, str]) -> Deployed:
         """Bring a task's commit out, once: the same commit that is out already is left as it is."""
