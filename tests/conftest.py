@@ -74,6 +74,13 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder for Unix sockets: the path of one may be 104 bytes long, and `tmp_path` has most of them already."""
+    with tempfile.TemporaryDirectory(prefix="mp-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def make_pond(tmp_path: Path, nursery: Nursery) -> Iterator[MakePond]:
     """Make ponds; whatever still runs at the end is stopped. `fresh`: as a user starts it, in a new interpreter."""
     made: list[PondProcess] = []

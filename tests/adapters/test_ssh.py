@@ -44,10 +44,10 @@ def sshd() -> Iterator[Sshd]:
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
+async def make(sockets: Path) -> AsyncIterator[Make]:
     """Make hosts; their connections are closed at the end, and nothing of them is left."""
     made: list[SshHost] = []
-    connections = Connections(tmp_path / "s")
+    connections = Connections(sockets)
 
     def host(options: HostOptions, **more: object) -> SshHost:
         made.append(SshHost(options, connections, **more))
@@ -56,7 +56,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     yield host
     for one in made:
         await one.close()
-    assert not list((tmp_path / "s").glob("*"))
+    assert not list(connections.folder.iterdir())
 
 
 async def failure(host: SshHost, *argv: str, timeout_s: float = 60) -> HostFailed:
@@ -75,8 +75,8 @@ class TestSshHost(HostConformance):
     words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20), max_size=5)
 )
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_words_arrive_as_they_are(words: list[str], shared: Sshd, tmp_path: Path):
-    host = SshHost(shared.options(), Connections(tmp_path / "s"))
+async def test_any_words_arrive_as_they_are(words: list[str], shared: Sshd, sockets: Path):
+    host = SshHost(shared.options(), Connections(sockets))
     done = await host.run(["printf", "[%s]", "", *words], timeout_s=60)
     assert done.out == "[]" + "".join(f"[{word}]" for word in words)
 
@@ -190,10 +190,9 @@ async def test_a_connection_that_breaks_amid_a_command_is_lost(sshd: Sshd, make:
     assert (told.kind, told.rc) == (Kind.TRANSIENT, 255)
 
 
-async def test_a_control_socket_that_is_dead_is_replaced(sshd: Sshd, tmp_path: Path):
-    connections = Connections(tmp_path / "s")
+async def test_a_control_socket_that_is_dead_is_replaced(sshd: Sshd, sockets: Path):
+    connections = Connections(sockets)
     path = connections.socket(sshd.options())
-    path.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
     host = SshHost(sshd.options(), connections)
@@ -203,11 +202,11 @@ async def test_a_control_socket_that_is_dead_is_replaced(sshd: Sshd, tmp_path: P
     assert not list(path.parent.iterdir())
 
 
-async def test_closing_ends_the_connection(sshd: Sshd, tmp_path: Path):
-    connections = Connections(tmp_path / "s")
+async def test_closing_ends_the_connection(sshd: Sshd, sockets: Path):
+    connections = Connections(sockets)
     host = SshHost(sshd.options(), connections)
     await host.run(["true"], timeout_s=60)
-    (path,) = (tmp_path / "s").iterdir()
+    (path,) = connections.folder.iterdir()
     pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and str(path).encode() in _cmdline(p)]
     assert len(pids) == 1
     await host.close()

@@ -63,7 +63,7 @@ def engine(sshd: Sshd) -> Iterator[Engine]:
 
 
 @pytest.fixture
-async def watch(sshd: Sshd, tmp_path: Path) -> AsyncIterator[Watch]:
+async def watch(sshd: Sshd, tmp_path: Path, sockets: Path) -> AsyncIterator[Watch]:
     """Put an engine behind the sshd under upkeep."""
     db = Database.open(tmp_path / "catalog.sqlite", ballast_bytes=0)
     made: list[SshHost] = []
@@ -71,7 +71,7 @@ async def watch(sshd: Sshd, tmp_path: Path) -> AsyncIterator[Watch]:
     def make(engine: Engine, **options: object) -> Watched:
         limits = Limits(connect_timeout_s=30, command_timeout_s=120)
         settings: HostOptions = sshd.options(docker_host=engine.host, limits=limits, **options)
-        made.append(SshHost(settings, Connections(tmp_path / "s")))
+        made.append(SshHost(settings, Connections(sockets)))
         clock = SystemClock()
         return Watched(made[-1], settings, Runs(db), Leases(db, clock), FakeNotifier(), clock, "test")
 

@@ -234,13 +234,13 @@ async def test_hostile_names_reach_no_command(here: LocalHost, folder: Path, nam
         await resolve(here, app(folder))
 
 
-async def test_a_folder_on_a_host_is_resolved_there_over_ssh(folder: Path, tmp_path: Path):
+async def test_a_folder_on_a_host_is_resolved_there_over_ssh(folder: Path, tmp_path: Path, sockets: Path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there/docker-compose").symlink_to(compose())
     write(folder, env="V=1\nPW='a b'\n", compose="services: {a: {image: 'a:$V', environment: {PW: '$PW', X: '$X'}}}")
     try:
         with Sshd(f"{tmp_path}/there:/usr/bin:/bin") as sshd:
-            host = SshHost(sshd.options(), Connections(tmp_path / "s"))
+            host = SshHost(sshd.options(), Connections(sockets))
             found = await resolve(host, app(folder, on="web1"), over={"X": "it's $5"})
             await host.close()
     except Impossible as reason:
