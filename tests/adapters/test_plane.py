@@ -167,9 +167,9 @@ async def test_an_outage_on_any_page_is_never_no_work(
 
 
 async def test_a_server_that_hangs_is_left_in_time(server: PlaneServer, columns: dict[str, str]):
-    tracker = tracker_of(server, timeout_s=0.3)
+    tracker = tracker_of(server, timeout_s=2)
     server.fail(Fails.HANG)
-    with pytest.raises(TrackerFailed, match=r"did not answer within 0\.3 s"):
+    with pytest.raises(TrackerFailed, match=r"did not answer within 2 s"):
         await tracker.states(SHOP)
     assert len(await tracker.states(SHOP)) == 4
     await tracker.close()

@@ -76,7 +76,7 @@ def test_under_the_daemon_s_own_loop_too():
 async def test_the_time_out_ends_all_that_was_started(tmp_path: Path):
     pids = tmp_path / "pids"
     with pytest.raises(TimeoutError):
-        await sh(f"trap '' TERM; sleep 300 & echo $! $$ >{pids}; wait; sleep 300", timeout_s=1)
+        await sh(f"trap '' TERM; sleep 300 & echo $! $$ >{pids}; wait; sleep 300", timeout_s=5)
     for pid in pids.read_text().split():
         await gone(int(pid))
 
@@ -116,9 +116,9 @@ def command_lines() -> Iterator[str]:
 
 async def test_a_pipe_that_somebody_keeps_open_does_not_hold_it_up():
     began = asyncio.get_running_loop().time()
-    ended = await sh("echo said; (sleep 20 &)")
+    ended = await sh("echo said; (sleep 90 &)")
     assert ended.out == "said\n"
-    assert asyncio.get_running_loop().time() - began < 15
+    assert asyncio.get_running_loop().time() - began < 60
 
 
 async def test_it_is_heard_while_it_runs():

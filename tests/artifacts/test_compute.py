@@ -192,7 +192,7 @@ async def test_no_more_calls_wait_than_may():
 
 async def test_the_event_loop_goes_on_beside_a_call():
     async with pool() as compute:
-        call = asyncio.create_task(compute.run(time.sleep, 0.3))
+        call = asyncio.create_task(compute.run(time.sleep, 1.5))
         turns = 0
         while not call.done():
             await asyncio.sleep(0.001)

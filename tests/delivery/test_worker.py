@@ -334,7 +334,7 @@ async def test_a_ledger_that_cannot_be_written_holds_up_no_stop(
     worker = worker_of(ledger, tmp_path, Played(lambda _: Done()))
     await worker.tick()
     await until(lambda: disk.tries)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await worker.close()
     assert not worker.working
 

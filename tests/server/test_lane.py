@@ -269,10 +269,10 @@ async def test_the_same_words_are_not_parsed_again_and_still_judged(two: Two, mo
 async def test_known_words_end_the_wait_for_a_request(two: Two, monkeypatch: pytest.MonkeyPatch):
     for _ in range(2):
         await converse(two.lane, [GET % (b"tiny.txt", b"")])
-    monkeypatch.setattr(heads, "HEAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(heads, "HEAD_TIMEOUT_S", 2)
     reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
     first = await answer(reader, writer, GET % (b"tiny.txt", b""))
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(2.5)
     assert await answer(reader, writer, GET % (b"tiny.txt", b"")) == first
     writer.close()
 
@@ -308,11 +308,11 @@ async def test_a_request_in_the_body_of_another_is_a_body(two: Two):
 
 
 async def test_an_idle_connection_is_closed_and_a_used_one_is_not(two: Two, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes.FastLane, "timeout_keep_alive", property(lambda _: 1.0, lambda *_: None), raising=False)
+    monkeypatch.setattr(lanes.FastLane, "timeout_keep_alive", property(lambda _: 3.0, lambda *_: None), raising=False)
     reader, writer = await asyncio.open_connection("127.0.0.1", two.lane)
     for _ in range(8):
         assert (await answer(reader, writer, GET % (b"tiny.txt", b""))).startswith(b"HTTP/1.1 200 ")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
     async with asyncio.timeout(30):
         assert await reader.read() == b"", "closed by the server"
     writer.close()
@@ -375,7 +375,7 @@ async def test_a_client_that_stops_reading_is_given_up(two: Two, monkeypatch: py
 async def test_a_slow_client_is_not_given_up(two: Two, monkeypatch: pytest.MonkeyPatch):
     """It takes little at a time, so that the socket is never said to be writable between two looks."""
     await say(two.lane, GET % (b"large.bin", CLOSE))
-    monkeypatch.setattr(stalls, "STALL_S", 0.3)
+    monkeypatch.setattr(stalls, "STALL_S", 2)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
@@ -386,7 +386,7 @@ async def test_a_slow_client_is_not_given_up(two: Two, monkeypatch: pytest.Monke
         got = 0
         for _ in range(60):
             got += len(await asyncio.wait_for(loop.sock_recv(client, 4096), 30))
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.08)
         while piece := await asyncio.wait_for(loop.sock_recv(client, 1 << 20), 30):
             got += len(piece)
     assert got > 10 * SIZES["large.bin"]

@@ -93,10 +93,10 @@ def transfer(make_pond, upstream):
 
 
 def test_a_transfer_that_does_not_end_holds_a_stop_up_for_the_drain_time_once(transfer):
-    pond = transfer(8)
+    pond = transfer(15)
     began = time.monotonic()
     assert pond.stop() == 0
-    assert 7.5 < time.monotonic() - began < 15
+    assert 14.5 < time.monotonic() - began < 30
 
 
 def test_a_second_stop_does_not_wait_for_transfers(transfer):

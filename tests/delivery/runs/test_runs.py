@@ -104,7 +104,7 @@ async def test_a_log_is_bounded_keeps_both_ends_and_says_so(runs: Runs, tmp_path
 
 async def test_too_long_is_ended_with_its_children_though_they_ignore_term(runs: Runs, tmp_path: Path):
     script = f"trap '' TERM; sh -c 'trap \"\" TERM; echo $$ > {tmp_path}/child; sleep 1000; sleep 1000'"
-    run = await runs.start("r1", sh(script, tmp_path, Limits(timeout_s=1, grace_s=0.5)))
+    run = await runs.start("r1", sh(script, tmp_path, Limits(timeout_s=5, grace_s=0.5)))
     await until(lambda: pid_in(tmp_path / "child"))
     child = pid_in(tmp_path / "child")
     ended = await runs.wait(run)
@@ -119,8 +119,8 @@ async def test_one_that_says_nothing_has_stalled(runs: Runs, tmp_path: Path):
 
 
 async def test_one_that_speaks_has_not_stalled(runs: Runs, tmp_path: Path):
-    script = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done"
-    run = await runs.start("r1", sh(script, tmp_path, Limits(stall_s=3, grace_s=1)))
+    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $i; sleep 0.5; done"
+    run = await runs.start("r1", sh(script, tmp_path, Limits(stall_s=5, grace_s=1)))
     assert (await runs.wait(run)).how is How.EXITED
 
 
