@@ -140,7 +140,7 @@ def _alone() -> Iterator[None]:
 
 
 def _ip(*words: str) -> str:
-    return subprocess.run([_ip_path(), *words], capture_output=True, text=True, check=True, timeout=20).stdout
+    return subprocess.run([_ip_path(), *words], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def _ip_path() -> str:

@@ -74,9 +74,9 @@ def test_what_is_shown(markup: str, text: str):
 @pytest.mark.parametrize("begin", ["", "<a ", "<script>"])
 @pytest.mark.parametrize("end", ["", ">", "'>"])
 def test_no_text_takes_more_than_a_pass(begin: str, piece: str, end: str):
-    at = time.monotonic()
+    at = time.process_time()
     text_of(begin + piece * (LONG // len(piece)) + end)
-    assert time.monotonic() - at < GUARD_S
+    assert time.process_time() - at < GUARD_S
 
 
 _MARKUP = st.lists(

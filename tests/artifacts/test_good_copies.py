@@ -55,7 +55,7 @@ async def both(open_pond, origin, paths, held):
 
     workers[1].app.lock.follow = follow
     asked.append(asyncio.create_task(workers[1].get(paths[1], accept=JSON)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await following.wait()
         gate.release()
         return await asyncio.gather(*asked)

@@ -71,7 +71,7 @@ def test_bytes_that_do_not_match_the_index_never_arrive_whole(
 
 def arrived(host: str, port: int, path: str) -> bytes:
     """Give the body bytes of an answer that said 200, whole or not; of any other, none."""
-    connection = http.client.HTTPConnection(host, port, timeout=20)
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

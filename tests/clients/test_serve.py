@@ -25,7 +25,7 @@ from millpond.testing.pond import free_port
 from millpond.testing.upstream import ThreadedUpstream
 
 pytestmark = pytest.mark.client
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 COMPUTED_APART_BYTES = 64 * 1024
 TOKEN = re.compile(r"\bmp_[A-Za-z0-9_-]{20,}")
 CLIENTS = ("PIP_", "UV_")

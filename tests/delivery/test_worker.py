@@ -269,7 +269,7 @@ async def test_who_asks_for_evidence_hears_that_the_job_is_not_wanted_any_more(l
     await worker.tick()
     await until(lambda: asked)
     await ledger.cancel(task.id, "me")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await worker.settled()
     assert len(asked) == 1
 

@@ -68,7 +68,7 @@ class Inside:
 
     async def landed(self) -> None:
         """Wait until no flight is under way."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.app.flights):
                 await asyncio.sleep(0.005)
 

@@ -48,7 +48,7 @@ class Wire:
         for fresh in (False, True):
             if fresh or self.sock is None:
                 self.close()
-                self.sock = socket.create_connection((self.pond.host, self.pond.port), timeout=10)
+                self.sock = socket.create_connection((self.pond.host, self.pond.port), timeout=60)
             try:
                 self.sock.sendall(method + b" " + target + b" HTTP/1.1\r\nHost: pond.test\r\n\r\n")
                 return self._read(bodiless=method == b"HEAD")
@@ -214,7 +214,7 @@ def test_uploads_go_where_they_say_or_nowhere(pond):
         wire = Wire(pond)
         token = admin(pond)["Authorization"].encode()
         head = b"PUT /api/v1/remote/%b HTTP/1.1\r\nHost: p\r\nAuthorization: %b\r\nContent-Length: 4\r\n\r\nevil"
-        wire.sock = socket.create_connection((pond.host, pond.port), timeout=10)
+        wire.sock = socket.create_connection((pond.host, pond.port), timeout=60)
         wire.sock.sendall(head % (target.encode("latin-1"), token))
         assert wire._read()[0] == 400, target
         wire.close()

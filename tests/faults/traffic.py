@@ -17,7 +17,7 @@ from typing import Any, Self
 from millpond.server import control
 from millpond.testing.pond import PondProcess
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def sha256(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def until(what: Callable[[], bool], why: str, timeout_s: float = 15.0) -> None:
+def until(what: Callable[[], bool], why: str, timeout_s: float = 60.0) -> None:
     """Wait for something that is bound to come. Fails with `why`."""
     deadline = time.monotonic() + timeout_s
     while not what():

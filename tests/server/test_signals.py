@@ -23,7 +23,7 @@ drain_timeout_s = DRAIN
 package = "generic"
 base_url = "URL"
 """
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def configured(upstream, drain_s):

@@ -20,7 +20,7 @@ from millpond.testing.pond import PondProcess
 from millpond.testing.upstream import ThreadedUpstream
 
 pytestmark = pytest.mark.fault
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 BODY = bytes(range(256)) * 4096
 HALF = len(BODY) // 2
 
@@ -58,7 +58,7 @@ def alive(pid: int) -> bool:
 @contextlib.contextmanager
 def connected(pond: PondProcess) -> Iterator[http.client.HTTPConnection]:
     """Hold one connection: all its requests go to the same worker."""
-    connection = http.client.HTTPConnection(pond.host, pond.port, timeout=10)
+    connection = http.client.HTTPConnection(pond.host, pond.port, timeout=60)
     try:
         yield connection
     finally:

@@ -20,7 +20,7 @@ from millpond.server.worker import by_the_first
 from millpond.testing.planeserver import KEY, WORKSPACE, PlaneServer
 from millpond.testing.pond import PondProcess
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 COLUMNS = [("Backlog", "backlog"), ("To Analyse", "started"), ("Analysis", "started"), ("Done", "completed")]
 CONFIG = """
 [tracker]

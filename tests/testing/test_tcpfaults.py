@@ -20,7 +20,7 @@ async def proxy() -> AsyncIterator[FaultProxy]:
         yield relay
 
 
-async def get(proxy: FaultProxy, timeout_s: float = 10.0) -> bytes:
+async def get(proxy: FaultProxy, timeout_s: float = 60.0) -> bytes:
     """Ask for the file over a bare socket until the connection ends, or the body is whole."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     got = b""
@@ -94,11 +94,11 @@ def test_synchronous_tests_use_it_from_a_thread() -> None:
     with ThreadedUpstream() as upstream, ThreadedFaultProxy(upstream.port) as proxy:
         upstream.put("/f", BODY)
         url = f"http://127.0.0.1:{proxy.port}/f"
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with urllib.request.urlopen(url, timeout=60) as reply:
             assert reply.read() == BODY
         proxy.down_now()
         with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(url, timeout=10)
+            urllib.request.urlopen(url, timeout=60)
         proxy.up_now()
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with urllib.request.urlopen(url, timeout=60) as reply:
             assert reply.read() == BODY

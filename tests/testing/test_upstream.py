@@ -103,7 +103,7 @@ async def wire(upstream: FakeUpstream, behaviour: Behaviour, method: str = "GET"
     writer.write(f"{method} /f HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     got, error = b"", None
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while piece := await reader.read(65536):
                 got += piece
     except ConnectionResetError:
@@ -224,10 +224,10 @@ async def test_a_cut_upstream_refuses_and_comes_back_on_its_port(
 def test_synchronous_tests_use_it_from_a_thread() -> None:
     with ThreadedUpstream() as upstream:
         upstream.put("/f", b"bytes")
-        with urllib.request.urlopen(f"{upstream.url}/f", timeout=10) as reply:
+        with urllib.request.urlopen(f"{upstream.url}/f", timeout=60) as reply:
             assert reply.read() == b"bytes"
         hold = upstream.hold("/f", after_bytes=2)
-        connection = http.client.HTTPConnection("127.0.0.1", upstream.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", upstream.port, timeout=60)
         connection.request("GET", "/f")
         hold.wait_reached()
         hold.release()
@@ -235,8 +235,8 @@ def test_synchronous_tests_use_it_from_a_thread() -> None:
         connection.close()
         upstream.cut_now()
         with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(f"{upstream.url}/f", timeout=10)
+            urllib.request.urlopen(f"{upstream.url}/f", timeout=60)
         upstream.restore_now()
-        with urllib.request.urlopen(f"{upstream.url}/f", timeout=10) as reply:
+        with urllib.request.urlopen(f"{upstream.url}/f", timeout=60) as reply:
             assert reply.read() == b"bytes"
         assert upstream.count("/f") == 3

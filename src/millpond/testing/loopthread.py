@@ -18,7 +18,7 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
         """Run a coroutine there and wait for its result. Raises what it raises, and `TimeoutError`."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
 

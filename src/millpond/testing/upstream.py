@@ -52,11 +52,11 @@ class Hold:
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(event.set)
 
-    async def reached(self, timeout_s: float = 10.0) -> None:
+    async def reached(self, timeout_s: float = 60.0) -> None:
         """Wait until an answer stands at the gate. Raises `TimeoutError`."""
         await asyncio.to_thread(self.wait_reached, timeout_s)
 
-    def wait_reached(self, timeout_s: float = 10.0) -> None:
+    def wait_reached(self, timeout_s: float = 60.0) -> None:
         """Do the same from a thread without a loop. Raises `TimeoutError`."""
         if not self._arrived.wait(timeout_s):
             raise TimeoutError("no answer came to the gate")
