@@ -144,12 +144,18 @@ async def test_a_verdict_says_at_once_what_it_does_and_a_rejection_has_a_reason(
     await until(partial(line, app, f"is queued; {text}"))
 
 
-async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_is_the_one_that_waits(begin: Begin):
+async def asked_of(begin: Begin) -> Any:
+    """Begin with a task whose commit aaa... waits for a verdict."""
     app = await begin()
     await ask(app, "board_new", title="x", column="To Analyse")
     await work(app, Done("a" * 40))
     await work(app, Done("a" * 40))
     await until(partial(line, app, "waits for a verdict"))
+    return app
+
+
+async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_is_the_one_that_waits(begin: Begin):
+    app = await asked_of(begin)
     for approved in (True, False):
         with pytest.raises(Conflict, match="SH-1 is at aaaaaaaaaaaa, not at abcdef1: look at what it is at"):
             await ask(app, "task_verdict", task="SH-1", approved=approved, commit="abcdef1")
@@ -171,11 +177,7 @@ async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_i
 async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ):
-    app = await begin()
-    await ask(app, "board_new", title="x", column="To Analyse")
-    await work(app, Done("a" * 40))
-    await work(app, Done("a" * 40))
-    await until(partial(line, app, "waits for a verdict"))
+    app = await asked_of(begin)
 
     async def away(*_: Any, **__: Any) -> Any:
         raise ForgeFailed("it is away")
@@ -188,11 +190,7 @@ async def test_a_verdict_counts_though_the_forge_can_t_say_what_was_pushed(
 async def test_a_verdict_is_refused_where_a_commit_comes_while_the_forge_is_asked(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ):
-    app = await begin()
-    await ask(app, "board_new", title="x", column="To Analyse")
-    await work(app, Done("a" * 40))
-    await work(app, Done("a" * 40))
-    await until(partial(line, app, "waits for a verdict"))
+    app = await asked_of(begin)
 
     async def slow(app: Any, task: Task) -> str:
         change = sa.update(TASKS).where(TASKS.c.id == task.id).values(sha="b" * 40)

@@ -147,6 +147,23 @@ def test_a_good_copy_outlives_every_failure(answer: Reply | Unreachable):
     assert kept.failure
 
 
+def test_a_failure_after_the_clock_was_set_back_makes_no_copy_fresh_again():
+    ahead = entry(validated_at=NOW + 900, checked_at=NOW + 900, fresh_until=NOW + 1500)
+    assert decide(ahead, INDEX, POLICY, NOW) == Revalidate(ahead)
+    settled = settle(ahead, Unreachable("down", "connect"), INDEX, POLICY, NOW)
+    assert isinstance(settled, ServeStale)
+    assert settled.entry.retry_at == NOW + 600
+    assert decide(settled.entry, INDEX, POLICY, NOW + 1) == Serve(settled.entry, stale=True)
+    assert decide(settled.entry, INDEX, POLICY, NOW + 600) == Revalidate(settled.entry)
+
+
+def test_a_failure_while_a_copy_is_fresh_leaves_it_fresh():
+    """As when a project's page is asked again for a file that it does not know."""
+    settled = settle(entry(), Unreachable("down", "connect"), INDEX, POLICY, NOW)
+    assert isinstance(settled, ServeStale)
+    assert decide(settled.entry, INDEX, POLICY, NOW + 1) == Serve(settled.entry)
+
+
 def test_retry_after_lengthens_the_back_off():
     settled = settle(entry(fresh_until=NOW), reply(429, retry_after="1200"), INDEX, POLICY, NOW)
     assert isinstance(settled, ServeStale)

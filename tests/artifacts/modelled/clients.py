@@ -99,8 +99,6 @@ class Clients(Checking):
         alone = before == "refreshing" or want.status != 200 or want.risky  # then who comes later may see another state
         if want.how in {"miss", "revalidated"} and want.copy.fresh_until <= self.now:
             alone = True  # stale at once (`no-cache`): whoever looks after the flight has ended asks again, rightly
-        if want.how == "stale" and self.in_time(want.copy, want.copy.fresh_until):
-            alone = True  # the clock was set back: a failure that is noted now makes its time one to go by again
         if alone or (want.how == "miss" and not self.caching_allows(key, want)):
             self.check(key, "GET", {}, self.run(self.one(key)), want)
             return

@@ -49,7 +49,7 @@ class DeployStep:
     async def _within(self, work: Work) -> Deployed | None:
         """Find the commit in the history of what is out. Raises `ForgeFailed`."""
         out, sha = await self._deployer.out(work), work.job.sha
-        if out is None or out.commit == sha or not is_sha(out.commit):  # people write other names of theirs
+        if out is None or out.commit == sha or not is_sha(out.commit):  # the forge knows no other names
             return None
         if not await self._forge.follows(work.project, out.commit, sha):
             return None
