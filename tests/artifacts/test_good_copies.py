@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import pytest
+import structlog
 
 from millpond.artifacts.spool import WINDOW_BYTES
 
@@ -95,6 +96,23 @@ async def test_a_body_that_is_not_to_be_stored_any_more_is_handed_on_whatever_it
         got = await pond.get("/files/a.bin")
         assert (got.status, got.body) == (200, b"2" * size)
         assert "stored" not in got.headers["cache-status"]
+
+
+async def test_what_is_not_to_be_stored_and_nobody_waits_for_is_no_failure_of_the_upstream(open_pond, origin):
+    """It is not fetched to its end, and the good copy is asked about again as if it had not been looked at."""
+    pond = await open_pond(configured(origin))
+    origin.put("/a.bin", b"1" * LARGE, headers={"cache-control": "max-age=5, stale-while-revalidate=60"})
+    assert (await pond.get("/files/a.bin")).status == 200
+    pond.clock.advance(6)
+    origin.put("/a.bin", b"2" * LARGE, headers={"cache-control": "no-store"})
+    with structlog.testing.capture_logs() as logs:
+        assert (await pond.get("/files/a.bin")).body == b"1" * LARGE, "it is refreshed behind"
+        await pond.landed()
+    assert logs == []
+    assert (await pond.app.catalog.find("files", "a.bin", "")).failure == ""
+    assert not [name for name in pond.app.metrics.values() if name.startswith("millpond_upstream_failures_total{")]
+    pond.clock.advance(60)
+    assert (await pond.get("/files/a.bin")).body == b"2" * LARGE
 
 
 async def test_a_fault_of_our_own_in_a_refetch_leaves_the_good_copy(open_pond, origin, monkeypatch):

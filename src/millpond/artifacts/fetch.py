@@ -14,7 +14,7 @@ import structlog
 from millpond.artifacts import freshness, refound
 from millpond.artifacts.coherence import Coherence
 from millpond.artifacts.flights import Flight, Kept, Landed, Outcome, Refused
-from millpond.artifacts.landing import Landing, Located, Pond, Remote, public
+from millpond.artifacts.landing import LEFT, Landing, Located, Pond, Remote, public
 from millpond.artifacts.model import (
     Entry,
     Fetch,
@@ -75,6 +75,8 @@ class Fetcher:
         try:
             return await self._ask(target, mount, flight, decision)
         except UpstreamUnreachable as error:
+            if error.kind == LEFT:  # whose answer nobody sees: the upstream did nothing wrong
+                return Kept(entry) if entry and not entry.negative else Refused(502, str(error), LEFT)
             self._pond.metrics.upstream_failed(self._remote.name, error.kind)
             self._failed(target, str(error))
             if error.kind == CHANGING:  # the next one to ask finds it done, as a rule: no reason to wait for the TTL

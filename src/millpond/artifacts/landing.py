@@ -33,6 +33,8 @@ from millpond.turns import Turnstile
 
 CHUNK_BYTES = 256 * 1024
 PIECES_PER_TURN = 4
+LEFT = "left"
+"""The kind of a transfer that was ended here, since nobody waited for what is not to be stored."""
 log = structlog.get_logger(__name__)
 
 
@@ -154,10 +156,10 @@ class Landing:
             if len(chunk) > INLINE_BYTES:
                 await self.pond.pieces.enter()
             await spool.write(chunk, verifier)
-            self._watch(spool, body)
+            self._watch(spool, body, store)
             await asyncio.sleep(0)  # or hits would starve beside a fast upstream
         await spool.settle()
-        self._watch(spool, body)
+        self._watch(spool, body, store)
         if not begun:
             self._reject(soundness.unsound_start(body, b"", self._good))
             self.flight.arrive(self._arriving(reply.head, spool, store), spool)
@@ -185,11 +187,14 @@ class Landing:
             age_s=max(self.pond.clock.now() - store.validated_at, 0.0),
         )
 
-    def _watch(self, spool: Spool, body: Body) -> None:
+    def _watch(self, spool: Spool, body: Body, store: Store) -> None:
         """Tell the followers, and stop what can't end well."""
         if body.max_bytes is not None and spool.written > body.max_bytes:
             self._reject(f"it has more than the {body.max_bytes} bytes that such a document may have")
         if not spool.shared and self.flight.unwanted:
+            spool.abort("nobody waited for it any more")  # whoever comes now begins anew
+            if not store.keep:
+                raise UpstreamUnreachable("it is not to be stored, and nobody waits for it any more", kind=LEFT)
             self._reject("the disk is full and nobody waits for it any more")
         self.flight.told()
 

@@ -38,6 +38,9 @@ class Events(Clients):
         done["steps"] += 1
         body = PINNED if key.promised is not None and number > 1 else content(key.path, number)
         at = None if expires is None else self.now + expires
+        copy = self.copies.get(key)
+        if caching == "no-store" and copy is not None and copy.refresh_until:
+            caching = "no-cache"  # refreshed behind, it would be left after its first bytes: test_good_copies.py
         self.offer(key, Served(body, 200, etag, modified, caching, age, at))
 
     @rule(
