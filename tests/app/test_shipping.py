@@ -62,9 +62,11 @@ async def test_an_attempt_that_comes_after_a_later_deploy_puts_no_older_commit_i
     assert (await deployer.deploy(work(), {"VERSION": "1"})).release == 3, "a person who asks anew gets it"
 
 
-async def test_an_attempt_that_comes_after_a_person_s_rollback_leaves_it_there(
+@pytest.mark.parametrize("again", [{"attempt": 2}, {"fence": 2}], ids=["another attempt", "taken up"])
+async def test_who_comes_after_a_person_s_rollback_leaves_it_there(
     stage: Stage,  # noqa: F811
     deployer: AppDeployer,
+    again: dict[str, int],
 ):
     before = replace(work(NEXT), task=replace(work().task, key="SH-2"))
     await deployer.deploy(before, {"VERSION": "1"})
@@ -72,8 +74,8 @@ async def test_an_attempt_that_comes_after_a_person_s_rollback_leaves_it_there(
     await deployer.deploy(work(), {"VERSION": "2"})
     stage.pond.clock.advance(5)
     await stage.run("rollback", name="shop", by="ada")
-    again = replace(work(), job=replace(work().job, attempt=2), since=since)
-    done = await deployer.deploy(again, {"VERSION": "2"})
+    later = replace(work(), job=replace(work().job, **again), since=since)
+    done = await deployer.deploy(later, {"VERSION": "2"})
     assert not done.converged
     assert "by ada" in done.detail
     assert "millpond task release SH-1" in done.detail

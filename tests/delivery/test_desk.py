@@ -42,6 +42,8 @@ async def test_a_later_attempt_knows_when_the_first_of_its_visit_began():
     again = replace(GIVEN.job, attempt=2, started_at=200.0)
     assert (await desk(other, earlier, first, again, waiting).work(again)).since == 100.0
     assert (await desk(first).work(first)).since == 0.0
+    taken_up = replace(first, fence=2)
+    assert (await desk(taken_up).work(taken_up)).since == 100.0
 
 
 async def test_a_task_or_a_project_that_is_gone():

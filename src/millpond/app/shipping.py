@@ -146,12 +146,12 @@ def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
     """Give the release by which an earlier attempt of this visit's brought the commit out before others deployed."""
     mine = [one for one in releases if (one.commit, one.by) == (work.job.sha, work.task.key)]
     done = [one for one in mine if one.state is State.SUPERSEDED]
-    return done[-1] if done and work.job.attempt > 1 else None
+    return done[-1] if done and work.job.again else None
 
 
 def _a_person_s_since(work: Work, out: Release) -> bool:
     """Whether what is out was put there by a person, and after this visit's first attempt had begun."""
-    later = work.job.attempt > 1 and (out.activated_at or out.created_at) >= work.since
+    later = work.job.again and (out.activated_at or out.created_at) >= work.since
     return later and parse_key(out.by) is None
 
 

@@ -31,7 +31,7 @@ class LedgerDesk:
         return Work(job, task, project, await self._since(job))
 
     async def _since(self, job: Job) -> float:
-        if job.attempt <= 1:
+        if not job.again:
             return 0.0
         begun = [one for one in await self._ledger.jobs.of(job.task) if one.started_at]
         return min((one.started_at for one in begun if (one.visit, one.stage) == (job.visit, job.stage)), default=0.0)

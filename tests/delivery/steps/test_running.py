@@ -14,13 +14,15 @@ import pytest
 from tests.delivery.steps.given import Given
 from tests.delivery.steps.test_agent import agent_job
 
-from millpond.delivery.model import Failed, Job, Outcome, Retry
+from millpond.delivery.model import Done, Failed, Job, Outcome, Retry
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.runs import runs as detached
 from millpond.delivery.runs.runfolder import Run
 from millpond.delivery.runs.runs import Runs
 from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.base import Work
+from millpond.delivery.workspaces import workspace
+from millpond.delivery.workspaces.notes import Workspace
 
 pytestmark = pytest.mark.process
 
@@ -138,6 +140,32 @@ async def test_a_daemon_that_stops_before_the_start_is_written_down_leaves_the_r
         outcome = await AgentStep(given.again()).run(job)
     assert outcome.spent.usd == 0.25
     assert given.ponds.opened == 1
+
+
+async def test_a_daemon_that_stops_before_a_push_is_written_down_finds_it_its_own(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+):
+    real = workspace.note
+
+    def broken_off(made: Workspace) -> None:
+        if made.remote_head:  # the forge has it
+            raise asyncio.CancelledError
+        real(made)
+
+    monkeypatch.setattr(workspace, "note", broken_off)
+    job = agent_job("good")
+    doing = outcome_of(given, job)
+    await until(lambda: given.run(job).who())
+    given.tools.runs.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await doing
+    pushed = given.head()
+    assert pushed
+    monkeypatch.undo()
+    await asyncio.sleep(1.1)  # another second: commits are dated
+    outcome = await AgentStep(given.again()).run(job)
+    assert isinstance(outcome, Done)
+    assert (outcome.sha, given.head()) == (pushed, pushed)
 
 
 @pytest.fixture

@@ -93,14 +93,18 @@ class Nudges:
         await self._books.write(Point.END_NUDGE, write)
 
     async def failed(self, taken: Nudge, after_s: float | None = None) -> bool:
-        """Look again later, since this look failed; `after_s`: no sooner than that."""
+        """Look again later, since this look failed; `after_s`: no sooner than that.
+
+        What came while it looked is a first try: it doesn't wait for as long as the ones before it were made to.
+        """
 
         def write(connection: Connection) -> bool:
-            if connection.execute(_mine(taken)).one_or_none() is None:
+            row = connection.execute(_mine(taken)).one_or_none()
+            if row is None:
                 return False
-            wait_s = max(BACKOFF.after(taken.attempts + 1), after_s or 0.0)
-            later = self._books.now(connection) + wait_s
-            _free(connection, taken, {"not_before": later, "attempts": taken.attempts + 1})
+            attempts = 1 if row.dirty != taken.dirty else taken.attempts + 1
+            later = self._books.now(connection) + max(BACKOFF.after(attempts), after_s or 0.0)
+            _free(connection, taken, {"not_before": later, "attempts": attempts})
             return True
 
         return await self._books.write(Point.END_NUDGE, write)

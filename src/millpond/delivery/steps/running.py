@@ -21,7 +21,8 @@ from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
 from millpond.delivery.runs.runfolder import Ended, How, Run
 from millpond.delivery.runs.runs import Heard, Limits, Spec
 from millpond.delivery.steps.base import StepFailed, Tools, Work
-from millpond.delivery.workspaces.workspace import BranchMoved, Workspace, WorkspaceFailed
+from millpond.delivery.workspaces.notes import Workspace
+from millpond.delivery.workspaces.workspace import BranchMoved, WorkspaceFailed
 
 RETRY_S = 30.0
 NOTHING = Spent()

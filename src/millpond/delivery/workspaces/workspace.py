@@ -14,12 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +30,7 @@ from millpond.delivery.troubles import Troubles
 from millpond.delivery.workspaces.folders import delete, folder_name, size_of
 from millpond.delivery.workspaces.gitargs import NETWORK, check_branch, check_sha
 from millpond.delivery.workspaces.gitrun import Git, GitFailed
+from millpond.delivery.workspaces.notes import Workspace, note, noted, notes_of
 from millpond.errors import MillpondError
 
 log = structlog.get_logger(__name__)
@@ -80,20 +80,6 @@ class WorkspaceOptions:
     timeout_s: float = 900.0
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """A task's worktree. `admin` is its folder within the copy `bare`."""
-
-    path: Path
-    bare: Path
-    admin: Path
-    branch: str
-    start: str
-    """The commit that it began at."""
-    remote_head: str
-    """Where the forge had the branch; empty: it had none."""
-
-
 class Workspaces:
     """The workspaces of one node."""
 
@@ -127,13 +113,13 @@ class Workspaces:
             add = ("worktree", "add", "--quiet", "--force", "-B", branch, "--", str(path), start)
             await self._git(bare)(*add)
             made = Workspace(path, bare, _admin(path, bare), branch, start, found.get(branch, ""))
-            await asyncio.to_thread(_note, made)
+            await asyncio.to_thread(note, made)
             return made
 
     async def find(self, project: Project, key: str) -> Workspace | None:
         """Give a task's workspace as it was made last."""
         path, _ = self._places(project, key)
-        return await asyncio.to_thread(_noted, path)
+        return await asyncio.to_thread(noted, path)
 
     async def commit(self, workspace: Workspace, message: str) -> str:
         """Commit all that was left; gives the commit that the branch is to be at. Raises `WorkspaceFailed`."""
@@ -173,7 +159,7 @@ class Workspaces:
                 if now != workspace.remote_head:
                     raise BranchMoved(f"somebody else pushed to {workspace.branch}, which is at {now[:12]}") from None
                 raise
-        await asyncio.to_thread(_note, replace(workspace, remote_head=sha))
+        await asyncio.to_thread(note, replace(workspace, remote_head=sha))
 
     async def remove(self, project: Project, key: str) -> None:
         """Remove a task's workspace, if there is one. Raises `WorkspaceFailed`."""
@@ -233,7 +219,7 @@ class Workspaces:
     def _old(self, project: Project, key: str) -> bool:
         """Whether a workspace was made long enough ago that its task can't be a new one."""
         try:
-            made_at = _notes(self._places(project, key)[0]).stat().st_mtime
+            made_at = notes_of(self._places(project, key)[0]).stat().st_mtime
         except FileNotFoundError:  # it is being made, or was left half made
             made_at = self._places(project, key)[0].stat().st_mtime
         return time.time() - made_at >= self._options.keep_s
@@ -311,7 +297,7 @@ class Workspaces:
 
     async def _remove(self, path: Path, bare: Path) -> None:
         await asyncio.to_thread(delete, path)
-        await asyncio.to_thread(_notes(path).unlink, missing_ok=True)
+        await asyncio.to_thread(notes_of(path).unlink, missing_ok=True)
         if (bare / "HEAD").exists():
             await asyncio.to_thread(_closed, bare)
             await self._git(bare)("worktree", "prune", "--expire=now")
@@ -321,6 +307,7 @@ class Workspaces:
         variables = {f"GIT_{role}_{name}": value for role in ("AUTHOR", "COMMITTER") for name, value in who.items()}
         if workspace is not None:
             variables |= {"GIT_COMMON_DIR": str(workspace.bare), "GIT_INDEX_FILE": str(workspace.admin / "index")}
+            variables |= {f"GIT_{role}_DATE": f"@{workspace.made_at} +0000" for role in ("AUTHOR", "COMMITTER")}
         protocols, secret = ("file",), dict[str, str]()
         if remote is not None:
             scheme = _scheme(remote.url)
@@ -378,23 +365,3 @@ def _admin(path: Path, bare: Path) -> Path:
     if admin.parent.resolve() != (bare / "worktrees").resolve():
         raise ValueError("git put the worktree elsewhere")
     return admin
-
-
-def _notes(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json")
-
-
-def _note(workspace: Workspace) -> None:
-    told = {name: str(value) for name, value in asdict(workspace).items()}
-    fresh = workspace.path.with_name(f"{workspace.path.name}.new")
-    fresh.write_text(json.dumps(told))
-    fresh.rename(_notes(workspace.path))
-
-
-def _noted(path: Path) -> Workspace | None:
-    try:
-        told = json.loads(_notes(path).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    paths = {name: Path(told[name]) for name in ("path", "bare", "admin")}
-    return Workspace(**paths, branch=told["branch"], start=told["start"], remote_head=told["remote_head"])
