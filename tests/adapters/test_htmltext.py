@@ -45,6 +45,16 @@ GUARD_S = 5.0
         ("<blockquote>so<pre>/approve", "> so\n>     /approve"),
         ("<p><code>/approve</code></p>say <code>x</code>", "`/approve`\nsay `x`"),
         ("a<p>1<br>&gt; 2", "a\n1\n> 2"),
+        ("<p><s>so:<br>/approve<br>no</s></p>", "~~so:~~\n~~/approve~~\n~~no~~"),
+        ("<p><code>so:<br>/approve<br>", "`so:`\n`/approve`"),
+        ("<del><p>/approve</p></del>b", "~~/approve~~\nb"),
+        ("<s>a<del>b</s>c</del>d</s>e", "~~abc~~de"),
+        ("<s>a</s><s>b</s> <code>a</code>`", "~~ab~~ `a``"),
+        ("<s>a<code>b<br>c</s>d</code>", "~~a`b`~~\n`~~c~~d`"),
+        ("<s>a<pre>b\nc</pre>d</s>e", "~~a~~\n    b\n    c\n~~d~~e"),
+        ("<s>\ud801/approve\ud801\ud800</s>", "~~/approve~~"),
+        ("<p><mention-component id='b'></mention-component> /approve</p>", "@ /approve"),
+        ("<p>/approve <img src=x></p><image-component src=y />/approve", "/approve [img]\n[image-component]/approve"),
     ],
 )  # fmt: skip
 def test_what_is_shown(markup: str, text: str):

@@ -29,15 +29,23 @@ _BEGINNINGS = {
 """What a line begins with, by the character that follows each line's end until the lines are told apart."""
 _PLAIN, _CODE = "0", frozenset("4567")
 _LISTS = frozenset({"ul", "ol"})
-_AROUND = {"code": "`", "s": "~~", "del": "~~", "strike": "~~"}
+_CODED, _STRUCK = "\ud800", "\ud801"
+"""What stands for a mark until the lines are told apart: no text has half a pair of surrogates."""
+_AROUND = {"code": _CODED, "s": _STRUCK, "del": _STRUCK, "strike": _STRUCK}
+_UNMARKED = str.maketrans("", "", _CODED + _STRUCK)
+_MARKS = str.maketrans({_CODED: "`", _STRUCK: "~~"})
+_NOTHING = re.compile(rf"([{_CODED}{_STRUCK}])(\s*)\1")
+"""A mark that ends as soon as it has begun, or begins anew where it has ended."""
 _FENCES = ("```", "~~~")
+_PICTURE, _MENTION = "img", "mention"
 
 
 def text_of(markup: str) -> str:
     """Give the text, with a line's end around each block; within a block, line ends are blanks, but for code.
 
     Quotes, lists, code and what is struck out are told from what somebody says, as in Markdown: by ``>``, ``-`` or four
-    blanks at the beginning of each line, by backticks and tildes. Words that would be a fence are none.
+    blanks at the beginning of each line, by backticks and tildes around what each line has of it. Words that would be a
+    fence are none. A picture, and what a tag of the editor's own stands for, are words in brackets, a mention ``@``.
     """
     lines = (_line(line) for line in (_PLAIN + "".join(_Reader(markup).read())).split("\n"))
     return _LINES.sub("\n\n", "\n".join(lines)).strip("\n")
@@ -47,9 +55,16 @@ def _line(line: str) -> str:
     """Write a line with what it begins with; one that has nothing else is empty."""
     if line[0] in _CODE:
         text = line[1:].rstrip()
-    elif (text := line[1:].strip()).startswith(_FENCES):
+    elif (text := _marked(line[1:]).strip()).startswith(_FENCES):
         text = f"\\{text}"
     return _BEGINNINGS[line[0]] + text if text else ""
+
+
+def _marked(line: str) -> str:
+    """Write the marks of a line."""
+    if _CODED not in line and _STRUCK not in line:
+        return line
+    return _NOTHING.sub(r"\2", line).translate(_MARKS)
 
 
 class _Reader:
@@ -61,7 +76,9 @@ class _Reader:
         """What is nowhere ahead."""
         self._within, self._lists = dict.fromkeys(_WEIGHTS, 0), 0
         """How deep the place is in quotes, items and blocks of code; and in lists."""
-        self._line_end = f"\n{_PLAIN}"
+        self._around, self._open = {_CODED: 0, _STRUCK: 0}, ""
+        """How deep it is in what a mark stands around; and the marks that the line has open."""
+        self._line_begin = _PLAIN
 
     def read(self) -> list[str]:
         """Give the pieces of the text."""
@@ -72,7 +89,7 @@ class _Reader:
                 pieces.append(self._text(markup[self._at : found.start()]))
             self._at = found.start()
             pieces.append(self._marked())
-        pieces.append(self._text(markup[self._at :]))
+        pieces += (self._text(markup[self._at :]), self._open)
         return pieces
 
     def _marked(self) -> str:
@@ -101,9 +118,9 @@ class _Reader:
         if name in HIDDEN and not markup.startswith("</", tag.start()) and markup[end - 2] != "/":
             hidden = _HIDDEN_END[name].search(markup, end)
             self._at = hidden.end() if hidden is not None else len(markup)
-        return self._around(name, ends=markup.startswith("</", tag.start()))
+        return self._meant(name, ends=markup.startswith("</", tag.start()))
 
-    def _around(self, name: str, *, ends: bool) -> str:
+    def _meant(self, name: str, *, ends: bool) -> str:
         """Give what a tag stands for: a line's end for a block, with what the next line begins with."""
         step = -1 if ends else 1
         if name in self._within:
@@ -112,17 +129,39 @@ class _Reader:
             self._lists = max(0, self._lists + step)
             self._enter("li", min(self._within["li"], self._lists))
         if name in BLOCKS:
-            return self._line_end
-        return _AROUND.get(name, "") if not self._within[BLOCK_OF_CODE] else ""
+            return self._line_end()
+        if name in _AROUND:
+            return self._mark(_AROUND[name], step)
+        if ends or not (name == _PICTURE or "-" in name):
+            return ""
+        return "@" if name.startswith(_MENTION) else f"[{name}]"
+
+    def _mark(self, mark: str, step: int) -> str:
+        """Enter or leave what a mark stands around; gives the mark, where it begins or ends."""
+        depth, self._around[mark] = self._around[mark], max(0, self._around[mark] + step)
+        if bool(depth) is bool(self._around[mark]) or self._within[BLOCK_OF_CODE]:
+            return ""
+        self._open = "".join(one for one, deep in self._around.items() if deep)
+        return mark
+
+    def _line_end(self) -> str:
+        """End a line and begin the next: what is marked is so on both."""
+        ended = f"{self._open}\n{self._line_begin}"
+        self._open = "" if self._within[BLOCK_OF_CODE] else "".join(one for one, deep in self._around.items() if deep)
+        return ended + self._open
 
     def _enter(self, name: str, depth: int) -> None:
         self._within[name] = max(0, depth)
-        self._line_end = f"\n{sum(weight for one, weight in _WEIGHTS.items() if self._within[one])}"
+        self._line_begin = str(sum(weight for one, weight in _WEIGHTS.items() if self._within[one]))
 
     def _text(self, data: str) -> str:
         """Give what stands between tags; line ends are some in a block of code only."""
         read = _REFERENCE.sub(lambda one: html.unescape(one[0]), data) if "&" in data else data
-        return read.replace("\n", self._line_end if self._within[BLOCK_OF_CODE] else " ")
+        if _CODED in read or _STRUCK in read:
+            read = read.translate(_UNMARKED)
+        if "\n" not in read:
+            return read
+        return read.replace("\n", f"\n{self._line_begin}" if self._within[BLOCK_OF_CODE] else " ")
 
     def _tag_end(self, at: int) -> int:
         """Find the place behind a tag's ``>``; -1: it has none."""
