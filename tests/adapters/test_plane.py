@@ -13,9 +13,10 @@ import pytest_asyncio
 
 from millpond.adapters.httpjson import Answer
 from millpond.adapters.plane import Plane, PlaneOptions
-from millpond.adapters.planeitems import marked_up, plain, when
+from millpond.adapters.planeitems import MAX_HTML, MAX_TEXT, marked_up, plain, when
 from millpond.adapters.planepeople import People
 from millpond.clock import SystemClock
+from millpond.delivery.board.verdicts import said_in
 from millpond.delivery.model import Hint, Project
 from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.ratebudget import RateBudget
@@ -444,6 +445,16 @@ def test_a_signed_body_that_is_no_object_is_a_bad_request(body: bytes):
 )
 def test_comments_are_read_as_text(markup: str, text: str):
     assert plain(markup) == text
+
+
+@pytest.mark.parametrize("filler", ["a" * (MAX_TEXT - 10), "&amp;" * (MAX_HTML // 5 - 6)])
+def test_a_text_that_is_cut_off_says_so_and_never_less_than_it_did(filler: str):
+    for text in ("/approve not yet, and I'll say why: " + "x" * MAX_HTML, f"{filler}</p><p>/approve, not yet"):
+        read = plain(f"<p>{text}</p>")
+        assert len(read) <= MAX_TEXT
+        assert read.endswith("\N{HORIZONTAL ELLIPSIS}")
+        said = said_in(read)
+        assert said is None or said.approved is None
 
 
 async def test_no_comment_freezes_its_issue_or_holds_the_event_loop(

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from tests.delivering import LOCAL, pushed, until
 
-from millpond.app import taskops
+from millpond.app import boardops, taskops
 from millpond.delivery.ledger.tables import TASKS
 from millpond.delivery.model import Done, Failed, Job, Outcome, Task
 from millpond.delivery.ports import ForgeFailed
@@ -200,6 +200,28 @@ async def test_a_verdict_is_refused_where_a_commit_comes_while_the_forge_is_aske
     monkeypatch.setattr(taskops, "unseen_push", slow)
     with pytest.raises(Conflict, match="is at bbbbbbbbbbbb, not at aaaaaaaaaaaa"):
         await ask(app, "task_verdict", task="SH-1", approved=True)
+
+
+async def test_a_comment_s_verdict_is_told_of_the_commit_that_was_pushed_unseen(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+):
+    app = await asked_of(begin)
+
+    async def newer(*_: Any) -> str:
+        return "b1" * 20
+
+    monkeypatch.setattr(boardops, "unseen_push", newer)
+    for text, told in {
+        "/approve b1b1b1b2": "it names b1b1b1b2, and SH-1 is at aaaaaaaaaaaa",
+        "/approve b1b1b1b": "the approval is looked at now",
+        "/reject b1b1b1b1b1b1 no": "the rejection is looked at now",
+        "/approve": "b1b1b1b1b1b1 was pushed, and has to be judged: write /approve b1b1b1b1b1b1 for that one",
+        "/reject aaaaaaaa no": "write /reject b1b1b1b1b1b1 for that one",
+        "fine": "",
+    }.items():
+        said = await app.operations["board_comment"](lambda *_: None, key="SH-1", text=text)
+        assert told in said["verdict"]
+        assert bool(told) == bool(said["verdict"])
 
 
 async def test_the_reason_of_one_that_was_sent_back_too_often_is_told_once(begin: Begin):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.app.test_deployops import Stage, stage  # noqa: F401 - a fixture
@@ -14,7 +15,10 @@ from millpond.app import shipping
 from millpond.app.jobs import JobPonds
 from millpond.app.shipping import AppDeployer, AppWitness
 from millpond.delivery.steps.base import Out, StepFailed, Wellness, Work
+from millpond.errors import Busy
+from millpond.hosts.apps import AppFailed
 from millpond.hosts.holding import app_lease
+from millpond.hosts.model import HostFailed, Kind
 from millpond.hosts.rollout import Pace
 
 SHA, NEXT = "a" * 40, "b" * 40
@@ -141,6 +145,49 @@ async def test_a_witness_of_images_never_says_yes_for_want_of_an_answer(stage: S
     told = await witness.images(work(), SHA)
     assert (told.kind, told.sha, told.facts["pullable"]) == ("images", SHA, False)
     assert told.facts["detail"]
+
+
+def prepulled(*hosts: tuple[str, Kind | None]) -> dict[str, Any]:
+    """Give what a pre-pull tells: of each host what is wrong with it, and of which kind its image's failure is."""
+    told = {}
+    for name, (error, kind) in zip("abc", hosts, strict=False):
+        failures = [] if kind is None else [{"image": "web:1", "kind": kind, "text": "no such tag"}]
+        told[name] = {"error": error or None, "failures": failures}
+    return {"ok": not any(error or kind for error, kind in hosts), "images": [{}], "hosts": told}
+
+
+@pytest.mark.parametrize(
+    ("told", "pullable"),
+    [
+        (prepulled(("", None), ("", None)), True),
+        (prepulled(("", Kind.PERMANENT)), False),
+        (prepulled(("it is away", None), ("", Kind.PERMANENT)), False),
+        (prepulled(("it is away", None), ("", None)), None),
+        (prepulled(("", Kind.TRANSIENT), ("", None)), None),
+        (AppFailed("shop", "its compose file is none"), False),
+        (Busy("another one deploys"), None),
+        (HostFailed("web1", "no", kind=Kind.TRANSIENT, reason="lost"), None),
+        (HostFailed("web1", "no", kind=Kind.PERMANENT, reason="denied"), False),
+    ],
+)
+async def test_an_outage_of_the_moment_says_nothing_of_the_images(
+    stage: Stage,  # noqa: F811
+    told: dict[str, Any] | Exception,
+    pullable: bool | None,
+):
+    async def prepull(*_: object, **__: object) -> dict[str, Any]:
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    stage.pond.app.operations["prepull"] = prepull
+    at = replace(work(), project=replace(work().project, app="shop"))
+    witness = AppWitness(stage.pond.app)
+    if pullable is None:
+        with pytest.raises(StepFailed):
+            await witness.images(at, SHA)
+    else:
+        assert (await witness.images(at, SHA)).facts["pullable"] is pullable
 
 
 async def test_a_witness_of_artifacts_looks_for_each_that_was_drawn(open_pond, tmp_path: Path):

@@ -95,7 +95,10 @@ def marked_up(text: str) -> str:
 
 def plain(markup: str) -> str:
     """Read a comment's HTML as plain text: a line for each block."""
-    return text_of(markup[:MAX_HTML])[:MAX_TEXT]
+    text = text_of(markup[:MAX_HTML])
+    if len(markup) <= MAX_HTML and len(text) <= MAX_TEXT:
+        return text
+    return f"{text[: MAX_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"  # or the last line might say what the whole one did not
 
 
 def _label(value: Json) -> str:

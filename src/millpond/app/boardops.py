@@ -6,9 +6,11 @@ from typing import Any
 
 from millpond.adapters.localboard import LocalBoard
 from millpond.app.application import App
+from millpond.app.issues import unseen_push
 from millpond.app.operating import Operation, Progress
 from millpond.app.telling import card_row, card_told
 from millpond.delivery.board.store import BoardStore, Draft, Filter
+from millpond.delivery.board.verdicts import said_in
 from millpond.delivery.deciding.gates import awaits_person
 from millpond.delivery.deciding.hearing import answer
 from millpond.delivery.model import Phase, Project
@@ -112,7 +114,8 @@ class BoardOperations:
             return answer(text, task, awaited=False)
         gates = await of.showing.gates(task)
         awaited = awaits_person(((one["gate"], one["word"]) for one in gates), unseen=True)
-        return answer(text, task, awaited=awaited)
+        newer = await unseen_push(self._app, task) if awaited and said_in(text) is not None else ""
+        return answer(text, task, awaited=awaited, newer=newer)
 
     def _told(self, card: Any) -> dict[str, Any]:
         project = self._app.delivering.projects[card.issue.project]

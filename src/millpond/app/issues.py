@@ -157,4 +157,14 @@ async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -
         question = bool(jobs) and jobs[-1].state is JobState.ASKED
     start = board.names(app.config.tracker.states)[Key.TO_ANALYSE]
     embedded = isinstance(of.bare_tracker, LocalBoard)
-    return Standing(key, task, app.clock.now(), asks, question, embedded, start, begins)
+    columns = not asks or await _has_columns(app, task)
+    return Standing(key, task, app.clock.now(), asks, question, embedded, start, begins, columns)
+
+
+async def _has_columns(app: App, task: Task | None) -> bool:
+    """Whether a verdict can be given by moving the issue; so it is said where the tracker can't be asked now."""
+    project = app.delivering.projects.get(task.project) if task is not None else None
+    try:
+        return project is None or (await app.delivering.states.board(project)).takes_verdicts
+    except TrackerFailed:
+        return True

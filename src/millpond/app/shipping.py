@@ -19,7 +19,7 @@ from millpond.app.hosted import Hosted
 from millpond.app.jobs import family_of
 from millpond.delivery.model import Evidence
 from millpond.delivery.naming import parse_key
-from millpond.delivery.steps.base import Deployed, Out, StepFailed, Watch, Wellness, Work, fact
+from millpond.delivery.steps.base import Deployed, Out, StepFailed, Watch, Wellness, Work, begun_before, fact
 from millpond.errors import BadRequest, Busy, ConfigError, MillpondError, NotFound
 from millpond.hosts import health
 from millpond.hosts.apps import AppKind, AppOptions
@@ -146,12 +146,12 @@ def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
     """Give the release by which an earlier attempt of this visit's brought the commit out before others deployed."""
     mine = [one for one in releases if (one.commit, one.by) == (work.job.sha, work.task.key)]
     done = [one for one in mine if one.state is State.SUPERSEDED]
-    return done[-1] if done and work.job.again else None
+    return done[-1] if done and begun_before(work.job) else None
 
 
 def _a_person_s_since(work: Work, out: Release) -> bool:
     """Whether what is out was put there by a person, and after this visit's first attempt had begun."""
-    later = work.job.again and (out.activated_at or out.created_at) >= work.since
+    later = begun_before(work.job) and (out.activated_at or out.created_at) >= work.since
     return later and parse_key(out.by) is None
 
 
@@ -162,15 +162,25 @@ class AppWitness:
         self._app = app
 
     async def images(self, work: Work, sha: str) -> Evidence:
-        """Ask, by a dry run of the pre-pull, whether every image of the project's app can be pulled."""
+        """Ask, by a dry run of the pre-pull, whether every image of the project's app can be pulled.
+
+        Raises `StepFailed` where that can't be told now: a host that is away says nothing of the images.
+        """
         if not work.project.app:
             return fact("images", sha, pullable=False, detail="the project deploys no app")
         try:
             told = await self._app.operations["prepull"](_no_progress, name=work.project.app, dry_run=True)
+        except Busy as error:
+            raise StepFailed(str(error), after_s=AGAIN_S) from error
         except MillpondError as error:
+            if isinstance(error, HostFailed) and error.kind is Kind.TRANSIENT:
+                raise StepFailed(str(error), after_s=AGAIN_S) from error
             return fact("images", sha, pullable=False, detail=str(error)[:500])
-        wrong = [str(host["error"] or host["failures"]) for host in told["hosts"].values() if _failed(host)]
-        return fact("images", sha, pullable=bool(told["ok"]), detail="; ".join(wrong)[:500], images=len(told["images"]))
+        hosts = told["hosts"].items()
+        wrong = "; ".join(f"{name}: {host['error'] or _failures(host)}" for name, host in hosts if _failed(host))[:500]
+        if wrong and all(_may_pass(host) for _, host in hosts if _failed(host)):
+            raise StepFailed(f"whether the images can be pulled is not to be told now: {wrong}", after_s=AGAIN_S)
+        return fact("images", sha, pullable=bool(told["ok"]), detail=wrong, images=len(told["images"]))
 
     async def artifacts(self, work: Work, sha: str) -> Evidence:
         """Ask whether the pond has all that the task's jobs drew from it."""
@@ -188,5 +198,14 @@ class AppWitness:
         return fact("artifacts", sha, present=bool(drawn) and not missing, detail=detail, count=len(drawn))
 
 
-def _failed(host: Mapping[str, object]) -> bool:
+def _failed(host: Mapping[str, Any]) -> bool:
     return bool(host["error"] or host["failures"])
+
+
+def _may_pass(host: Mapping[str, Any]) -> bool:
+    """Whether what failed for a host says nothing that lasts: it was away, or a registry was."""
+    return all(one["kind"] == Kind.TRANSIENT for one in host["failures"])
+
+
+def _failures(host: Mapping[str, Any]) -> str:
+    return ", ".join(f"{one['image']} ({one['text']})" for one in host["failures"])

@@ -9,7 +9,7 @@ from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Issue, Job, Project
 from millpond.delivery.ports import Tracker
 from millpond.delivery.runs.runfolder import Run
-from millpond.delivery.steps.base import StepFailed, Work
+from millpond.delivery.steps.base import StepFailed, Work, begun_before
 
 WHO_S = 5.0
 """How long a run's wrapper is waited for to say who it is; it goes on without."""
@@ -31,7 +31,7 @@ class LedgerDesk:
         return Work(job, task, project, await self._since(job))
 
     async def _since(self, job: Job) -> float:
-        if not job.again:
+        if not begun_before(job):
             return 0.0
         begun = [one for one in await self._ledger.jobs.of(job.task) if one.started_at]
         return min((one.started_at for one in begun if (one.visit, one.stage) == (job.visit, job.stage)), default=0.0)

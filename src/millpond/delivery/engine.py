@@ -15,6 +15,7 @@ import structlog
 
 from millpond.delivery.bases import Bases
 from millpond.delivery.board.states import StatesCache
+from millpond.delivery.board.verdicts import said_in
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.decide import WORKTREES, decide, taken_back
 from millpond.delivery.deciding.looking import Look, World
@@ -30,6 +31,8 @@ from millpond.delivery.troubles import Troubles
 
 MAX_STEPS = 60
 """In one look; what needs more goes on with the next."""
+LONG = 1000
+"""Characters of a comment that is read by itself (`_hear`)."""
 UNKNOWN_S = 300.0
 """How long a nudge is put off while its project is not configured."""
 FORGET_S = 86400.0
@@ -285,6 +288,7 @@ class Engine:
             paused=paused,
         )
         evidence = [*known.evidence, *observed]
+        await _hear(issue, task)
         now = await self._ledger.now()
         actions = decide(issue, task, known.jobs, evidence, now, world)
         if issue is None or task is None or not task.open:
@@ -345,6 +349,16 @@ class Engine:
         if issue.state != state:
             await self._around.tracker.move(project, item.issue, state)
         await self._ledger.outbox.confirm(item)
+
+
+async def _hear(issue: Issue | None, task: Task | None) -> None:
+    """Read long comments one at a time: `decide` then finds them read, and the event loop is held by none of it."""
+    if issue is None or task is None:
+        return
+    for one in issue.comments:
+        if len(one.text) > LONG and (one.at, one.id) > task.mark:
+            said_in(one.text)
+            await asyncio.sleep(0)
 
 
 def _paths(task: Task, pipeline: Pipeline) -> list[str]:

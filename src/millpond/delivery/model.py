@@ -290,11 +290,6 @@ class Job:
         """Whether it is queued or runs."""
         return self.state in ACTIVE
 
-    @property
-    def again(self) -> bool:
-        """Whether it was begun before, by an earlier attempt or a process that is gone, which may have done it all."""
-        return self.attempt > 1 or self.fence > 1
-
 
 @dataclass(frozen=True, slots=True)
 class Spent:

@@ -33,6 +33,10 @@ DONE, GONE = replace(TASK, phase=Phase.DONE), replace(TASK, phase=Phase.CANCELLE
         (replace(AT, task=GATED), ""),
         (replace(AT, task=GATED, asks=True), "`millpond board move SH-1 Approved`, or `millpond task approve SH-1`"),
         (replace(AT, task=GATED, asks=True, embedded=False), "move it to Approved or Rejected, or `millpond task"),
+        (
+            replace(AT, task=GATED, asks=True, embedded=False, columns=False),
+            "`millpond task approve SH-1` (or reject), or",
+        ),
         (replace(AT, task=PARKED), "mend that, then `millpond task release SH-1`; or `millpond task cancel SH-1`"),
         (replace(AT, task=PARKED, question=True), "answer it on the issue (`millpond board comment SH-1 ...`), then"),
         (replace(AT, task=PARKED, question=True, embedded=False), "answer it on the issue (in a comment), then"),

@@ -989,6 +989,21 @@ def test_a_verdict_that_names_another_commit_is_answered_and_one_before_it_count
     assert used == UseVerdict(True, "ben", (NOW, "5"))
 
 
+@pytest.mark.parametrize("head", ["", NEXT])
+@pytest.mark.parametrize("word", ["/approve", "/reject"])
+def test_a_verdict_that_names_a_commit_where_none_is_judged_is_answered(word: str, head: str):
+    """At a stage that left none; and behind the merge, where a push to the branch is no matter any more."""
+    look = Stage("look", "command", gates=(GateRule("human-verdict"),))
+    pipeline = Pipeline((look,)) if not head else Pipeline((Stage("merge", "merge"), replace(look, name="deploy")))
+    task = replace(TASK, stage=pipeline.stages[-1].name, phase=Phase.GATED, sha=SHA if head else "")
+    comments = (Comment("5", NOW, f"{word} {NEXT[:9]} so", "ada"),)
+    at, world = issue(Key.CODE_REVIEW, comments=comments), replace(WORLD, pipeline=pipeline, head=head)
+    heed, answered = run(task, at, world=world)
+    assert heed == Heed(word == "/approve", "ada", (NOW, "5"))
+    assert isinstance(answered, Tell)
+    assert f"since it names {NEXT[:9]}, and SH-1 is at {SHA[:12] if head else 'no commit yet'}" in answered.text
+
+
 def test_a_merge_of_what_no_gate_saw_is_held_even_if_the_pipeline_was_another_one_when_the_labels_were_read():
     ready = replace(TASK, stage="merge", phase=Phase.READY, options=Options(frozenset({"review", "testing"})))
     assert isinstance(run(ready)[0], StartJob)  # development has a gate of its own

@@ -81,6 +81,19 @@ async def test_a_look_that_failed_comes_again_later_and_later(ledger: Ledger, ag
     assert round(row.not_before - await ledger.now()) == 1000
 
 
+async def test_what_comes_while_a_look_fails_is_a_first_try(ledger: Ledger, age: Aging):
+    await ledger.nudges.add("shop", "i1")
+    for _ in range(6):
+        (taken,) = await ledger.nudges.take(60)
+        assert await ledger.nudges.failed(taken)
+        await age(1000)
+    (taken,) = await ledger.nudges.take(60)
+    await ledger.nudges.add("shop", "i1", urgent=True)
+    assert await ledger.nudges.failed(taken)
+    (row,) = await ledger.nudges.all()
+    assert (row.urgent, row.attempts, round(row.not_before - await ledger.now())) == (True, 1, 5)
+
+
 async def test_the_urgent_go_first(ledger: Ledger):
     await ledger.nudges.add("shop", "old")
     await ledger.nudges.add("shop", "urgent", urgent=True)

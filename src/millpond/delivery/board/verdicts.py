@@ -20,17 +20,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from millpond.delivery.model import Comment, Mark
 
 APPROVE, REJECT = "/approve", "/reject"
 COMMANDS: Mapping[str, bool] = {APPROVE: True, REJECT: False}
+KEPT = 512
+"""Comments whose meaning is remembered: what is looked at several times is read once."""
 MAX_REASON = 500
 """Characters of a reason that are kept; what is left out stands in the comment."""
 _LINE = re.compile(r"(/approve|/reject)(?!\w|[./-]\w)(.*)", re.IGNORECASE)
 _WORD = re.compile(r"[a-f]{7,39}|[0-9]{7,39}", re.IGNORECASE)
 _COMMIT = re.compile(r"([0-9a-f]{7,64})(?!\w)(.*)", re.IGNORECASE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_TELLING = re.compile(r"^(?: {0,3}(?:`{3}|~{3})|[^\S\n]*/(?:approve|reject)).*$", re.IGNORECASE | re.MULTILINE)
+"""The lines that matter: a comment of thousands of others costs a pass over it, and none of ours for each line."""
 _INDENTED = re.compile(r" {4}| {0,3}\t")
 _BETWEEN = " \t:,;.!?-\N{EN DASH}\N{EM DASH}\N{HORIZONTAL ELLIPSIS}"
 """What people write between the word and the reason."""
@@ -69,11 +74,12 @@ def spoken(comments: Iterable[Comment], after: Mark, about: Collection[str] = ()
     return held
 
 
+@lru_cache(maxsize=KEPT)
 def said_in(text: str) -> Said | None:
     """Read what a comment says at a gate; of more than one line of that kind the last one holds. None: nothing."""
     held: Said | None = None
-    for line in _plain(text):
-        said = read(line)
+    for line, heard in _commands(text):
+        said = read(line) if heard else None
         if said is not None and (held is None or not _stands(held, said)):
             held = said
     return held and replace(held, reason=held.reason[:MAX_REASON])
@@ -95,9 +101,9 @@ def read(line: str) -> Said | None:
 
 def in_code(text: str) -> str:
     """Give the command that stands by itself in a block of code, so that it is not heard; empty: none does."""
-    plain = {line.strip().casefold() for line in _plain(text)}
-    lines = (line.strip().casefold() for line in lines_of(text))
-    return next((line for line in lines if line in COMMANDS and line not in plain), "")
+    found = [(line.strip().casefold(), heard) for line, heard in _commands(text)]
+    plain = {line for line, heard in found if heard}
+    return next((line for line, _ in found if line in COMMANDS and line not in plain), "")
 
 
 def lines_of(text: str) -> list[str]:
@@ -115,15 +121,18 @@ def _stands(before: Said, after: Said) -> bool:
     return before.approved is False and after.approved is None
 
 
-def _plain(text: str) -> Iterator[str]:
-    """Give the lines of a comment that stand in no block of code, as Markdown has them: an open one has no end."""
+def _commands(text: str) -> Iterator[tuple[str, bool]]:
+    """Give the lines of a comment that may begin with a command, and whether they are heard.
+
+    Those in a block of code are not, as Markdown has them: an open one has no end.
+    """
     fence = ""
-    for line in lines_of(text):
-        mark = _FENCE.fullmatch(line)
-        if fence:
-            if mark is not None and mark[1].startswith(fence) and not mark[2].strip():
+    for found in _TELLING.finditer(text.replace("\r\n", "\n")):
+        mark = _FENCE.fullmatch(found[0])
+        if mark is None:
+            yield found[0], not fence and not _INDENTED.match(found[0])
+        elif fence:
+            if mark[1].startswith(fence) and not mark[2].strip():
                 fence = ""
-        elif mark is not None and not (mark[1][0] == "`" and "`" in mark[2]):
+        elif not (mark[1][0] == "`" and "`" in mark[2]):
             fence = mark[1]
-        elif not _INDENTED.match(line):
-            yield line

@@ -33,6 +33,8 @@ class Standing:
     """The column that begins a task."""
     begins: bool = False
     """Whether it stands there."""
+    columns: bool = True
+    """Whether the board has columns for verdicts."""
 
 
 def next_step(at: Standing) -> str:
@@ -46,7 +48,8 @@ def next_step(at: Standing) -> str:
         case Phase.PARKED:
             return f"{_mended(at, task)}; or `millpond task cancel {key}`"
         case Phase.GATED if at.asks:
-            board = _moved(at, "Approved") + ", or " if at.embedded else "move it to Approved or Rejected, or "
+            column = _moved(at, "Approved") if at.embedded else "move it to Approved or Rejected"
+            board = f"{column}, or " if at.columns else ""
             return f"{board}`millpond task approve {key}` (or reject), or a comment /approve (or /reject and why)"
         case Phase.READY if task.not_before > at.now:
             return f"`millpond task retry {key}` does not wait for it"

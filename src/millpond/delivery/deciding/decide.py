@@ -160,7 +160,8 @@ def _active(look: Look) -> tuple[Action, ...]:
 
 def _unheard(look: Look) -> tuple[Action, ...]:
     """Answer a verdict in a comment that came when none was awaited, or that names another commit."""
-    task, about = look.task, [sha for sha in (look.task.sha, look.world.head) if sha]
+    task, head = look.task, look.world.head
+    about = (task.sha, head) if unseen(task, head, look.world.pipeline) else (task.sha,)
     awaited = task.phase is Phase.GATED and look.waits_for_person
     said = spoken(look.issue.comments, task.mark, about)
     if awaited and said is not None and said[0].approved is not None:

@@ -30,10 +30,11 @@ def unheard(issue: Issue, task: Task, *, awaited: bool = False) -> tuple[Heed, T
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
 
 
-def answer(text: str, task: Task | None, *, awaited: bool) -> str:
+def answer(text: str, task: Task | None, *, awaited: bool, newer: str = "") -> str:
     """Say to whoever writes a comment what its verdict does, or which one was probably meant; empty: it has none.
 
-    `awaited`: a person's verdict is waited for. What is said here is of this moment; the engine decides when it looks.
+    `awaited`: a person's verdict is waited for. `newer`: somebody else's commit that was pushed and not looked at yet.
+    What is said here is of this moment; the engine decides when it looks.
     """
     said = said_in(text)
     if said is None:
@@ -41,8 +42,12 @@ def answer(text: str, task: Task | None, *, awaited: bool) -> str:
     word = "approval" if said.approved is not False else "rejection"
     if task is None:
         return f"the {word} counts for nothing, since there is no task yet"
-    if awaited and said.approved is not None and (not said.commit or names_one(said.commit, (task.sha,))):
+    about = (newer or task.sha,)
+    if awaited and said.approved is not None and (names_one(said.commit, about) if said.commit else not newer):
         return f"the {word} is looked at now"
+    if awaited and newer and (not said.commit or names_one(said.commit, (task.sha,))):
+        what = f"{newer[:SHORT]} was pushed, and has to be judged"
+        return f"the {word} counts for nothing, since {what}: write {said.word} {newer[:SHORT]} for that one"
     return f"the {word} counts for nothing, since {_why(task, said, awaited=awaited)}"
 
 

@@ -177,6 +177,11 @@ class Tools:
     """Further ones that the operator lets runs have, such as an agent's key: secrets, which are masked."""
 
 
+def begun_before(job: Job) -> bool:
+    """Whether an earlier attempt, or a process that is gone and whose job was taken up, may have done all of it."""
+    return job.attempt > 1 or job.fence > 1
+
+
 def fact(kind: str, sha: str, **facts: Json) -> Evidence:
     """Write a fact about a commit."""
     return Evidence(kind, facts, sha)
