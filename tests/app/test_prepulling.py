@@ -88,7 +88,7 @@ async def test_hosts_get_the_images_and_the_upstream_gives_each_object_once(pond
         {"image": "demo:1", "platform": "", "later": False, "pinned": PINNED, "digest": ONE.digest}
     ]
     assert found["hosts"]["web2"] == {
-        "desired": 1, "active": 0, "succeeded": 1, "failed": 0, "failures": [], "error": None,
+        "desired": 1, "active": 0, "succeeded": 1, "failed": 0, "failures": [], "error": None, "error_kind": None,
     }  # fmt: skip
     blobs = [one.path for one in origin.requests if "/blobs/" in one.path]
     assert len(blobs) == len(set(blobs)) == 3

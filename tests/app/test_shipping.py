@@ -50,16 +50,18 @@ async def test_a_commit_is_brought_out_once_in_the_name_of_the_task(stage: Stage
     assert (await deployer.deploy(work(NEXT), {"VERSION": "2"})).release == 2
 
 
-async def test_an_attempt_that_comes_after_a_later_deploy_puts_no_older_commit_in_its_place(
+@pytest.mark.parametrize("again", [{"attempt": 2}, {"fence": 2}], ids=["another attempt", "taken up"])
+async def test_who_comes_after_a_later_deploy_puts_no_older_commit_in_its_place(
     stage: Stage,  # noqa: F811
     deployer: AppDeployer,
+    again: dict[str, int],
 ):
     """The worker was lost once the commit was out, and another task of the repo came before the next attempt."""
     await deployer.deploy(work(), {"VERSION": "1"})
     other = replace(work(NEXT), task=replace(work().task, key="SH-2"))
     await deployer.deploy(other, {"VERSION": "2"})
-    again = replace(work(), job=replace(work().job, attempt=2))
-    done = await deployer.deploy(again, {"VERSION": "1"})
+    later = replace(work(), job=replace(work().job, **again))
+    done = await deployer.deploy(later, {"VERSION": "1"})
     assert (done.converged, done.release) == (True, 1)
     assert "release 2 is out since" in done.detail
     assert stage.engines["web1"].running == {"web": reference("2")}
@@ -85,6 +87,22 @@ async def test_who_comes_after_a_person_s_rollback_leaves_it_there(
     assert "millpond task release SH-1" in done.detail
     assert stage.engines["web1"].running == {"web": reference("1")}
     assert (await deployer.deploy(work(), {"VERSION": "2"})).converged, "a person who asks anew gets it"
+
+
+@pytest.mark.parametrize("again", [{}, {"attempt": 2}, {"fence": 2}], ids=["first", "another attempt", "taken up"])
+async def test_what_an_earlier_visit_brought_out_is_brought_out_anew(
+    stage: Stage,  # noqa: F811
+    deployer: AppDeployer,
+    again: dict[str, int],
+):
+    await deployer.deploy(work(), {"VERSION": "1"})
+    stage.pond.clock.advance(5)
+    await stage.run("deploy", name="shop", sets={"VERSION": "2"}, by="ada")
+    stage.pond.clock.advance(5)
+    later = replace(work(), job=replace(work().job, **again), since=stage.pond.clock.now() if again else 0.0)
+    done = await deployer.deploy(later, {"VERSION": "1"})
+    assert (done.converged, done.release) == (True, 3)
+    assert stage.engines["web1"].running == {"web": reference("1")}
 
 
 async def test_what_is_out_has_its_commit(stage: Stage, deployer: AppDeployer):  # noqa: F811
@@ -147,23 +165,29 @@ async def test_a_witness_of_images_never_says_yes_for_want_of_an_answer(stage: S
     assert told.facts["detail"]
 
 
-def prepulled(*hosts: tuple[str, Kind | None]) -> dict[str, Any]:
-    """Give what a pre-pull tells: of each host what is wrong with it, and of which kind its image's failure is."""
+Failing = tuple[Kind | None, Kind | None]
+
+
+def prepulled(*hosts: Failing) -> dict[str, Any]:
+    """Give what a pre-pull tells: of each host which kind of error it had, and its image's failure."""
     told = {}
     for name, (error, kind) in zip("abc", hosts, strict=False):
         failures = [] if kind is None else [{"image": "web:1", "kind": kind, "text": "no such tag"}]
-        told[name] = {"error": error or None, "failures": failures}
+        told[name] = {"error": error and "no answer", "error_kind": error, "failures": failures}
     return {"ok": not any(error or kind for error, kind in hosts), "images": [{}], "hosts": told}
 
 
 @pytest.mark.parametrize(
     ("told", "pullable"),
     [
-        (prepulled(("", None), ("", None)), True),
-        (prepulled(("", Kind.PERMANENT)), False),
-        (prepulled(("it is away", None), ("", Kind.PERMANENT)), False),
-        (prepulled(("it is away", None), ("", None)), None),
-        (prepulled(("", Kind.TRANSIENT), ("", None)), None),
+        (prepulled((None, None), (None, None)), True),
+        (prepulled((None, Kind.PERMANENT)), False),
+        (prepulled((Kind.TRANSIENT, None), (None, Kind.PERMANENT)), False),
+        (prepulled((Kind.TRANSIENT, None), (None, None)), None),
+        (prepulled((Kind.PERMANENT, None), (None, None)), False),
+        (prepulled((Kind.CREDENTIALS, None), (Kind.TRANSIENT, None)), False),
+        (prepulled((None, Kind.TRANSIENT), (None, None)), None),
+        (prepulled((None, Kind.WAIT)), None),
         (AppFailed("shop", "its compose file is none"), False),
         (Busy("another one deploys"), None),
         (HostFailed("web1", "no", kind=Kind.TRANSIENT, reason="lost"), None),

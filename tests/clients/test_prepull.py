@@ -127,7 +127,7 @@ def test_every_host_has_every_image_by_digest_and_upstream_saw_each_object_once(
     planned = mill.prepull("--dry-run")
     assert planned["ok"], planned
     assert planned["hosts"]["web1"] == {
-        "desired": 2, "active": 0, "succeeded": 0, "failed": 0, "failures": [], "error": None,
+        "desired": 2, "active": 0, "succeeded": 0, "failed": 0, "failures": [], "error": None, "error_kind": None,
     }  # fmt: skip
     found = mill.prepull()
     assert found["rc"] == 0, found

@@ -136,4 +136,5 @@ def _host(state: HostPull) -> dict[str, Any]:
         "failed": len(failures),
         "failures": failures,
         "error": state.error or None,
+        "error_kind": str(state.kind) if state.error else None,
     }

@@ -31,6 +31,8 @@ AGAIN_S = 30.0
 PATIENCE_S = 20.0
 """How long one look waits for what is starting."""
 MAX_RECORDS = 20_000
+PASSING = frozenset({Kind.TRANSIENT, Kind.WAIT})
+"""What says nothing that lasts."""
 NAMED = 3
 
 
@@ -145,7 +147,8 @@ class AppDeployer:
 def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
     """Give the release by which an earlier attempt of this visit's brought the commit out before others deployed."""
     mine = [one for one in releases if (one.commit, one.by) == (work.job.sha, work.task.key)]
-    done = [one for one in mine if one.state is State.SUPERSEDED]
+    begun = [one for one in mine if (one.activated_at or one.created_at) >= work.since]
+    done = [one for one in begun if one.state is State.SUPERSEDED]
     return done[-1] if done and begun_before(work.job) else None
 
 
@@ -173,7 +176,7 @@ class AppWitness:
         except Busy as error:
             raise StepFailed(str(error), after_s=AGAIN_S) from error
         except MillpondError as error:
-            if isinstance(error, HostFailed) and error.kind is Kind.TRANSIENT:
+            if isinstance(error, HostFailed) and error.kind in PASSING:
                 raise StepFailed(str(error), after_s=AGAIN_S) from error
             return fact("images", sha, pullable=False, detail=str(error)[:500])
         hosts = told["hosts"].items()
@@ -204,7 +207,8 @@ def _failed(host: Mapping[str, Any]) -> bool:
 
 def _may_pass(host: Mapping[str, Any]) -> bool:
     """Whether what failed for a host says nothing that lasts: it was away, or a registry was."""
-    return all(one["kind"] == Kind.TRANSIENT for one in host["failures"])
+    kinds = [one["kind"] for one in host["failures"]] + ([host["error_kind"]] if host["error"] else [])
+    return all(kind in PASSING for kind in kinds)
 
 
 def _failures(host: Mapping[str, Any]) -> str:

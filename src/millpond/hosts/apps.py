@@ -142,6 +142,8 @@ class HostPull:
     failures: tuple[PullFailure, ...] = ()
     error: str = ""
     """Why the host as a whole could not be worked on (ssh, no engine); empty: it could."""
+    kind: Kind = Kind.PERMANENT
+    """Of that error: whether it may pass."""
 
     @property
     def ok(self) -> bool:

@@ -172,7 +172,7 @@ class Giver:
                 for pin in lack.pins:
                     await self._give_one(lack, pin)
             except HostFailed as error:
-                self._board.change(name, active=0, error=error.told)
+                self._board.change(name, active=0, error=error.told, kind=error.kind)
             except Unreadable as error:
                 self._board.change(name, active=0, error=str(error))
 

@@ -114,7 +114,7 @@ class _Run:
                 asked = place.docker.named_images([pin.reference for pin in self._pins.values()])
                 found = read_facts(name, "", await ask(place, asked))
         except HostFailed as error:
-            self._board.change(name, error=error.told)
+            self._board.change(name, error=error.told, kind=error.kind)
         except Unreadable as error:
             self._board.change(name, error=str(error))
         else:
@@ -140,7 +140,7 @@ class _Run:
             try:
                 self._facts[place.host.name] = await self._facts_of(place, names)
             except HostFailed as error:
-                self._board.change(place.host.name, error=error.told)
+                self._board.change(place.host.name, error=error.told, kind=error.kind)
             except Unreadable as error:
                 self._board.change(place.host.name, error=str(error))
 
@@ -254,9 +254,9 @@ class _Run:
                     if not dry_run and self._facts[name].holds(canonical(pin.reference)):
                         await tag(place, pin)
             except NotPulled as error:
-                self._drop_out(name, error.text)
+                self._drop_out(name, error.text, error.kind)
             except HostFailed as error:
-                self._drop_out(name, error.told)
+                self._drop_out(name, error.told, error.kind)
             except Unreadable as error:
                 self._drop_out(name, str(error))
 
@@ -264,9 +264,9 @@ class _Run:
         known = self._facts[name]
         self._facts[name] = replace(known, images=(*known.images, *found.images))
 
-    def _drop_out(self, name: str, error: str) -> None:
+    def _drop_out(self, name: str, error: str, kind: Kind = Kind.PERMANENT) -> None:
         """Go on without a host."""
-        self._board.change(name, error=error)
+        self._board.change(name, error=error, kind=kind)
         del self._facts[name]
 
     # Through the pond, once.
