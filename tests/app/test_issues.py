@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from tests.delivering import LOCAL, pushed, until
 
 from millpond.app import boardops, taskops
+from millpond.delivery.deciding.pushes import Unseen
 from millpond.delivery.ledger.tables import TASKS
 from millpond.delivery.model import Done, Failed, Job, Outcome, Task
 from millpond.delivery.ports import ForgeFailed
@@ -192,10 +193,9 @@ async def test_a_verdict_is_refused_where_a_commit_comes_while_the_forge_is_aske
 ):
     app = await asked_of(begin)
 
-    async def slow(app: Any, task: Task) -> str:
+    async def slow(app: Any, task: Task) -> None:
         change = sa.update(TASKS).where(TASKS.c.id == task.id).values(sha="b" * 40)
         await app.db.write(lambda connection: connection.execute(change))
-        return ""
 
     monkeypatch.setattr(taskops, "unseen_push", slow)
     with pytest.raises(Conflict, match="is at bbbbbbbbbbbb, not at aaaaaaaaaaaa"):
@@ -207,8 +207,10 @@ async def test_a_comment_s_verdict_is_told_of_the_commit_that_was_pushed_unseen(
 ):
     app = await asked_of(begin)
 
-    async def newer(*_: Any) -> str:
-        return "b1" * 20
+    again = ""
+
+    async def newer(*_: Any) -> Unseen:
+        return Unseen("b1" * 20, again)
 
     monkeypatch.setattr(boardops, "unseen_push", newer)
     for text, told in {
@@ -222,6 +224,10 @@ async def test_a_comment_s_verdict_is_told_of_the_commit_that_was_pushed_unseen(
         said = await app.operations["board_comment"](lambda *_: None, key="SH-1", text=text)
         assert told in said["verdict"]
         assert bool(told) == bool(said["verdict"])
+    again = "build"
+    for text in ("/approve b1b1b1b", "/approve", "/reject no"):
+        said = await app.operations["board_comment"](lambda *_: None, key="SH-1", text=text)
+        assert "counts for nothing, since b1b1b1b1b1b1 was pushed: build is done again for it" in said["verdict"]
 
 
 async def test_the_reason_of_one_that_was_sent_back_too_often_is_told_once(begin: Begin):

@@ -114,7 +114,7 @@ class BoardOperations:
             return answer(text, task, awaited=False)
         gates = await of.showing.gates(task)
         awaited = awaits_person(((one["gate"], one["word"]) for one in gates), unseen=True)
-        newer = await unseen_push(self._app, task) if awaited and said_in(text) is not None else ""
+        newer = await unseen_push(self._app, task) if awaited and said_in(text) is not None else None
         return answer(text, task, awaited=awaited, newer=newer)
 
     def _told(self, card: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from millpond.delivery.deciding import advice
 from millpond.delivery.deciding.actions import Action, Wait
 from millpond.delivery.deciding.advice import Standing
 from millpond.delivery.deciding.gates import awaits_person
-from millpond.delivery.deciding.looking import unseen
 from millpond.delivery.deciding.prospects import told
+from millpond.delivery.deciding.pushes import Unseen, leads_back, unseen
 from millpond.delivery.definition import FILE
 from millpond.delivery.model import JobState, Key, Phase, Project, Task
 from millpond.delivery.naming import parse_key
@@ -122,22 +122,23 @@ async def why_issue(
     return Why(verdict, advice.next_step(await _standing(app, about, begins=begins or _acts(actions))))
 
 
-async def unseen_push(app: App, task: Task) -> str:
+async def unseen_push(app: App, task: Task) -> Unseen | None:
     """Give somebody else's commit on a task's branch that nobody has looked at yet.
 
-    Empty: there is none, or forge and pipeline can't be asked now.
+    None: there is none, or forge and pipeline can't be asked now.
     """
     of, project = app.delivering, app.delivering.projects.get(task.project)
     if project is None:
-        return ""
+        return None
     try:
         async with asyncio.timeout(WHY_S):
             with used_for(Use.READ):
                 observed = await of.forge.observe(project, task.branch, [], peek=True)
                 head = next((one.sha for one in observed if one.kind == "head"), "")
-                return head if unseen(task, head, await of.pipelines.of(project)) else ""
+                pipeline = await of.pipelines.of(project)
     except (ForgeFailed, TimeoutError):
-        return ""
+        return None
+    return Unseen(head, leads_back(task, project, pipeline)) if unseen(task, head, pipeline) else None
 
 
 def _acts(actions: tuple[Action, ...]) -> bool:

@@ -125,10 +125,12 @@ class TaskOperations:
         del progress
         found, who = await self._task(task), by or "a command"
         gated = found.phase is Phase.GATED
-        head = await unseen_push(self._app, found) if gated else ""  # before: whoever looks then may be quicker than we
+        newer = (
+            await unseen_push(self._app, found) if gated else None
+        )  # before: whoever looks then may be quicker than we
         say, commit = self._app.delivering.ledger.say, commit or (found.sha if gated else "")
         said = await say(found.id, who, approved=approved, reason=reason.strip(), commit=commit)
-        return {**task_told(said), "newer": head if head and head != said.sha else None}
+        return {**task_told(said), "newer": newer.sha if newer is not None and newer.sha != said.sha else None}
 
     async def queue(self, progress: Progress) -> dict[str, Any]:
         """Tell what every background part does."""

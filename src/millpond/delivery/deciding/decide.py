@@ -38,7 +38,8 @@ from millpond.delivery.deciding.actions import (
 from millpond.delivery.deciding.ending import SHORT, ending
 from millpond.delivery.deciding.gates import HUMAN, Word
 from millpond.delivery.deciding.hearing import named, unheard
-from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun, unseen
+from millpond.delivery.deciding.looking import Look, World, grace_left, rest, unbegun
+from millpond.delivery.deciding.pushes import leads_back, unseen
 from millpond.delivery.judging import gated, unjudged
 from millpond.delivery.model import Evidence, Input, Issue, Job, JobState, Key, Phase, Task
 from millpond.delivery.pipeline import Stage
@@ -54,10 +55,6 @@ BASE_S = 300.0
 QUEUED_S = 600.0
 """How long the next look at a queued job is put off, where the board shows it in a column of its own: its claim brings
 that look forward."""
-SEES_ANEW = frozenset(
-    {HUMAN, "file-present", "branch-pushed", "commit-status", "no-conflict", "base-unmoved", "budget-left"}
-)
-"""Gates that judge a new commit without a new run: none of them takes a job's word, or a review's of an older one."""
 
 
 def decide(
@@ -225,11 +222,11 @@ def _pushed(look: Look) -> tuple[Action, ...]:
     task, head = look.task, look.world.head
     if not unseen(task, head, look.world.pipeline):
         return ()
-    again = look.world.pipeline.looks_again(task.stage, look.world.project, task.options)
+    again = leads_back(task, look.world.project, look.world.pipeline)
     column = look.issue.state if look.world.board.verdict(look.issue.state) is not None else ""
     if task.used is Input.VERDICT:
         column = ""
-    if not again or (task.stage == again and _unjudged(look)):
+    if not again:
         noted = Push(head, "", look.issue.mark, column)
         if look.stage is None or task.phase is not Phase.GATED or not _human(look.stage):
             return (noted,)
@@ -241,20 +238,6 @@ def _pushed(look: Look) -> tuple[Action, ...]:
         f"{task.id}:{task.visit}:{head}:push",
     )
     return (Push(head, again, column=column), told)  # what is said in comments is answered by the next step
-
-
-def _unjudged(look: Look) -> bool:
-    """Whether a commit may come to the stage that looks again without that it begins anew.
-
-    Nothing was judged there yet; or the pipeline names no stage to look again (`on_push`), and each of its gates sees
-    the new commit for itself.
-    """
-    task = look.task
-    if not task.sha or (task.phase is Phase.READY and not task.attempts):
-        return True
-    if look.world.pipeline.on_push or look.stage is None:
-        return False
-    return task.phase is Phase.READY or all(rule.name in SEES_ANEW for rule in look.stage.gates)
 
 
 def _human(stage: Stage) -> bool:

@@ -11,6 +11,7 @@ import difflib
 from millpond.delivery.board.verdicts import APPROVE, COMMANDS, Said, in_code, lines_of, names_one, said_in, spoken
 from millpond.delivery.deciding.actions import Heed, Tell, UseVerdict
 from millpond.delivery.deciding.ending import SHORT
+from millpond.delivery.deciding.pushes import Unseen
 from millpond.delivery.model import Comment, Issue, Phase, Task
 
 NEAR = 0.7
@@ -30,11 +31,11 @@ def unheard(issue: Issue, task: Task, *, awaited: bool = False) -> tuple[Heed, T
     return (heed, Tell(text, f"{task.id}:{comment.id}:unheard"))
 
 
-def answer(text: str, task: Task | None, *, awaited: bool, newer: str = "") -> str:
+def answer(text: str, task: Task | None, *, awaited: bool, newer: Unseen | None = None) -> str:
     """Say to whoever writes a comment what its verdict does, or which one was probably meant; empty: it has none.
 
-    `awaited`: a person's verdict is waited for. `newer`: somebody else's commit that was pushed and not looked at yet.
-    What is said here is of this moment; the engine decides when it looks.
+    `awaited`: a person's verdict is waited for. `newer`: what was pushed and not looked at yet. What is said here is of
+    this moment; the engine decides when it looks.
     """
     said = said_in(text)
     if said is None:
@@ -42,13 +43,22 @@ def answer(text: str, task: Task | None, *, awaited: bool, newer: str = "") -> s
     word = "approval" if said.approved is not False else "rejection"
     if task is None:
         return f"the {word} counts for nothing, since there is no task yet"
-    about = (newer or task.sha,)
-    if awaited and said.approved is not None and (names_one(said.commit, about) if said.commit else not newer):
+    if awaited and newer is not None and (not said.commit or names_one(said.commit, (task.sha, newer.sha))):
+        return _of_newer(said, word, newer)
+    if awaited and said.approved is not None and (not said.commit or names_one(said.commit, (task.sha,))):
         return f"the {word} is looked at now"
-    if awaited and newer and (not said.commit or names_one(said.commit, (task.sha,))):
-        what = f"{newer[:SHORT]} was pushed, and has to be judged"
-        return f"the {word} counts for nothing, since {what}: write {said.word} {newer[:SHORT]} for that one"
     return f"the {word} counts for nothing, since {_why(task, said, awaited=awaited)}"
+
+
+def _of_newer(said: Said, word: str, newer: Unseen) -> str:
+    """Say what a verdict does behind a push: it counts where it names that commit, and nothing is done again for it."""
+    pushed = newer.sha[:SHORT]
+    if newer.again:
+        return f"the {word} counts for nothing, since {pushed} was pushed: {newer.again} is done again for it"
+    if said.commit and said.approved is not None and names_one(said.commit, (newer.sha,)):
+        return f"the {word} is looked at now"
+    how = f"write {said.word} {pushed} for that one"
+    return f"the {word} counts for nothing, since {pushed} was pushed, and has to be judged: {how}"
 
 
 def _unspoken(text: str) -> str:

@@ -108,16 +108,6 @@ class Look:
         return known and self.task.used not in self.world.board.said(self.issue.state)
 
 
-def unseen(task: Task, head: str, pipeline: Pipeline) -> bool:
-    """Whether the commit that the forge has on a task's branch is one of somebody else's that voids what was judged.
-
-    Once it is merged none does. `head` empty: not known, or there is no branch.
-    """
-    stage = pipeline.stage(task.stage)
-    merged = task.phase is Phase.GATED and stage is not None and stage.step == "merge"
-    return bool(head) and head != task.sha and pipeline.judges(task.stage) and not merged
-
-
 def grace_left(issue: Issue, now: float, world: World) -> float:
     """Give the seconds that a poll has to wait before it acts on what it found; 0: none.
 
