@@ -49,6 +49,7 @@ GUARD_S = 5.0
         ("<p><code>so:<br>/approve<br>", "`so:`\n`/approve`"),
         ("<del><p>/approve</p></del>b", "~~/approve~~\nb"),
         ("<s>a<del>b</s>c</del>d</s>e", "~~abc~~de"),
+        ("<del>old</s><br>/approve</del>", "~~old~~\n~~/approve~~"),
         ("<s>a</s><s>b</s> <code>a</code>`", "~~ab~~ `a``"),
         ("<s>a<code>b<br>c</s>d</code>", "~~a`b`~~\n`~~c~~d`"),
         ("<s>a<pre>b\nc</pre>d</s>e", "~~a~~\n    b\n    c\n~~d~~e"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from tests.delivering import LOCAL, pushed, until
 
-from millpond.app import boardops, taskops
+from millpond.app import boardops, issues, taskops
+from millpond.delivery.board.board import Board
 from millpond.delivery.deciding.pushes import Unseen
 from millpond.delivery.ledger.tables import TASKS
-from millpond.delivery.model import Done, Failed, Job, Outcome, Task
+from millpond.delivery.model import Done, Failed, Job, Key, Outcome, Project, Task
 from millpond.delivery.ports import ForgeFailed
 from millpond.errors import BadRequest, Conflict, NotFound
 
@@ -161,7 +163,7 @@ async def test_a_comment_s_reason_reaches_who_does_it_again_and_a_named_commit_i
         with pytest.raises(Conflict, match="SH-1 is at aaaaaaaaaaaa, not at abcdef1: look at what it is at"):
             await ask(app, "task_verdict", task="SH-1", approved=approved, commit="abcdef1")
     told = await ask(app, "board_comment", key="SH-1", text="/approve once it is green")
-    assert "since the words behind it may say yes or no" in told["verdict"]
+    assert "since the words around it may say yes or no" in told["verdict"]
     assert "/approve aaaaaaaaaaaa before the words" in await said(app, "SH-1", "may say yes or no")
     await until(partial(line, app, "waits for a verdict"))
     await ask(app, "board_comment", key="SH-1", text="/reject the colour is wrong", by="ada")
@@ -342,3 +344,21 @@ async def test_that_a_task_was_sent_back_is_told_until_it_comes_further(begin: B
     await work(app, Done("b" * 40))
     await until(queued)
     assert "sent back" not in (await ask(app, "why", ref="SH-1"))["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("known", "has"),
+    [
+        (Board(), True),
+        (Board({Key.DONE: "d"}, {"d": "completed"}), False),
+        (Board({Key.APPROVED: "a", Key.REJECTED: "r"}, {"a": "started", "r": "started"}), True),
+    ],
+)
+async def test_a_move_is_advised_unless_the_board_is_known_to_have_no_such_columns(known: Board, has: bool):
+    project = Project("shop", "b", "team/shop", "SH")
+
+    async def board(_: Project) -> Board:
+        return known
+
+    app = SimpleNamespace(delivering=SimpleNamespace(states=SimpleNamespace(board=board)))
+    assert await issues._has_columns(app, project) is has  # type: ignore[arg-type]

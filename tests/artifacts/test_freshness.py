@@ -155,6 +155,9 @@ def test_a_failure_after_the_clock_was_set_back_makes_no_copy_fresh_again():
     assert settled.entry.retry_at == NOW + 600
     assert decide(settled.entry, INDEX, POLICY, NOW + 1) == Serve(settled.entry, stale=True)
     assert decide(settled.entry, INDEX, POLICY, NOW + 600) == Revalidate(settled.entry)
+    again = settle(settled.entry, Unreachable("down", "connect"), INDEX, Freshness(default_ttl_s=60), NOW + 600)
+    assert isinstance(again, ServeStale)
+    assert again.entry.retry_at == NOW + 1200, "the copy's own time stays"
 
 
 def test_a_failure_while_a_copy_is_fresh_leaves_it_fresh():

@@ -99,7 +99,7 @@ async def test_a_body_that_is_not_to_be_stored_any_more_is_handed_on_whatever_it
 
 
 async def test_what_is_not_to_be_stored_and_nobody_waits_for_is_no_failure_of_the_upstream(open_pond, origin):
-    """It is not fetched to its end, and the good copy is asked about again as if it had not been looked at."""
+    """It is not fetched to its end; the good copy is served as it is, and the upstream left alone for a moment."""
     pond = await open_pond(configured(origin))
     origin.put("/a.bin", b"1" * LARGE, headers={"cache-control": "max-age=5, stale-while-revalidate=60"})
     assert (await pond.get("/files/a.bin")).status == 200
@@ -111,8 +111,37 @@ async def test_what_is_not_to_be_stored_and_nobody_waits_for_is_no_failure_of_th
     assert logs == []
     assert (await pond.app.catalog.find("files", "a.bin", "")).failure == ""
     assert not [name for name in pond.app.metrics.values() if name.startswith("millpond_upstream_failures_total{")]
+    for _ in range(3):
+        assert (await pond.get("/files/a.bin")).body == b"1" * LARGE
+    await pond.landed()
+    assert origin.count("/a.bin") == 2
     pond.clock.advance(60)
     assert (await pond.get("/files/a.bin")).body == b"2" * LARGE
+
+
+async def test_who_waits_in_another_worker_for_what_is_not_to_be_stored_gets_it_though_the_first_one_left(
+    open_pond, origin
+):
+    origin.put("/a.bin", b"2" * 1000, headers={"cache-control": "no-store"})
+    workers = [await open_pond(configured(origin)) for _ in range(2)]
+    gate = origin.hold("/a.bin", -1)
+    first = asyncio.create_task(workers[0].get("/files/a.bin"))
+    await gate.reached()
+    following, follow = asyncio.Event(), workers[1].app.lock.follow
+
+    def watched(key):
+        following.set()
+        return follow(key)
+
+    workers[1].app.lock.follow = watched
+    second = asyncio.create_task(workers[1].get("/files/a.bin"))
+    async with asyncio.timeout(60):
+        await following.wait()
+        first.cancel()
+        await asyncio.wait({first})
+        gate.release()
+        got = await second
+    assert (got.status, got.body) == (200, b"2" * 1000)
 
 
 async def test_a_fault_of_our_own_in_a_refetch_leaves_the_good_copy(open_pond, origin, monkeypatch):

@@ -76,8 +76,8 @@ class _Reader:
         """What is nowhere ahead."""
         self._within, self._lists = dict.fromkeys(_WEIGHTS, 0), 0
         """How deep the place is in quotes, items and blocks of code; and in lists."""
-        self._around, self._open = {_CODED: 0, _STRUCK: 0}, ""
-        """How deep it is in what a mark stands around; and the marks that the line has open."""
+        self._around, self._open = dict.fromkeys(_AROUND, 0), ""
+        """How deep it is in each tag that a mark stands for; and the marks that the line has open."""
         self._line_begin = _PLAIN
 
     def read(self) -> list[str]:
@@ -131,23 +131,26 @@ class _Reader:
         if name in BLOCKS:
             return self._line_end()
         if name in _AROUND:
-            return self._mark(_AROUND[name], step)
+            return self._mark(name, step)
         if ends or not (name == _PICTURE or "-" in name):
             return ""
         return "@" if name.startswith(_MENTION) else f"[{name}]"
 
-    def _mark(self, mark: str, step: int) -> str:
-        """Enter or leave what a mark stands around; gives the mark, where it begins or ends."""
-        depth, self._around[mark] = self._around[mark], max(0, self._around[mark] + step)
-        if bool(depth) is bool(self._around[mark]) or self._within[BLOCK_OF_CODE]:
-            return ""
-        self._open = "".join(one for one, deep in self._around.items() if deep)
-        return mark
+    def _mark(self, name: str, step: int) -> str:
+        """Enter or leave what a mark stands for; gives the mark, where it begins or ends."""
+        self._around[name] = max(0, self._around[name] + step)
+        was, self._open = self._open, self._marks()
+        return _AROUND[name] if was != self._open else ""
+
+    def _marks(self) -> str:
+        """Give the marks of what a place stands in; code has none of its own in a block of code."""
+        marks = {_AROUND[name] for name, depth in self._around.items() if depth}
+        return "" if self._within[BLOCK_OF_CODE] or not marks else "".join(sorted(marks))
 
     def _line_end(self) -> str:
         """End a line and begin the next: what is marked is so on both."""
         ended = f"{self._open}\n{self._line_begin}"
-        self._open = "" if self._within[BLOCK_OF_CODE] else "".join(one for one, deep in self._around.items() if deep)
+        self._open = self._marks()
         return ended + self._open
 
     def _enter(self, name: str, depth: int) -> None:

@@ -158,14 +158,18 @@ async def _standing(app: App, about: tuple[str, Task | None], *, begins: bool) -
         question = bool(jobs) and jobs[-1].state is JobState.ASKED
     start = board.names(app.config.tracker.states)[Key.TO_ANALYSE]
     embedded = isinstance(of.bare_tracker, LocalBoard)
-    columns = not asks or await _has_columns(app, task)
+    columns = task is None or not asks or await _has_columns(app, of.projects.get(task.project))
     return Standing(key, task, app.clock.now(), asks, question, embedded, start, begins, columns)
 
 
-async def _has_columns(app: App, task: Task | None) -> bool:
-    """Whether a verdict can be given by moving the issue; so it is said where the tracker can't be asked now."""
-    project = app.delivering.projects.get(task.project) if task is not None else None
-    try:
-        return project is None or (await app.delivering.states.board(project)).takes_verdicts
-    except TrackerFailed:
+async def _has_columns(app: App, project: Project | None) -> bool:
+    """Whether a verdict can be given by moving the issue; so it is said where nobody knows the board."""
+    if project is None:
         return True
+    try:
+        async with asyncio.timeout(WHY_S):
+            with used_for(Use.READ):
+                known = await app.delivering.states.board(project)
+    except TimeoutError:
+        return True
+    return known.takes_verdicts or not known.groups

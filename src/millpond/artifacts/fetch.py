@@ -13,8 +13,8 @@ import structlog
 
 from millpond.artifacts import freshness, refound
 from millpond.artifacts.coherence import Coherence
-from millpond.artifacts.flights import Flight, Kept, Landed, Outcome, Refused
-from millpond.artifacts.landing import LEFT, Landing, Located, Pond, Remote, public
+from millpond.artifacts.flights import LEFT, Flight, Kept, Landed, Outcome, Refused
+from millpond.artifacts.landing import Landing, Located, Pond, Remote, public
 from millpond.artifacts.model import (
     Entry,
     Fetch,
@@ -75,14 +75,22 @@ class Fetcher:
         try:
             return await self._ask(target, mount, flight, decision)
         except UpstreamUnreachable as error:
-            if error.kind == LEFT:  # whose answer nobody sees: the upstream did nothing wrong
-                return Kept(entry) if entry and not entry.negative else Refused(502, str(error), LEFT)
+            if error.kind == LEFT:
+                return await self._left(entry, str(error))
             self._pond.metrics.upstream_failed(self._remote.name, error.kind)
             self._failed(target, str(error))
             if error.kind == CHANGING:  # the next one to ask finds it done, as a rule: no reason to wait for the TTL
                 return Kept(entry) if entry and not entry.negative else Refused(503, str(error), CHANGING, CHANGING_S)
             fault = Unreachable(str(error), error.kind, error.retry_after_s)
             return await self._conclude(self._settle(decision, fault, target), target, error.kind)
+
+    async def _left(self, entry: Entry | None, why: str) -> Outcome:
+        """Note that nobody waited: the upstream did nothing wrong, and is not asked again by every client at once."""
+        if entry is None or entry.negative:
+            return Refused(502, why, LEFT)
+        now = self._pond.clock.now()
+        await self._record(replace(entry, checked_at=now, retry_at=now + freshness.MIN_BACKOFF_S))
+        return Kept(entry)
 
     async def _entry(self, target: Target, seen: Seen | None) -> Entry | None:
         if seen is not None and seen.stamp == self._pond.catalog.stamp(self._remote.name, target.path):

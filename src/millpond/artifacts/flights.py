@@ -25,6 +25,8 @@ from millpond.errors import MillpondError
 
 POLL_S = 0.003
 MAX_REASON = 1000
+LEFT = "left"
+"""The kind of a transfer that was ended here, since nobody waited for what is not to be stored."""
 log = structlog.get_logger(__name__)
 
 
@@ -239,7 +241,10 @@ class Flights:
             if phase == LANDED:
                 return Elsewhere()
             if phase == FAILED:
-                return _refusal(head)
+                refusal = _refusal(head)
+                if isinstance(refusal, Refused) and refusal.kind == LEFT and flight.arriving is None:
+                    continue  # they knew of nobody who waited, but we do
+                return refusal
             if flight.arriving is not None:
                 return Refused(502, "the worker that fetched it died, or its disk is full: ask again", "left-alone")
             if phase == UNSHARED:

@@ -160,12 +160,10 @@ def _failed(good: Entry | None, cause: Unreachable, policy: Freshness, now: floa
     if good is None:
         return Relay(502, cause.reason, retry_after_s=cause.retry_after_s)
     backoff_s = max(_ttl_s(good, policy), min(cause.retry_after_s or 0.0, MAX_BACKOFF_S), MIN_BACKOFF_S)
-    fresh_until = good.fresh_until
-    if not _in_time(good, fresh_until, now):
-        fresh_until = min(fresh_until, now)  # the clock was set back: what is noted now must not make it fresh again
-    return ServeStale(
-        replace(good, checked_at=now, fresh_until=fresh_until, retry_at=now + backoff_s, failure=cause.reason)
-    )
+    if good.fresh_until > now and not _in_time(good, good.fresh_until, now):
+        # The clock was set back: what is noted now must not make it fresh again.
+        good = replace(good, validated_at=good.validated_at - (good.fresh_until - now), fresh_until=now)
+    return ServeStale(replace(good, checked_at=now, retry_at=now + backoff_s, failure=cause.reason))
 
 
 def _ttl_s(entry: Entry, policy: Freshness) -> float:

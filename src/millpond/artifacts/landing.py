@@ -19,7 +19,7 @@ import structlog
 from millpond.artifacts import soundness
 from millpond.artifacts.catalog import Catalog
 from millpond.artifacts.derived import INLINE_BYTES, Derived, UnsoundDocument
-from millpond.artifacts.flights import Arriving, Flight, Flights, Landed, Outcome, Passed
+from millpond.artifacts.flights import LEFT, Arriving, Flight, Flights, Landed, Outcome, Passed
 from millpond.artifacts.formats.base import Format, Inspects, Typed
 from millpond.artifacts.generations import Promise, disagree
 from millpond.artifacts.model import Body, Checksum, Entry, Freshness, Links, Reply, Store, Target
@@ -33,8 +33,6 @@ from millpond.turns import Turnstile
 
 CHUNK_BYTES = 256 * 1024
 PIECES_PER_TURN = 4
-LEFT = "left"
-"""The kind of a transfer that was ended here, since nobody waited for what is not to be stored."""
 log = structlog.get_logger(__name__)
 
 

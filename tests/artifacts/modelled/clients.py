@@ -29,7 +29,7 @@ class Clients(Checking):
             asked = asked | {"accept": JSON_TYPE if key.variant == "json" else HTML_TYPE}
         want = self.request(key)
         if want.how == "miss" and not self.caching_allows(key, want):
-            # Who wants no body leaves early, and what is not to be stored is fetched no further then.
+            # Who wants no body, or a part of it, leaves early, and what is not to be stored is fetched no further then.
             method, asked = "GET", {name: value for name, value in asked.items() if name == "accept"}
         contract = method == "GET" and self.version % 3 == 0
         url = (

@@ -75,8 +75,9 @@ class Expecting(World):
         had_s = good.fresh_until - good.validated_at
         ttl_s = policy.ttl if policy.ttl is not None else min(had_s if had_s > 0 else 600, 86400)
         pause_s = max(ttl_s, min(wish or 0, 3600), 5)
-        fresh_until = good.fresh_until if self.in_time(good, good.fresh_until) else min(good.fresh_until, self.now)
-        kept = replace(good, checked_at=self.now, fresh_until=fresh_until, retry_at=self.now + pause_s, failed=True)
+        ahead = 0.0 if self.in_time(good, good.fresh_until) else max(good.fresh_until - self.now, 0.0)
+        times = {"validated_at": good.validated_at - ahead, "fresh_until": good.fresh_until - ahead}
+        kept = replace(good, **times, checked_at=self.now, retry_at=self.now + pause_s, failed=True)
         self.note(key, kept)
         return Result(200, "stale", kept)
 

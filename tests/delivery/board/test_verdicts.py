@@ -27,6 +27,9 @@ YES, NO, DOUBTFUL = Said(True), Said(False), Said(None)
         ("/approved", None),
         ("/rejected because of the colours", None),
         ("/reject.py is broken", None),
+        ("@ada /reject", None),
+        ("[a] /reject", None),
+        ("[x](y) /reject", None),
         ("", None),
     ],
 )
@@ -54,6 +57,8 @@ def test_a_verdict_is_a_line_that_begins_with_its_word(text: str, said: Said | N
         ("/approve 1a2b3c4 looks fine", Said(True, "1a2b3c4", "looks fine")),
         ("/approve " + "a" * 40 + " fine", Said(True, "a" * 40, "fine")),
         ("/reject " + "x" * 999, Said(False, "", "x" * MAX_REASON)),
+        ("@ /reject 1a2b3c4 no", Said(False, "1a2b3c4", "no")),
+        ("/approve\n [img] @ /reject no", Said(False, "", "no")),
     ],
 )
 def test_a_rejection_and_what_names_a_commit_have_their_reason_on_the_line(text: str, said: Said):
@@ -70,6 +75,9 @@ def test_a_rejection_and_what_names_a_commit_have_their_reason_on_the_line(text:
         "/approve!",
         "/approve?",
         "/approve -- once it is green",
+        "@ /approve",
+        "@ @ /approve 1a2b3c4",
+        "[image-component]/approve",
     ],
 )
 def test_an_approval_with_words_and_no_commit_is_none(text: str):

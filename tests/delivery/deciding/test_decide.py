@@ -445,7 +445,7 @@ def test_an_approval_with_words_that_names_no_commit_counts_for_nothing_and_is_a
     heed, answer = run(TESTING, at, evidence=TESTED)
     assert heed == Heed(True, "ada", (NOW, "5"))
     assert isinstance(answer, Tell)
-    assert "since the words behind it may say yes or no: to approve, write /approve alone" in answer.text
+    assert "since the words around it may say yes or no: to approve, write /approve alone" in answer.text
     after = folded(TESTING, (heed, answer), NOW)
     assert "waits for a person" in reason(run(replace(after, shown="code_review"), at, evidence=TESTED))
     moved = replace(at, state="approved")

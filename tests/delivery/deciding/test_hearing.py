@@ -13,7 +13,7 @@ DONE = replace(GATED, phase=Phase.DONE)
 NO_VERDICT = "that is no verdict: write"
 IN_CODE = "that is no verdict, since it stands in a block of code: write"
 DOUBT = (
-    "the words behind it may say yes or no: to approve, write /approve alone on its line, "
+    "the words around it may say yes or no: to approve, write /approve alone on its line, "
     "or /approve aaaaaaaaaaaa before the words (a card at Approved counts all the same)"
 )
 

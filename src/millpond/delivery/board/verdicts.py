@@ -7,6 +7,8 @@ rejection that was none costs a stage that is done again, an approval that was n
 - ``/approve`` is an approval alone on its line, or with the commit that it is about (7 to 64 hexadecimal digits), which
   words may follow: who copies a commit's name means that very commit. Behind ``/reject`` one has letters and digits, or
   is whole: "defaced" is a word, 20261122 a day, and a rejection that is taken for one of another commit would be lost.
+- Behind a mention (``@``, as `htmltext` writes it) or a picture ``/reject`` is one, too; ``/approve`` may be a question
+  to whoever is mentioned, and counts as with words behind it.
 - ``/approve`` with anything else behind it (``/approve not yet``, ``/approve once it is green``) may be an approval or
   its contrary, and no list of words would tell them apart. It counts for nothing, is answered, and takes an approval
   before it back that has not counted yet; a rejection before it stands.
@@ -30,11 +32,14 @@ KEPT = 512
 """Comments whose meaning is remembered: what is looked at several times is read once."""
 MAX_REASON = 500
 """Characters of a reason that are kept; what is left out stands in the comment."""
-_LINE = re.compile(r"(/approve|/reject)(?!\w|[./-]\w)(.*)", re.IGNORECASE)
+_BEFORE = r"(?:(?:@|\[img\]|\[\w{1,40}(?:-\w{1,40}){1,5}\])[^\S\n]*)*+"
+_LINE = re.compile(rf"({_BEFORE})(/approve|/reject)(?!\w|[./-]\w)(.*)", re.IGNORECASE)
 _WORD = re.compile(r"[a-f]{7,39}|[0-9]{7,39}", re.IGNORECASE)
 _COMMIT = re.compile(r"([0-9a-f]{7,64})(?!\w)(.*)", re.IGNORECASE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_TELLING = re.compile(r"^(?: {0,3}(?:`{3}|~{3})|[^\S\n]*/(?:approve|reject)).*$", re.IGNORECASE | re.MULTILINE)
+_TELLING = re.compile(
+    rf"^(?: {{0,3}}(?:`{{3}}|~{{3}})|[^\S\n]*{_BEFORE}/(?:approve|reject)).*$", re.IGNORECASE | re.MULTILINE
+)
 """The lines that matter: a comment of thousands of others costs a pass over it, and none of ours for each line."""
 _INDENTED = re.compile(r" {4}| {0,3}\t")
 _BETWEEN = " \t:,;.!?-\N{EN DASH}\N{EM DASH}\N{HORIZONTAL ELLIPSIS}"
@@ -90,12 +95,14 @@ def read(line: str) -> Said | None:
     found = _LINE.fullmatch(line.strip())
     if found is None:
         return None
-    approved, rest = COMMANDS[found[1].casefold()], found[2].lstrip(_BETWEEN)
+    approved, rest = COMMANDS[found[2].casefold()], found[3].lstrip(_BETWEEN)
+    if approved and found[1]:
+        return Said(None)
     named = _COMMIT.fullmatch(rest)
     if named is not None and (approved or not _WORD.fullmatch(named[1])):
         return Said(approved, named[1].casefold(), named[2].lstrip(_BETWEEN))
     if approved:
-        return Said(None if found[2] else True)
+        return Said(None if found[3] else True)
     return Said(approved=False, reason=rest)
 
 

@@ -108,5 +108,5 @@ def _why(task: Task, said: Said, *, awaited: bool) -> str:
     if awaited and said.approved is None:
         named = f", or {APPROVE} {task.sha[:SHORT]} before the words" if task.sha else ""
         how = f"to approve, write {APPROVE} alone on its line{named} (a card at Approved counts all the same)"
-        return f"the words behind it may say yes or no: {how}"
+        return f"the words around it may say yes or no: {how}"
     return f"nothing waits for a verdict at {task.stage} now; it will be asked for where one is needed"
