@@ -116,6 +116,20 @@ async def test_what_is_out_has_its_commit(stage: Stage, deployer: AppDeployer): 
     assert await deployer.out(work()) is None, "a person may bring out other images than those of the commit"
 
 
+async def test_a_commit_that_was_rolled_back_is_not_well(stage: Stage, deployer: AppDeployer):  # noqa: F811
+    await deployer.deploy(work(), {"VERSION": "1"})
+    await deployer.deploy(work(NEXT), {"VERSION": "2"})
+    assert (await deployer.look(work(NEXT))).state is Wellness.HEALTHY
+    assert (await deployer.look(work())).state is Wellness.HEALTHY, "the later one goes on from it"
+    await stage.run("rollback", name="shop", by="ada")
+    watch = await deployer.look(work(NEXT))
+    assert (watch.state, watch.detail) == (
+        Wellness.DEGRADED,
+        "release 2 of shop was rolled back by ada: release 3 is out",
+    )
+    assert (await deployer.look(work())).state is Wellness.HEALTHY
+
+
 async def test_one_that_does_not_converge_says_why(stage: Stage, deployer: AppDeployer):  # noqa: F811
     stage.engines["web1"].breaks[reference("1")] = {"Status": "exited", "ExitCode": 1, "Health": None}
     done = await deployer.deploy(work(), {"VERSION": "1"})

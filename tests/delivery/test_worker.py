@@ -16,7 +16,7 @@ from tests.delivery.ledger.test_queue import queued
 from tests.delivery.worked import SlowStep, make_worker
 
 from millpond.delivery.ledger.ledger import Ledger
-from millpond.delivery.model import Done, Evidence, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
+from millpond.delivery.model import Done, Evidence, Failed, Job, JobState, Outcome, Park, Retry, Spent, Stopped, Task
 from millpond.delivery.runs.runs import Runs
 from millpond.delivery.worker import Worker, WorkerOptions
 
@@ -413,6 +413,7 @@ async def test_the_run_of_a_job_that_was_given_up_is_ended_before_anything_is_cl
     second = make_worker(ledger, again, SlowStep(again, tmp_path))
     assert await second.take_up() == []
     assert not run.alive()
+    assert not run.home.exists(), "what it was given goes with it"
     assert (await ledger.spend(task)).task_usd == 3.0  # nobody heard what it cost
     assert (await state_of(ledger, lost.task))[0] is JobState.LOST
 
@@ -432,13 +433,39 @@ async def test_what_a_lost_job_cost_whose_run_ended_while_nobody_looked_is_count
     assert (await ledger.spend(task)).task_usd == 3.0
 
 
+async def test_a_step_with_a_worktree_may_wait_longer_for_its_repository_than_it_may_run(
+    ledger: Ledger, tmp_path: Path
+):
+    task = await started(ledger, "i1")
+
+    async def slow(_: Job) -> Outcome:
+        await asyncio.sleep(0.5)
+        return Done()
+
+    worker = worker_of(ledger, tmp_path, Played(slow), options=replace(QUICK, slack_s=-59.9, fetch_s=60.0))
+    await worker.tick()  # its job may take 60 s
+    await worker.settled()
+    assert (await state_of(ledger, task.id))[0] is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("outcome", [Park("which \ud83d one?\0"), Failed("\udc00"), Retry(1.0, "\ud83d")])
+async def test_whatever_a_program_said_its_outcome_is_written_down(ledger: Ledger, tmp_path: Path, outcome: Outcome):
+    task = await started(ledger, "i1")
+    worker = worker_of(ledger, tmp_path, Played(lambda _: replace(outcome, spent=Spent(1.0))))
+    await worker.tick()
+    async with asyncio.timeout(60):
+        await worker.settled()
+    assert (await state_of(ledger, task.id))[0] in {JobState.ASKED, JobState.FAILED, JobState.RETRY}
+    assert (await ledger.spend(task)).task_usd == 1.0
+
+
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 async def test_what_a_run_may_have_cost_counts_when_its_step_cannot_say_it(ledger: Ledger, tmp_path: Path, how: str):
     task = await started(ledger, "i1")
     runs = Runs(tmp_path / "runs")
     worker = make_worker(ledger, runs, SlowStep(runs, tmp_path))
     if how == "timed out":
-        worker.options = replace(worker.options, slack_s=-57.0)  # its job may take 60 s
+        worker.options = replace(worker.options, slack_s=-57.0, fetch_s=0.0)  # its job may take 60 s
     await worker.tick()
     await until((tmp_path / "began").exists)
     if how == "cancelled":

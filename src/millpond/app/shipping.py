@@ -82,9 +82,13 @@ class AppDeployer:
             app = app_options(work.project.app, self._app.config)
         except NotFound as error:
             raise StepFailed(str(error)) from error
-        out = current(await self._app.hosting.releases.of(app.name))
+        releases = await self._app.hosting.releases.of(app.name)
+        out = current(releases)
         if out is None:
             return Watch(Wellness.DEGRADED, f"no release of {app.name} is active")
+        if (mine := _rolled_back(work, releases, out)) is not None:
+            was = f"release {mine.number} of {app.name} was rolled back{f' by {out.by}' if out.by else ''}"
+            return Watch(Wellness.DEGRADED, f"{was}: release {out.number} is out")
         since_s = self._app.clock.now() - (out.activated_at or out.created_at)
         try:
             wrong = await self._wrong(app, out)
@@ -150,6 +154,15 @@ def _brought_out(work: Work, releases: Sequence[Release]) -> Release | None:
     begun = [one for one in mine if (one.activated_at or one.created_at) >= work.since]
     done = [one for one in begun if one.state is State.SUPERSEDED]
     return done[-1] if done and begun_before(work.job) else None
+
+
+def _rolled_back(work: Work, releases: Sequence[Release], out: Release) -> Release | None:
+    """Give the release that brought the task's commit out, if an older one with another commit is out again."""
+    brought = [one for one in releases if one.source == one.number]
+    mine = [one for one in brought if one.commit == work.job.sha]
+    made = next((one for one in brought if one.number == out.source), None)
+    older = bool(mine) and made is not None and made.number < mine[-1].number and made.commit != work.job.sha
+    return mine[-1] if older else None
 
 
 def _a_person_s_since(work: Work, out: Release) -> bool:

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
 
+from millpond.delivery.deciding.decide import WORKTREES
 from millpond.delivery.ledger.ledger import Ledger
 from millpond.delivery.model import Done, Evidence, Job, Outcome, Retry, Spent, Stopped
 from millpond.delivery.ports import Step
@@ -52,6 +53,8 @@ class WorkerOptions:
     """How often it is looked for work when nobody wakes it."""
     slack_s: float = 120.0
     """How much longer than its own time-out a step may take to end; then it is cancelled."""
+    fetch_s: float = 1800.0
+    """For how long more a step with a worktree may wait for the repository's copy, fetch and push (`workspaces`)."""
     retry_s: float = 30.0
     witness_s: float = 600.0
     """For how long evidence is asked for that can't be had at once."""
@@ -105,6 +108,7 @@ class Worker:
             log.warning("runs of jobs that were given up are ended", runs=ended)
         lost = [name_of(job.id) for job in await self._ledger.jobs.uncounted(self._name)]
         await self._count_all(sorted({*ended, *lost}))
+        await self._tidied({*ended, *lost})
         self._taken_up = True
         for job in jobs:
             self._begin(job)
@@ -214,7 +218,8 @@ class Worker:
         if step is None:
             return Retry(self.options.retry_s, f'there is no step "{job.step}" here')
         try:
-            async with asyncio.timeout(job.timeout_s + self.options.slack_s):
+            more_s = self.options.fetch_s if job.step in WORKTREES else 0.0
+            async with asyncio.timeout(job.timeout_s + self.options.slack_s + more_s):
                 return await step.run(job)
         except TimeoutError:
             reason = f"it took longer than {job.timeout_s:.0f} s"
@@ -273,6 +278,13 @@ class Worker:
             task.add_done_callback(self._counting.discard)
         if counting:
             await asyncio.wait(counting, timeout=COUNT_S)
+
+    async def _tidied(self, names: Collection[str]) -> None:
+        """Remove what runs were given of which nobody hears any more."""
+        for name in names:
+            run = await self._runs.find(name)
+            if run is not None:
+                await self._runs.tidy(run)
 
     async def _written(self, job: int, write: Callable[[], Awaitable[T]]) -> T:
         """Write to the ledger, again and again where that fails; `close` cancels it."""

@@ -79,6 +79,11 @@ async def test_a_look_that_failed_comes_again_later_and_later(ledger: Ledger, ag
     assert await ledger.nudges.failed(taken, after_s=1000)
     (row,) = await ledger.nudges.all()
     assert round(row.not_before - await ledger.now()) == 1000
+    await age(1001)
+    (taken,) = await ledger.nudges.take(60)
+    assert await ledger.nudges.failed(taken, after_s=1e12)
+    (row,) = await ledger.nudges.all()
+    assert round(row.not_before - await ledger.now()) == 3600
 
 
 async def test_what_comes_while_a_look_fails_is_a_first_try(ledger: Ledger, age: Aging):

@@ -62,13 +62,13 @@ async def test_a_taken_write_is_nobody_elses_until_the_lease_is_over(ledger: Led
 async def test_a_failure_is_tried_again_later_and_later_and_the_tracker_s_wish_is_followed(ledger: Ledger, age: Aging):
     await do(ledger, await begun(ledger), ANALYSIS)
     waits = []
-    for wish in (None, None, 77.0):
+    for wish in (None, None, 77.0, 1e12):
         (item,) = await ledger.outbox.take(60)
         await ledger.outbox.retry(item, "HTTP 500", wish)
         (row,) = await ledger.outbox.pending()
         waits.append(round(row.not_before - await ledger.now()))
         await age(1000)
-    assert waits == [2, 4, 77]
+    assert waits == [2, 4, 77, 3600], "what a counterpart wishes has an end"
 
 
 async def test_a_confirmed_move_arms_what_people_say_and_a_second_confirmation_is_nothing(ledger: Ledger, db: Any):

@@ -113,6 +113,14 @@ async def test_too_long_is_ended_with_its_children_though_they_ignore_term(runs:
     assert gone(child)
 
 
+async def test_signals_are_not_ignored_in_it(runs: Runs, tmp_path: Path):
+    """A program that ends a server by Ctrl-C in its tests would wait for it for ever."""
+    ended = await runs.wait(await runs.start("r1", sh("kill -INT $$; sleep 5; exit 3", tmp_path)))
+    assert (ended.how, ended.rc) == (How.EXITED, -2)
+    ended = await runs.wait(await runs.start("r2", sh("kill -HUP $$; sleep 5; exit 3", tmp_path)))
+    assert (ended.how, ended.rc) == (How.EXITED, -1)
+
+
 async def test_one_that_says_nothing_has_stalled(runs: Runs, tmp_path: Path):
     run = await runs.start("r1", sh("echo begins; sleep 1000", tmp_path, Limits(stall_s=1, grace_s=1)))
     assert (await runs.wait(run)).how is How.STALLED

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +20,12 @@ from millpond.delivery.ports import TrackerFailed
 from millpond.delivery.runs import runs as detached
 from millpond.delivery.runs.runfolder import Run
 from millpond.delivery.runs.runs import Runs
+from millpond.delivery.steps import running
 from millpond.delivery.steps.agent import AgentStep
 from millpond.delivery.steps.base import Work
 from millpond.delivery.workspaces import workspace
 from millpond.delivery.workspaces.notes import Workspace
+from millpond.delivery.workspaces.workspace import WorkspaceFailed
 
 pytestmark = pytest.mark.process
 
@@ -166,6 +169,39 @@ async def test_a_daemon_that_stops_before_a_push_is_written_down_finds_it_its_ow
     outcome = await AgentStep(given.again()).run(job)
     assert isinstance(outcome, Done)
     assert (outcome.sha, given.head()) == (pushed, pushed)
+
+
+async def test_a_run_of_another_job_with_the_same_number_is_no_run_of_this_one(given: Given):
+    """Numbers of jobs are given anew where a ledger is restored, and folders of runs stay."""
+    job = agent_job("good", started_at=1000.0)
+    first = await AgentStep(given.tools).run(job)
+    assert isinstance(first, Done)
+    again = await AgentStep(given.again()).run(replace(job, fence=2))
+    assert (again, given.ponds.opened) == (first, 1), "taken up, it is the same run"
+    other = await AgentStep(given.again()).run(replace(job, started_at=2000.0, settings={**job.settings, "x": 1}))
+    assert isinstance(other, Done)
+    assert given.ponds.opened == 2, "it was run itself"
+
+
+async def test_a_push_that_fails_for_a_moment_costs_no_second_run(given: Given, monkeypatch: pytest.MonkeyPatch):
+    real, pushes = given.tools.workspaces.push, []
+
+    async def refused(*about: Any) -> None:
+        pushes.append(about)
+        if len(pushes) < 3:
+            raise WorkspaceFailed("the forge is away")
+        await real(*about)
+
+    monkeypatch.setattr(given.tools.workspaces, "push", refused)
+    monkeypatch.setattr(running, "AGAIN_S", (0.01, 0.01))
+    outcome = await AgentStep(given.tools).run(agent_job("good"))
+    assert isinstance(outcome, Done)
+    assert (outcome.sha, len(pushes), given.ponds.opened) == (given.head(), 3, 1)
+    pushes.clear()
+    monkeypatch.setattr(running, "AGAIN_S", (0.01,))
+    outcome = await AgentStep(given.tools).run(agent_job("good", number=2))
+    assert isinstance(outcome, Retry)
+    assert "the forge is away" in outcome.reason
 
 
 @pytest.fixture

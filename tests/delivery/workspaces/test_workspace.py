@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import subprocess
@@ -277,6 +278,49 @@ async def test_a_copy_is_cleaned_where_something_of_it_was_removed_and_only_ther
     monkeypatch.setattr(spaces, "_collected", collect)
     assert await spaces.sweep([SHOP, till], [("till", "TI-1")]) == ["SH-1"]
     assert collected == ["shop"]
+
+
+@pytest.mark.parametrize("head", ["0" * 40 + "\n", "", None])
+async def test_a_worktree_that_a_killed_git_left_half_made_stops_no_other(spaces: Workspaces, head: str | None):
+    made = await spaces.prepare(SHOP, "SH-1", BRANCH)
+    if head is None:
+        (made.admin / "HEAD").unlink()
+    else:
+        (made.admin / "HEAD").write_text(head)
+    assert (await spaces.prepare(SHOP, "SH-2", "feature/SH-2-b")).path.exists()
+    assert (await spaces.prepare(SHOP, "SH-1", BRANCH)).path.exists()
+
+
+@pytest.mark.parametrize("name", [f"refs/heads/{BRANCH}.lock", "refs/remotes/origin/main.lock", "packed-refs.lock"])
+async def test_a_lock_that_a_killed_git_left_goes_once_nobody_can_have_it(spaces: Workspaces, forge: Path, name: str):
+    made = await spaces.prepare(SHOP, "SH-1", "feature/SH-1-other")
+    lock = made.bare / name
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    git("update-ref", "refs/heads/main", others_push(forge, "more"), cwd=forge)  # so that there is something to fetch
+    with contextlib.suppress(WorkspaceFailed):
+        await spaces.prepare(SHOP, "SH-1", BRANCH)
+    assert lock.exists(), "somebody may be at work with it"
+    os.utime(lock, (1.0, 1.0))
+    assert (await spaces.prepare(SHOP, "SH-1", BRANCH)).path.exists()
+    assert not lock.exists()
+
+
+async def test_what_only_a_swept_branch_has_can_be_freed(spaces: Workspaces, forge: Path):
+    made = await spaces.prepare(SHOP, "SH-1", BRANCH)
+    (made.path / "big").write_text("x" * 1000)
+    sha = await spaces.commit(made, "big")
+    await spaces.push(SHOP, made, sha)
+    await spaces.prepare(SHOP, "SH-1", BRANCH)
+    kept = await spaces.prepare(SHOP, "SH-2", "feature/SH-2-b")
+    git("branch", "-D", BRANCH, cwd=forge)
+    assert await spaces.sweep([SHOP], [("shop", "SH-2")]) == ["SH-1"]
+    assert BRANCH not in git("for-each-ref", cwd=made.bare)
+    assert "feature/SH-2-b" in git("for-each-ref", cwd=made.bare)
+    git("gc", "-q", "--prune=now", cwd=made.bare)
+    with pytest.raises(subprocess.CalledProcessError):
+        git("cat-file", "-e", sha, cwd=made.bare)
+    assert kept.path.exists()
 
 
 async def test_a_workspace_that_was_just_made_is_not_swept(tmp_path: Path, forge: Path):

@@ -17,6 +17,7 @@ from millpond.delivery.ledger.rows import nudge_of
 from millpond.delivery.ledger.tables import NUDGES
 from millpond.delivery.model import Nudge
 from millpond.delivery.pipeline import Backoff
+from millpond.delivery.rates import MAX_AFTER_S
 
 BACKOFF = Backoff(5.0, 2.0, 300.0)
 _C = NUDGES.c
@@ -103,7 +104,7 @@ class Nudges:
             if row is None:
                 return False
             attempts = 1 if row.dirty != taken.dirty else taken.attempts + 1
-            later = self._books.now(connection) + max(BACKOFF.after(attempts), after_s or 0.0)
+            later = self._books.now(connection) + max(BACKOFF.after(attempts), min(after_s or 0.0, MAX_AFTER_S))
             _free(connection, taken, {"not_before": later, "attempts": attempts})
             return True
 

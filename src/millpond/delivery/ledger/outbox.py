@@ -25,6 +25,7 @@ from millpond.delivery.ledger.rows import item_of, task_of, task_values
 from millpond.delivery.ledger.tables import OUTBOX, TASKS
 from millpond.delivery.model import Input, OutboxItem, Task
 from millpond.delivery.pipeline import Backoff
+from millpond.delivery.rates import MAX_AFTER_S
 
 BACKOFF = Backoff(2.0, 2.0, 300.0)
 MAX_TEXT = 20_000
@@ -69,10 +70,10 @@ class Outbox:
         """Send it again later: it failed, or nobody knows."""
 
         def write(connection: Connection) -> None:
-            wait_s, now = max(BACKOFF.after(item.attempts + 1), after_s or 0.0), self._books.now(connection)
+            wish_s, now = min(after_s or 0.0, MAX_AFTER_S), self._books.now(connection)
             change = {
                 "attempts": item.attempts + 1,
-                "not_before": now + wait_s,
+                "not_before": now + max(BACKOFF.after(item.attempts + 1), wish_s),
                 "lease_until": 0.0,
                 "error": error[:MAX_ERROR],
             }

@@ -290,13 +290,18 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
             return {"state": str(JobState.SUCCEEDED), "reason": "", **({"sha": sha} if sha else {})}
         case Retry(after_s=after_s, reason=reason, not_yet=not_yet):
             state = JobState.LATER if not_yet else JobState.RETRY
-            return {"state": str(state), "reason": reason[:MAX_REASON], "after_s": after_s}
+            return {"state": str(state), "reason": _told(reason), "after_s": after_s}
         case Failed(reason=reason):
-            return {"state": str(JobState.FAILED), "reason": reason[:MAX_REASON]}
+            return {"state": str(JobState.FAILED), "reason": _told(reason)}
         case Park(question=question):
-            return {"state": str(JobState.ASKED), "reason": question[:MAX_REASON]}
+            return {"state": str(JobState.ASKED), "reason": _told(question)}
         case Stopped():
             return {"state": str(JobState.CANCELLED), "reason": "stopped"}
+
+
+def _told(reason: str) -> str:
+    """Give a reason that every database takes, whatever a program said: an outcome has to be written down."""
+    return reason[:MAX_REASON].encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def counted() -> sa.ColumnElement[bool]:

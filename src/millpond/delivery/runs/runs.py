@@ -145,6 +145,11 @@ class Runs:
                 ended.append(run.name)
         return ended
 
+    async def discard(self, run: Run) -> None:
+        """End a run, and remove all of it: it is not what its name says."""
+        await self.end(run)
+        await asyncio.to_thread(shutil.rmtree, run.folder, ignore_errors=True)
+
     async def tidy(self, run: Run) -> None:
         """Remove what a run that has ended was given: its HOME and its input; the log stays."""
         await asyncio.to_thread(_tidy, run)

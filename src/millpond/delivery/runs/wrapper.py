@@ -156,8 +156,9 @@ class Wrapper:
     def run(self) -> None:
         """Take the run to its end, and write down how it ended."""
         signal.signal(signal.SIGTERM, self._on_term)
-        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for heard in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(heard, self._on_other)  # not ignored: what is started would inherit that
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
         self._tell_who()
         how, detail = "not-started", ""
@@ -180,6 +181,9 @@ class Wrapper:
 
     def _on_term(self, *_: object) -> None:
         self._stop = True
+
+    def _on_other(self, *_: object) -> None:
+        """Go on: only a TERM ends a run."""
 
     def _tell_who(self) -> None:
         me = procfs.look(os.getpid())

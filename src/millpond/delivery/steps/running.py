@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import structlog
+
 from millpond.delivery.deciding.advice import UNSTARTED
 from millpond.delivery.model import Failed, Json, Outcome, Retry, Spent
 from millpond.delivery.runs.runfolder import Ended, How, Run
@@ -25,10 +27,15 @@ from millpond.delivery.workspaces.notes import Workspace
 from millpond.delivery.workspaces.workspace import BranchMoved, WorkspaceFailed
 
 RETRY_S = 30.0
+AGAIN_S = (2.0, 10.0, 30.0, 60.0)
+"""How long is waited before each further push, where one failed."""
 NOTHING = Spent()
 MOVED_S = 1.0
 TAIL = 2000
 """Bytes of a log's end that are looked at for what to say of a failure."""
+OF = "of"
+"""The note of whose run it is."""
+log = structlog.get_logger(__name__)
 LINES = 5
 """Of it that are told, or that a question stands in."""
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -121,10 +128,21 @@ async def _taken_up(tools: Tools, work: Work) -> tuple[Run, Workspace] | None:
     run = await tools.runs.find(work.run_name)
     if run is None:
         return None
+    noted = await asyncio.to_thread(run.notes)
+    if noted.get(OF, _identity(work)) != _identity(work):
+        log.warning("a run of this name is another job's, as after a ledger was restored: it is removed", run=run.name)
+        await tools.runs.discard(run)
+        return None
     workspace = await tools.workspaces.find(work.project, work.task.key)
     if workspace is None:
         raise WorkspaceFailed("the workspace of a run that was taken up is gone")
     return run, workspace
+
+
+def _identity(work: Work) -> str:
+    """Tell a job's claim from every other one: numbers of jobs are given anew where a ledger is restored."""
+    task, job = work.task, work.job
+    return f"{task.key} {job.task} {job.stage} {job.visit} {job.attempt} {job.started_at}"
 
 
 async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Workspace]:
@@ -145,7 +163,7 @@ async def _begun(tools: Tools, work: Work, order: Ordering) -> tuple[Run, Worksp
         wanted.stdin,
         wanted.events,
         wanted.finals,
-        wanted.notes,
+        {**wanted.notes, OF: _identity(work)},
     )
     run = await tools.runs.start(work.run_name, spec)
     await tools.desk.began(work, run)
@@ -179,17 +197,33 @@ _WHO = {"NAME": "Millpond", "EMAIL": "millpond@localhost"}
 
 async def pushed(tools: Tools, ran: Ran, message: str) -> str:
     """Commit what a run left, and push the branch; gives the commit. Raises `StepFailed`."""
-    workspaces, work = tools.workspaces, ran.work
     try:
-        sha = await workspaces.commit(ran.workspace, message)
+        sha = await tools.workspaces.commit(ran.workspace, message)
         if sha == ran.workspace.start and not ran.workspace.remote_head:
             return ""  # nothing was changed, and there is no branch: none is made
-        await workspaces.push(work.project, ran.workspace, sha)
+        await _pushed(tools, ran, sha)
     except BranchMoved as error:
         raise StepFailed(str(error), after_s=MOVED_S) from error
     except WorkspaceFailed as error:
         raise StepFailed(str(error), after_s=None if error.permanent else RETRY_S) from error
     return sha
+
+
+async def _pushed(tools: Tools, ran: Ran, sha: str) -> None:
+    """Push, again where that fails: a run that is done anew would be paid anew. Raises `WorkspaceFailed`."""
+    for pause_s in AGAIN_S:
+        try:
+            await tools.workspaces.push(ran.work.project, ran.workspace, sha)
+        except BranchMoved:
+            raise
+        except WorkspaceFailed as error:
+            if error.permanent:
+                raise
+            log.warning("a push failed; it is tried again", run=ran.run.name, error=str(error))
+            await asyncio.sleep(pause_s)
+        else:
+            return
+    await tools.workspaces.push(ran.work.project, ran.workspace, sha)
 
 
 def trouble(ended: Ended, limits: Limits) -> str:

@@ -14,6 +14,7 @@ from millpond.errors import MillpondError
 
 MAX_OUT = 8 << 20
 MAX_SAID = 500
+GRACE_S = 2.0
 AHEAD = 65536
 """How much of an output is taken before it is asked for; and the size of what is asked for."""
 
@@ -89,11 +90,24 @@ async def _run(
         raise GitFailed(f"git took longer than {timeout_s:.0f} s") from error
     finally:
         if process.returncode is None:  # else its pid may be another one's by now
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            _hang_up(transport)
-            await asyncio.shield(process.wait())
+            await asyncio.shield(_end(process, transport))
         transport.close()
+
+
+async def _end(process: asyncio.subprocess.Process, transport: asyncio.SubprocessTransport) -> None:
+    """End it and its children; told to, git removes its locks, and what it had half made."""
+    _signal(process, signal.SIGTERM)
+    _hang_up(transport)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(GRACE_S):
+            await asyncio.shield(process.wait())
+    _signal(process, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _hang_up(transport: asyncio.SubprocessTransport) -> None:

@@ -30,6 +30,7 @@ from millpond.delivery.troubles import Troubles
 from millpond.delivery.workspaces.folders import delete, folder_name, size_of
 from millpond.delivery.workspaces.gitargs import NETWORK, check_branch, check_sha
 from millpond.delivery.workspaces.gitrun import Git, GitFailed
+from millpond.delivery.workspaces.mending import mend
 from millpond.delivery.workspaces.notes import Workspace, note, noted, notes_of
 from millpond.errors import MillpondError
 
@@ -106,8 +107,8 @@ class Workspaces:
             found = await self._heads(project, heads)
             if not found.get(project.branch):
                 raise WorkspaceFailed(f"{project.repo} has no branch {project.branch}: push it", permanent=True)
+            await self._remove(path, bare)  # first: a worktree that was left half made lets no fetch through
             await self._fetch(project, bare, [name for name in heads if found.get(name)])
-            await self._remove(path, bare)
             start = found.get(branch) or await self._known(bare, sha) or found[project.branch]
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             add = ("worktree", "add", "--quiet", "--force", "-B", branch, "--", str(path), start)
@@ -184,9 +185,20 @@ class Workspaces:
         return removed
 
     async def _swept(self, project: Project, key: str) -> bool:
-        if old := await asyncio.to_thread(self._old, project, key):
-            await self.remove(project, key)
-        return old
+        if not await asyncio.to_thread(self._old, project, key):
+            return False
+        left = await self.find(project, key)
+        await self.remove(project, key)
+        if left is not None and left.branch != project.branch:
+            await self._forgotten(left)
+        return True
+
+    async def _forgotten(self, left: Workspace) -> None:
+        """Let go of a branch whose task has ended, so that what only it has can be freed (`_collected`)."""
+        async with self._locked(left.bare), _told():
+            await self._copy(left.bare)
+            for place in ("heads", "remotes/origin"):
+                await self._git(left.bare)("update-ref", "-d", f"refs/{place}/{check_branch(left.branch)}")
 
     async def _collected(self, project: Project) -> bool:
         """Free what no workspace of a copy needs any more."""
@@ -267,6 +279,7 @@ class Workspaces:
                 "init", "--quiet", "--bare", "--template=", "--initial-branch=millpond-none", "--", str(bare)
             )
         await asyncio.to_thread(_closed, bare)
+        await asyncio.to_thread(mend, bare)
 
     async def _heads(self, project: Project, branches: Collection[str]) -> Mapping[str, str]:
         """Ask the forge where branches are."""
