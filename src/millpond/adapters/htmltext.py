@@ -55,12 +55,12 @@ def _line(line: str) -> str:
     """Write a line with what it begins with; one that has nothing else is empty."""
     if line[0] in _CODE:
         text = line[1:].rstrip()
-    elif (text := _marked(line[1:]).strip()).startswith(_FENCES):
+    elif (text := _with_marks(line[1:]).strip()).startswith(_FENCES):
         text = f"\\{text}"
     return _BEGINNINGS[line[0]] + text if text else ""
 
 
-def _marked(line: str) -> str:
+def _with_marks(line: str) -> str:
     """Write the marks of a line."""
     if _CODED not in line and _STRUCK not in line:
         return line

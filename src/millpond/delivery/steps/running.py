@@ -201,7 +201,7 @@ async def pushed(tools: Tools, ran: Ran, message: str) -> str:
         sha = await tools.workspaces.commit(ran.workspace, message)
         if sha == ran.workspace.start and not ran.workspace.remote_head:
             return ""  # nothing was changed, and there is no branch: none is made
-        await _pushed(tools, ran, sha)
+        await _push_patiently(tools, ran, sha)
     except BranchMoved as error:
         raise StepFailed(str(error), after_s=MOVED_S) from error
     except WorkspaceFailed as error:
@@ -209,7 +209,7 @@ async def pushed(tools: Tools, ran: Ran, message: str) -> str:
     return sha
 
 
-async def _pushed(tools: Tools, ran: Ran, sha: str) -> None:
+async def _push_patiently(tools: Tools, ran: Ran, sha: str) -> None:
     """Push, again where that fails: a run that is done anew would be paid anew. Raises `WorkspaceFailed`."""
     for pause_s in AGAIN_S:
         try:

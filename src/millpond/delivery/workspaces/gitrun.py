@@ -15,6 +15,7 @@ from millpond.errors import MillpondError
 MAX_OUT = 8 << 20
 MAX_SAID = 500
 GRACE_S = 2.0
+"""How long a git that is told to end may tidy up."""
 AHEAD = 65536
 """How much of an output is taken before it is asked for; and the size of what is asked for."""
 
@@ -101,7 +102,7 @@ async def _end(process: asyncio.subprocess.Process, transport: asyncio.Subproces
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GRACE_S):
             await asyncio.shield(process.wait())
-    _signal(process, signal.SIGKILL)
+    _signal(process, signal.SIGKILL)  # its group: children that did not hear, and itself
     await process.wait()
 
 
